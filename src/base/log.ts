@@ -1,0 +1,38 @@
+/** Structured logging: one JSON line, a fixed message, everything else in fields. Never a secret. */
+import { pino } from 'pino';
+
+export const logLevels = ['debug', 'info', 'warn', 'error'] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+/** What the parts of the program need of a logger. `error` fields take the thrown value under `err`. */
+export interface Logger {
+  debug(fields: Record<string, unknown>, message: string): void;
+  info(fields: Record<string, unknown>, message: string): void;
+  warn(fields: Record<string, unknown>, message: string): void;
+  error(fields: Record<string, unknown>, message: string): void;
+  child(fields: Record<string, unknown>): Logger;
+  level: string;
+}
+
+/** A logger that writes to a file descriptor (2 is stderr), synchronously, so that the last line before a crash is there. */
+export function createLogger(options: { level: LogLevel; fd?: number; fields?: Record<string, unknown> }): Logger {
+  return pino(
+    {
+      level: options.level,
+      base: options.fields ?? null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    pino.destination({ fd: options.fd ?? 2, sync: true }),
+  );
+}
+
+/** A logger for embedders and tests that want silence. */
+export const silentLogger: Logger = {
+  debug: () => {},
+  info: () => {},
+  warn: () => {},
+  error: () => {},
+  child: () => silentLogger,
+  level: 'silent',
+};

@@ -1,0 +1,140 @@
+/** Rules of hosts: joining, who is UP, heartbeats and what they carry. */
+import { formatInstant } from '../base/time.ts';
+import { AppError } from './error.ts';
+import type { EventDraft, EventType, Mark } from './event.ts';
+import { normaliseHostName } from './ids.ts';
+import type { Status, StatusReason } from './liveness.ts';
+
+/** A machine with an agent, as stored. */
+export interface HostRecord {
+  readonly id: string;
+  /** Unique; what service records and people call it. */
+  readonly name: string;
+  readonly region: string | null;
+  readonly labels: Readonly<Record<string, string>>;
+  /** What the host says of itself; never selects anything that decides. */
+  readonly self: Readonly<Record<string, string>>;
+  readonly status: Status;
+  readonly reason: StatusReason | null;
+  readonly firstSeenMs: number;
+  readonly version: number;
+}
+
+export interface HostView extends HostRecord {
+  readonly confirmed: boolean;
+  readonly lastSeenMs: number | null;
+}
+
+/** A host as the wire shows it (FORMATS "Host"). */
+export interface HostDocument {
+  readonly id: string;
+  readonly name: string;
+  readonly region: string | null;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly self: Readonly<Record<string, string>>;
+  readonly status: Status;
+  readonly reason: StatusReason | null;
+  readonly confirmed: boolean;
+  readonly firstSeen: string;
+  readonly lastSeen: string | null;
+  readonly version: number;
+}
+
+/** What a host sends with every beat. Small and volatile: nothing here is written when nothing changed. */
+export interface Beat {
+  /** Changes with every boot of the machine, and with every start of the agent. */
+  readonly bootId: string;
+  readonly startedAtMs: number;
+  /** One more with every beat of this start; an answer to an older beat is ignored. */
+  readonly seq: number;
+  /** The end of the agent's own log. */
+  readonly own: Mark;
+  /** The furthest the agent has seen of the registry's log; null before the first answer. */
+  readonly seen: Mark | null;
+  /** Hash of the agent's components (`inventoryHash`); null before the first detection is done. */
+  readonly inventory: string | null;
+  /** True with the last beat of a clean stop. */
+  readonly leaving: boolean;
+}
+
+export interface BeatAnswer {
+  /** When to beat next; the deadline is counted from this value. */
+  readonly intervalMs: number;
+  /** Within which time to come back, spread evenly, after the registry was gone. */
+  readonly spreadMs: number;
+  /** The registry's clock, for people who compare. */
+  readonly nowMs: number;
+  readonly own: Mark;
+  /** The furthest the registry has seen of the agent's log; null when it knows none. */
+  readonly seen: Mark | null;
+  /** `complete`: the registry does not have this inventory, send all. `delta`: it has another, send what changed. */
+  readonly checkin: 'none' | 'delta' | 'complete';
+  /** The last report of the agent's outbox that is in effect here. */
+  readonly acked: { readonly epoch: number; readonly seq: number } | null;
+}
+
+/** 2.5 × the interval last told + 2 s. */
+export function hostDeadlineMs(intervalToldMs: number): number {
+  return 2.5 * intervalToldMs + 2_000;
+}
+
+export const beatIntervalMinMs = 10_000;
+export const beatIntervalMaxMs = 60_000;
+
+/** The interval that keeps `hosts` within what the registry can carry, between 10 s and 60 s. */
+export function beatIntervalMs(hosts: number, beatsPerSecondMax: number): number {
+  return Math.min(beatIntervalMaxMs, Math.max(beatIntervalMinMs, Math.ceil((hosts / beatsPerSecondMax) * 1_000)));
+}
+
+export interface HostDecision {
+  readonly record: HostRecord;
+  readonly change: EventType | null;
+}
+
+/**
+ * The name a joining host gets: the wished one, or with the last 4 of its id (8 when that is taken too).
+ * `taken` tells whether another host has a name. Throws `conflict` when all three are taken.
+ */
+export function decideHostName(wished: string, id: string, taken: (name: string) => boolean): string {
+  const name = normaliseHostName(wished);
+  if (name === '') throw new AppError('bad-request', 'Cannot join: the host name is empty', { field: 'name' });
+  const digits = id.replaceAll('-', '');
+  for (const candidate of [name, `${name.slice(0, 248)}-${digits.slice(-4)}`, `${name.slice(0, 244)}-${digits.slice(-8)}`]) {
+    if (!taken(candidate)) return candidate;
+  }
+  throw new AppError('conflict', `Cannot join as "${name}": the name and its variants are taken, choose another`, { field: 'name' });
+}
+
+/** A beat arrived: a host that was lost or had left is back. */
+export function decideHostBeat(record: HostRecord): HostDecision {
+  if (record.status === 'UP') return { record, change: null };
+  return { record: { ...record, status: 'UP', reason: null, version: record.version + 1 }, change: 'host.returned' };
+}
+
+/** The deadline passed in silence (`lapsed`), or the agent said that it stops (`left`). */
+export function decideHostGone(record: HostRecord, reason: 'lapsed' | 'left'): HostDecision {
+  if (record.status === 'DOWN') return { record, change: null };
+  const change = reason === 'left' ? 'host.left' : 'host.lapsed';
+  return { record: { ...record, status: 'DOWN', reason, version: record.version + 1 }, change };
+}
+
+export function hostDocument(view: HostView): HostDocument {
+  const { id, name, region, labels, self, status, reason, confirmed, version } = view;
+  return {
+    id,
+    name,
+    region,
+    labels,
+    self,
+    status,
+    reason,
+    confirmed,
+    firstSeen: formatInstant(view.firstSeenMs),
+    lastSeen: view.lastSeenMs === null ? null : formatInstant(view.lastSeenMs),
+    version,
+  };
+}
+
+export function hostEvent(type: EventType, view: HostView): EventDraft {
+  return { type, host: view.name, body: hostDocument(view) };
+}

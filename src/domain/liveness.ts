@@ -1,0 +1,277 @@
+/**
+ * Rules of service records: who is UP, why not, and what changes that. Pure: state, command and instant in; next
+ * state and events out. The semantics are os-lively's (seed 002), with its lapse bugs put right: a heartbeat always
+ * renews, and a lapse is an event that every answer shows alike.
+ */
+import { AppError } from './error.ts';
+import type { EventDraft, EventType } from './event.ts';
+import { normaliseHostName, requirePrintable } from './ids.ts';
+import { formatInstant } from '../base/time.ts';
+
+export const statuses = ['UP', 'DOWN'] as const;
+export type Status = (typeof statuses)[number];
+
+/** Why a record is DOWN; an UP record has none. */
+export const statusReasons = ['set', 'lapsed', 'host', 'check', 'left'] as const;
+export type StatusReason = (typeof statusReasons)[number];
+
+export const ttlDefaultMs = 60_000;
+export const ttlMinMs = 5_000;
+export const ttlMaxMs = 7 * 86_400_000;
+
+/** A planned time of work. It never changes the status by itself. `endMs` null: until it is deleted. */
+export interface Maintenance {
+  readonly startMs: number;
+  readonly endMs: number | null;
+  readonly note: string | null;
+}
+
+/** Who counts the record's ttl: the registry that it beats at, or the agent that reports it. */
+export type Holder = 'registry' | 'agent';
+
+/** One live thing, as stored. (type, host) is unique. */
+export interface ServiceRecord {
+  readonly uuid: string;
+  readonly type: string;
+  readonly host: string;
+  readonly region: string | null;
+  readonly status: Status;
+  readonly reason: StatusReason | null;
+  readonly ttlMs: number;
+  readonly maintenance: Maintenance | null;
+  readonly heldBy: Holder;
+  /** What the holding agent last told, kept while its host is lost (`reason` is `host`); null otherwise. */
+  readonly told: { readonly status: Status; readonly reason: StatusReason | null } | null;
+  /** Starts at 1, one more with every event. */
+  readonly version: number;
+}
+
+/** A record with what memory knows of it: is the status confirmed since the last start, and when was it last heard. */
+export interface ServiceView extends ServiceRecord {
+  readonly confirmed: boolean;
+  readonly lastSeenMs: number | null;
+}
+
+/** Fields of a PUT or POST that a caller may set; absent ones are kept (or defaulted when registering). */
+export interface ServicePatch {
+  readonly type?: string;
+  readonly host?: string;
+  readonly region?: string | null;
+  readonly status?: Status;
+  readonly ttlMs?: number;
+  /** The version the caller has seen; another one is a conflict. */
+  readonly version?: number;
+}
+
+/** A decision: the record to store and the event to append with it. No change: nothing to write. */
+export interface Decision {
+  readonly record: ServiceRecord;
+  readonly change: EventType | null;
+}
+
+/** A record as GET, lists, watches and event bodies show it (FORMATS "Service record"). Instants RFC 3339, `ttl` seconds. */
+export interface ServiceDocument {
+  readonly uuid: string;
+  readonly type: string;
+  readonly host: string;
+  readonly region: string | null;
+  readonly status: Status;
+  readonly reason: StatusReason | null;
+  readonly ttl: number;
+  readonly maintenance: MaintenanceDocument | null;
+  readonly confirmed: boolean;
+  readonly heldBy: Holder;
+  readonly lastSeen: string | null;
+  readonly version: number;
+}
+
+export interface MaintenanceDocument {
+  readonly start: string;
+  readonly end: string | null;
+  readonly note: string | null;
+  readonly active: boolean;
+}
+
+/** The answer to `is-up`. */
+export interface IsUp {
+  readonly up: boolean;
+  readonly known: boolean;
+  readonly reason: StatusReason | null;
+  readonly maintenance: Maintenance | null;
+  readonly confirmed: boolean;
+  /** True when the registry could not be asked and this is what it said last. */
+  readonly stale: boolean;
+  /** When the answer was true. */
+  readonly asOfMs: number;
+  /** How old the answer is by a monotonic clock; 0 from whoever counts. */
+  readonly ageMs: number;
+}
+
+export type IsUpQuery = { readonly uuid: string } | { readonly type: string; readonly host: string };
+
+/** Registers an unknown uuid. Throws `not-found` without type and host, `bad-request` for values that cannot be. */
+export function decideRegister(uuid: string, patch: ServicePatch, heldBy: Holder): Decision {
+  if (patch.type === undefined || patch.host === undefined) {
+    throw new AppError('not-found', `Cannot find service ${uuid}: it is not registered; name its type and host to register it`);
+  }
+  const status = patch.status ?? 'UP';
+  return changed('service.registered', {
+    uuid,
+    type: requirePrintable(patch.type, 'type'),
+    host: requireHostName(patch.host),
+    region: patch.region === undefined || patch.region === null ? null : requirePrintable(patch.region, 'region'),
+    status,
+    reason: status === 'DOWN' ? 'set' : null,
+    ttlMs: requireTtl(patch.ttlMs ?? ttlDefaultMs),
+    maintenance: null,
+    heldBy,
+    told: null,
+    version: 0,
+  });
+}
+
+/**
+ * Sets the named fields of a known record and counts as a heartbeat, so it lifts a lapse. Unchanged: no event.
+ * Throws `conflict` when `patch.version` is not the record's.
+ */
+export function decideSet(record: ServiceRecord, patch: ServicePatch): Decision {
+  if (patch.version !== undefined && patch.version !== record.version) {
+    throw new AppError('conflict', `Cannot set service ${record.uuid}: its version is ${record.version}, expected ${patch.version}; read it again`, {
+      field: 'version',
+    });
+  }
+  const beaten = decideBeat(record).record;
+  const status = patch.status ?? beaten.status;
+  const explicit = patch.status !== undefined && (patch.status !== beaten.status || (patch.status === 'DOWN' && beaten.reason !== 'set'));
+  const next: ServiceRecord = {
+    ...beaten,
+    type: patch.type === undefined ? record.type : requirePrintable(patch.type, 'type'),
+    host: patch.host === undefined ? record.host : requireHostName(patch.host),
+    region: patch.region === undefined ? record.region : patch.region === null ? null : requirePrintable(patch.region, 'region'),
+    ttlMs: patch.ttlMs === undefined ? record.ttlMs : requireTtl(patch.ttlMs),
+    status,
+    reason: explicit ? (status === 'DOWN' ? 'set' : null) : beaten.reason,
+    version: record.version,
+  };
+  if (sameContent(next, record)) return { record, change: null };
+  const onlyRevived = sameContent({ ...next, status: record.status, reason: record.reason }, record) && patch.status === undefined;
+  return changed(onlyRevived ? 'service.revived' : 'service.set', next);
+}
+
+/** Renews; lifts a lapse and nothing else: DOWN that somebody set stays until somebody sets UP. */
+export function decideBeat(record: ServiceRecord): Decision {
+  if (record.status !== 'DOWN' || record.reason !== 'lapsed') return { record, change: null };
+  return changed('service.revived', { ...record, status: 'UP', reason: null });
+}
+
+/** The ttl ran out. Only an UP record lapses; a record that an agent holds lapses with its host (`decideHostLost`). */
+export function decideLapse(record: ServiceRecord): Decision {
+  if (record.status !== 'UP') return { record, change: null };
+  return changed('service.lapsed', { ...record, status: 'DOWN', reason: 'lapsed' });
+}
+
+/** The host of an agent-held record is lost (`host`) or has left (`left`): remember what the agent told, answer DOWN. */
+export function decideHostLost(record: ServiceRecord, reason: 'host' | 'left'): Decision {
+  if (record.heldBy !== 'agent' || record.told !== null) return { record, change: null };
+  const told = { status: record.status, reason: record.reason };
+  return changed('service.lapsed', { ...record, status: 'DOWN', reason, told });
+}
+
+/** The host is back: what the agent told last holds again. */
+export function decideHostReturned(record: ServiceRecord): Decision {
+  if (record.told === null) return { record, change: null };
+  const { status, reason } = record.told;
+  return changed(status === 'UP' ? 'service.revived' : 'service.set', { ...record, status, reason, told: null });
+}
+
+/** Plans or replaces maintenance. Throws `bad-request` when it ends before it starts. `down` also sets DOWN. */
+export function decideMaintain(
+  record: ServiceRecord,
+  plan: { startMs?: number; endMs?: number | null; note?: string | null; down?: boolean },
+  now: number,
+): Decision {
+  const maintenance: Maintenance = { startMs: plan.startMs ?? now, endMs: plan.endMs ?? null, note: plan.note ?? null };
+  if (maintenance.endMs !== null && maintenance.endMs < maintenance.startMs) {
+    throw new AppError(
+      'bad-request',
+      `Cannot plan maintenance: its end ${formatInstant(maintenance.endMs)} is before its start ${formatInstant(maintenance.startMs)}`,
+      { field: 'end' },
+    );
+  }
+  const down = plan.down === true ? ({ status: 'DOWN', reason: 'set' } as const) : {};
+  const next = { ...record, ...down, maintenance };
+  return sameContent(next, record) ? { record, change: null } : changed('service.maintained', next);
+}
+
+/** Ends maintenance for good; the status stays as it is. */
+export function decideEndMaintenance(record: ServiceRecord): Decision {
+  if (record.maintenance === null) return { record, change: null };
+  return changed('service.maintained', { ...record, maintenance: null });
+}
+
+export function maintenanceActive(maintenance: Maintenance, now: number): boolean {
+  return maintenance.startMs <= now && (maintenance.endMs === null || now < maintenance.endMs);
+}
+
+/** The event that tells of a change; its body is the record after it (deleted, taken over: before it). */
+export function serviceEvent(type: EventType, view: ServiceView, now: number): EventDraft {
+  return { type, host: view.host, service: view.type, body: serviceDocument(view, now) };
+}
+
+export function serviceDocument(view: ServiceView, now: number): ServiceDocument {
+  return {
+    uuid: view.uuid,
+    type: view.type,
+    host: view.host,
+    region: view.region,
+    status: view.status,
+    reason: view.reason,
+    ttl: view.ttlMs / 1_000,
+    maintenance: view.maintenance === null ? null : maintenanceDocument(view.maintenance, now),
+    confirmed: view.confirmed,
+    heldBy: view.heldBy,
+    lastSeen: view.lastSeenMs === null ? null : formatInstant(view.lastSeenMs),
+    version: view.version,
+  };
+}
+
+export function maintenanceDocument(maintenance: Maintenance, now: number): MaintenanceDocument {
+  return {
+    start: formatInstant(maintenance.startMs),
+    end: maintenance.endMs === null ? null : formatInstant(maintenance.endMs),
+    note: maintenance.note,
+    active: maintenanceActive(maintenance, now),
+  };
+}
+
+function changed(change: EventType, next: ServiceRecord): Decision {
+  return { record: { ...next, version: next.version + 1 }, change };
+}
+
+function requireHostName(text: string): string {
+  requirePrintable(text.slice(0, 128), 'host');
+  return normaliseHostName(text);
+}
+
+function requireTtl(ttlMs: number): number {
+  if (!(ttlMs > 0 && ttlMs <= ttlMaxMs)) {
+    throw new AppError('bad-request', `Cannot use ttl ${ttlMs / 1000}: expected more than 0 and at most ${ttlMaxMs / 1000} seconds`, {
+      field: 'ttl',
+    });
+  }
+  return Math.max(ttlMinMs, Math.round(ttlMs));
+}
+
+function sameContent(a: ServiceRecord, b: ServiceRecord): boolean {
+  return (
+    a.type === b.type &&
+    a.host === b.host &&
+    a.region === b.region &&
+    a.status === b.status &&
+    a.reason === b.reason &&
+    a.ttlMs === b.ttlMs &&
+    a.maintenance?.startMs === b.maintenance?.startMs &&
+    a.maintenance?.endMs === b.maintenance?.endMs &&
+    a.maintenance?.note === b.maintenance?.note
+  );
+}

@@ -1,0 +1,164 @@
+/**
+ * Every contract on one screen. The store implements them on SQL, `http` serves them, `client` calls them over the
+ * wire, the agent answers some by asking the registry. All throw `AppError`; the codes beyond the ones that any call
+ * may meet (`unavailable`, `storage-full`, `internal`) stand at each method.
+ */
+import type { Caller } from './access.ts';
+import type { Mark, Position, Revision, Selection } from './event.ts';
+import type { Beat, BeatAnswer, HostView } from './host.ts';
+import type { CheckIn, CheckInAnswer, ComponentView } from './inventory.ts';
+import type { IsUp, IsUpQuery, ServicePatch, ServiceView, Status } from './liveness.ts';
+
+export interface PageRequest {
+  /** 1–1000. */
+  readonly limit: number;
+  /** Opaque, from the page before; `bad-request` when it was not. */
+  readonly cursor?: string;
+}
+
+export interface Page<T> {
+  readonly items: readonly T[];
+  readonly next: string | null;
+  readonly asOfMs: number;
+  /** What to watch from so that nothing is missed; null when the answer is not this store's own. */
+  readonly position: Position | null;
+  readonly stale: boolean;
+}
+
+/** Lists are OR inside a field, AND across; an absent field is no condition. */
+export interface ServiceFilter {
+  readonly uuid?: readonly string[];
+  readonly type?: readonly string[];
+  readonly host?: readonly string[];
+  readonly region?: readonly string[];
+  readonly status?: readonly Status[];
+}
+
+export interface LivenessService {
+  /** Registers under a fresh uuid. `conflict` (details.holder) when (type, host) is taken, unless `takeover`. */
+  register(caller: Caller, patch: ServicePatch, options: { takeover: boolean }): Promise<ServiceView>;
+  /** Registers or sets (`created` tells which). `not-found` for an unknown uuid without type and host; `conflict`. */
+  put(
+    caller: Caller,
+    uuid: string,
+    patch: ServicePatch,
+    options: { takeover: boolean },
+  ): Promise<{ created: boolean; service: ServiceView }>;
+  /** `not-found`; `taken-over` when another uuid has its place. */
+  beat(caller: Caller, uuid: string): Promise<ServiceView>;
+  /** One answer per uuid, in order. */
+  beatMany(caller: Caller, uuids: readonly string[]): Promise<readonly BeatResult[]>;
+  /** `not-found`. */
+  get(uuid: string): Promise<ServiceView>;
+  /** Ordered by uuid. */
+  list(filter: ServiceFilter, page: PageRequest): Promise<Page<ServiceView>>;
+  /** `not-found`. */
+  delete(caller: Caller, at: IsUpQuery): Promise<void>;
+  /** `not-found`; `bad-request` when it ends before it starts. */
+  maintain(
+    caller: Caller,
+    uuid: string,
+    plan: { startMs?: number; endMs?: number | null; note?: string | null; down?: boolean },
+  ): Promise<ServiceView>;
+  /** `not-found`. */
+  endMaintenance(caller: Caller, uuid: string): Promise<ServiceView>;
+  /** Unknown is an answer, not an error. */
+  isUp(query: IsUpQuery): Promise<IsUp>;
+  isUpMany(queries: readonly IsUpQuery[]): Promise<readonly IsUp[]>;
+}
+
+export type BeatResult =
+  | { readonly uuid: string; readonly code: null; readonly status: Status }
+  | { readonly uuid: string; readonly code: 'not-found' | 'taken-over' };
+
+export interface HostFilter {
+  readonly name?: readonly string[];
+  readonly region?: readonly string[];
+  readonly status?: readonly Status[];
+}
+
+export interface HostService {
+  /** A host with the same machine id and name comes back as itself, with a new credential; the old one ends. */
+  join(caller: Caller, request: { name: string; region: string | null; machineId: string }): Promise<JoinAnswer>;
+  /** By id or by name. `not-found`. */
+  get(idOrName: string): Promise<HostView>;
+  /** Ordered by name. */
+  list(filter: HostFilter, page: PageRequest): Promise<Page<HostView>>;
+  /** `not-found`. */
+  beat(caller: Caller, id: string, beat: Beat): Promise<BeatAnswer>;
+  /** `not-found`. */
+  checkIn(caller: Caller, id: string, checkIn: CheckIn): Promise<CheckInAnswer>;
+  /** Exactly once in effect. `conflict` (details.expected) when a report before these is missing. */
+  report(caller: Caller, id: string, batch: ReportBatch): Promise<{ readonly acked: number }>;
+}
+
+export interface JoinAnswer {
+  readonly id: string;
+  readonly name: string;
+  /** Shown once. */
+  readonly credential: string;
+}
+
+/** Reports of one life of an agent's outbox, in order, without holes. */
+export interface ReportBatch {
+  readonly epoch: number;
+  readonly items: readonly Report[];
+}
+
+export interface Report {
+  /** From 1, one more each. */
+  readonly seq: number;
+  readonly type: ReportType;
+  /** When it happened, by the host's clock. */
+  readonly atMs: number;
+  readonly body: unknown;
+}
+
+/** `service`: a record that the agent holds, as it is now. `service-deleted`: its uuid. `services`: all that it holds. */
+export const reportTypes = ['service', 'service-deleted', 'services'] as const;
+export type ReportType = (typeof reportTypes)[number];
+
+export interface ComponentService {
+  /** Of one host, by id or name; ordered by name, detector. `not-found`. */
+  ofHost(idOrName: string, page: PageRequest): Promise<Page<ComponentView>>;
+  /** Over all hosts; ordered by name. */
+  list(page: PageRequest): Promise<Page<ComponentSummary>>;
+}
+
+export interface ComponentSummary {
+  readonly name: string;
+  readonly versions: readonly { readonly version: string; readonly hosts: number }[];
+}
+
+/** The ordered log as watchers read it. */
+export interface EventLog {
+  /** The last committed revision. */
+  head(): Mark;
+  /** Revisions of this epoch after this one can be read. */
+  oldest(): Position;
+  /**
+   * Committed revisions after `after`, in order, none missing, until a limit is reached (at least one if there is one).
+   * `compacted` (details.oldest) when they are gone.
+   */
+  read(after: number, limit: { revisions: number; bytes: number }): Promise<readonly Revision[]>;
+  /** Called after each commit with its revisions, in order. */
+  subscribe(listener: (revisions: readonly Revision[]) => void): () => void;
+}
+
+/** What a watcher with `snapshot` gets before the events: everything selected, as of one position. */
+export interface SnapshotSource {
+  /** `items` yields batches lazily from a consistent view; positions and items belong together. */
+  snapshot(selection: Selection): { position: Position; items: Iterable<SnapshotItem> };
+}
+
+export interface SnapshotItem {
+  readonly kind: 'service' | 'host';
+  /** As GET shows it. */
+  readonly body: unknown;
+}
+
+/** Establishes who calls. */
+export interface AccessService {
+  /** The caller of a bearer token; `unauthenticated` when unknown, expired or revoked. */
+  authenticate(token: string): Promise<Caller>;
+}
