@@ -11,7 +11,7 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
@@ -34,7 +34,7 @@ async function main(command) {
     case 'if-stale': {
       const reason = await staleness();
       if (reason === undefined) return;
-      say(`building dist/holdfast first (${reason}); this takes about 15 seconds`);
+      say(`building dist/holdfast first (${reason}); this takes a few seconds`);
       return buildBinary();
     }
     default:
@@ -83,8 +83,9 @@ async function buildBinary() {
   try {
     const script = join(work, 'holdfast.cjs');
     await step('bundle', () => bundleBinary(script));
-    const output = join(work, 'holdfast');
-    await step('single executable', () => makeExecutable(script, output));
+    const [output, base] = [join(work, 'holdfast'), join(work, 'node')];
+    await step('Node without symbols', () => stripNode(base));
+    await step('single executable', () => makeExecutable(script, output, base));
     await rename(output, binary);
   } finally {
     await rm(work, { recursive: true, force: true });
@@ -111,6 +112,46 @@ async function bundleBinary(outfile) {
     // Optional and never installed: pg asks for it inside a try.
     external: ['pg-native'],
   });
+}
+
+/**
+ * Writes the base without its symbol table and debug sections: 17 MiB that no running program reads (the exported
+ * symbols, which addons bind to, are in .dynsym and stay). This is `strip` without binutils, which a fresh machine
+ * may not have: those sections lie behind everything that is loaded, so the file is cut there, and a section table
+ * of the loaded sections is put behind it. (Without a table it runs too, but LIEF, which injects the script, warns.)
+ */
+async function stripNode(output) {
+  const elf = await readFile(baseNode);
+  // Offsets as in elf(5), Elf64_Ehdr and Elf64_Shdr.
+  const [table, count, namesIndex] = [Number(elf.readBigUInt64LE(40)), elf.readUInt16LE(60), elf.readUInt16LE(62)];
+  const sections = Array.from({ length: count }, (_, index) => {
+    const header = Buffer.from(elf.subarray(table + index * 64, table + index * 64 + 64));
+    const [type, flags] = [header.readUInt32LE(4), header.readBigUInt64LE(8)];
+    const [offset, size] = [Number(header.readBigUInt64LE(24)), Number(header.readBigUInt64LE(32))];
+    const SHT_NOBITS = 8;
+    return { header, loaded: (flags & 2n) !== 0n, offset, size, end: type === SHT_NOBITS ? offset : offset + size };
+  });
+  // The first entry is the null section. Sections name each other by index, so only a tail may go.
+  const kept = sections.filter((section, index) => index === 0 || section.loaded);
+  const loadedEnd = Math.max(...kept.map((section) => section.end));
+  if (sections.some((section, index) => section.loaded && index >= kept.length)) {
+    throw new Error('Cannot strip the Node base: loaded sections lie behind others, expected them first');
+  }
+  const names = sections[namesIndex];
+  names.header.writeBigUInt64LE(BigInt(loadedEnd), 24);
+  const namesEnd = loadedEnd + names.size;
+  const padding = Buffer.alloc(-namesEnd & 7);
+  elf.writeBigUInt64LE(BigInt(namesEnd + padding.length), 40);
+  elf.writeUInt16LE(kept.length + 1, 60);
+  elf.writeUInt16LE(kept.length, 62);
+  const parts = [
+    elf.subarray(0, loadedEnd),
+    elf.subarray(names.offset, names.offset + names.size),
+    padding,
+    ...kept.map((section) => section.header),
+    names.header,
+  ];
+  await writeFile(output, Buffer.concat(parts), { mode: 0o755 });
 }
 
 /** The embeddable API: own code only, dependencies stay imports of the host program. */
@@ -188,10 +229,13 @@ async function migrationTexts() {
  * pkg's simple SEA mode: our own bundle is the main script and the addon the only asset. Its enhanced mode walks
  * node_modules into a virtual file system and doubled the memory of an idle process.
  */
-async function makeExecutable(script, output) {
+async function makeExecutable(script, output, nodePath) {
   const { default: pkg } = await import('@yao-pkg/pkg/lib-es5/sea.js');
+  const { log } = (await import('@yao-pkg/pkg/lib-es5/log.js')).default;
+  // Its progress goes to stdout, and no option turns it off. What fails is thrown.
+  log.info = () => {};
   await pkg.default(script, {
-    nodePath: baseNode,
+    nodePath,
     targets: [{ nodeRange: 'node24', platform: 'linux', arch: 'x64', output }],
     seaConfig: {
       disableExperimentalSEAWarning: true,
