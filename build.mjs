@@ -123,13 +123,23 @@ async function bundleBinary(outfile) {
 async function stripNode(output) {
   const elf = await readFile(baseNode);
   // Offsets as in elf(5), Elf64_Ehdr and Elf64_Shdr.
-  const [table, count, namesIndex] = [Number(elf.readBigUInt64LE(40)), elf.readUInt16LE(60), elf.readUInt16LE(62)];
+  const [table, count, namesIndex] = [
+    Number(elf.readBigUInt64LE(40)),
+    elf.readUInt16LE(60),
+    elf.readUInt16LE(62),
+  ];
   const sections = Array.from({ length: count }, (_, index) => {
     const header = Buffer.from(elf.subarray(table + index * 64, table + index * 64 + 64));
     const [type, flags] = [header.readUInt32LE(4), header.readBigUInt64LE(8)];
     const [offset, size] = [Number(header.readBigUInt64LE(24)), Number(header.readBigUInt64LE(32))];
     const SHT_NOBITS = 8;
-    return { header, loaded: (flags & 2n) !== 0n, offset, size, end: type === SHT_NOBITS ? offset : offset + size };
+    return {
+      header,
+      loaded: (flags & 2n) !== 0n,
+      offset,
+      size,
+      end: type === SHT_NOBITS ? offset : offset + size,
+    };
   });
   // The first entry is the null section. Sections name each other by index, so only a tail may go.
   const kept = sections.filter((section, index) => index === 0 || section.loaded);
@@ -172,7 +182,9 @@ async function buildPackage() {
     await rm(types, { recursive: true, force: true });
     const options = ['--noEmit', 'false', '--declaration', '--emitDeclarationOnly', '--outDir', types];
     const files = [join(root, 'src/index.ts'), '--ignoreConfig', ...(await compilerFlags())];
-    await run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), ...files, ...options], { cwd: root });
+    await run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), ...files, ...options], {
+      cwd: root,
+    });
   });
 }
 
@@ -196,7 +208,11 @@ async function common() {
       __HOLDFAST_VERSION__: JSON.stringify(version),
       __HOLDFAST_COMMIT__: JSON.stringify(await commit()),
       __HOLDFAST_MIGRATIONS__: JSON.stringify(await migrationTexts()),
-      __HOLDFAST_ADDON_SHA256__: JSON.stringify(createHash('sha256').update(await readFile(addon)).digest('hex')),
+      __HOLDFAST_ADDON_SHA256__: JSON.stringify(
+        createHash('sha256')
+          .update(await readFile(addon))
+          .digest('hex'),
+      ),
       // Only the sources find files beside themselves; CommonJS has no import.meta at all.
       'import.meta.dirname': '""',
     },

@@ -54,10 +54,16 @@ export function sqliteAddon(cacheDir: string | undefined): object | undefined {
     if (cacheDir === undefined) {
       throw new Error('Cannot unpack the SQLite addon: no cache folder is known, set HOME or XDG_CACHE_HOME');
     }
-    return loadAddon(unpackAddon(() => new Uint8Array(getRawAsset(ASSET)), digest, cacheDir), digest, 'unpacked');
+    return loadAddon(
+      unpackAddon(() => new Uint8Array(getRawAsset(ASSET)), digest, cacheDir),
+      digest,
+      'unpacked',
+    );
   } catch (error) {
     if (refusals.length === 0) throw error;
-    throw new Error(`${messageOf(error)}. Nor was the installed one usable: ${refusals.join('; ')}`, { cause: error });
+    throw new Error(`${messageOf(error)}. Nor was the installed one usable: ${refusals.join('; ')}`, {
+      cause: error,
+    });
   }
 }
 
@@ -104,7 +110,9 @@ export function unpackAddon(bytes: () => Uint8Array, digest: string, cacheDir: s
  */
 export function loadAddon(path: string, digest: string, origin: 'installed' | 'unpacked'): object {
   const wish =
-    origin === 'unpacked' ? 'delete it and start again' : 'install the package of this version again, or delete it';
+    origin === 'unpacked'
+      ? 'delete it and start again'
+      : 'install the package of this version again, or delete it';
   // ENOENT comes before the folder's check: where nothing is installed, the binary's folder is nobody's business.
   const file = openWithoutLink(path, wish);
   try {
