@@ -10,7 +10,7 @@
  */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -80,6 +80,16 @@ async function buildBinary() {
   // Work in a folder of its own and rename at the end: two builds at once, or one over a running binary, do no harm.
   const work = join(root, `dist/.build-${process.pid}`);
   await mkdir(work, { recursive: true });
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ]) {
+    // Ctrl-C during `npm start` must not leave 200 MiB behind.
+    process.once(signal, () => {
+      rmSync(work, { recursive: true, force: true });
+      process.exit(code);
+    });
+  }
   try {
     const script = join(work, 'holdfast.cjs');
     await step('bundle', () => bundleBinary(script));
