@@ -170,13 +170,22 @@ const wallClock = ownedBy(['base/clock.ts', 'web'], 'take a Clock, so that tests
 });
 
 const RANDOM = ['randomUUID', 'randomBytes', 'randomInt', 'randomFill', 'randomFillSync', 'getRandomValues'];
+const UUID = /^v[1467]$/;
 const randomness = ownedBy(
   ['base/random.ts'],
   'take a random source, so that simulations replay from a seed',
   (node) => {
     if (isMember(node, ['Math.random'])) return node.getText();
-    if (ts.isImportSpecifier(node) && /^v[1467]$/.test((node.propertyName ?? node.name).text))
+    // uuid draws by itself unless it is given the bytes: v7({ msecs, random }).
+    if (ts.isImportSpecifier(node) && UUID.test(node.propertyName?.text ?? ''))
       return `uuid ${node.getText()}`;
+    if (
+      ts.isCallExpression(node) &&
+      UUID.test(node.expression.getText()) &&
+      !hasProperty(node.arguments[0], 'random')
+    ) {
+      return `uuid ${node.expression.getText()} without { random }`;
+    }
     return ts.isIdentifier(node) && RANDOM.includes(node.text) ? node.text : undefined;
   },
 );
@@ -298,9 +307,9 @@ const REFUSED: readonly [rule: Rule, times: number, files: Record<string, string
   ],
   [
     randomness,
-    4,
+    5,
     {
-      'agent/a.ts': `import { randomUUID } from 'node:crypto'; import { v7 as id } from 'uuid'; Math.random(); crypto.randomBytes(1);`,
+      'agent/a.ts': `import { randomUUID } from 'node:crypto'; import { v7 as id, v4 } from 'uuid'; v4({ msecs: 1 }); Math.random(); crypto.randomBytes(1);`,
     },
   ],
   [environment, 2, { 'agent/a.ts': `import { env } from 'node:process'; const home = process.env['HOME'];` }],
@@ -328,6 +337,7 @@ const REFUSED: readonly [rule: Rule, times: number, files: Record<string, string
 const ACCEPTED: Record<string, string> = {
   'base/clock.ts': 'export const now = () => Date.now() + performance.now(); setTimeout(now, 1);',
   'base/random.ts': `import { randomUUID } from 'node:crypto'; export const id = () => randomUUID();`,
+  'domain/ids.ts': `import { v7 } from 'uuid'; export const mint = (msecs: number, random: Uint8Array) => v7({ msecs, random });`,
   'base/log.ts': `const LEVELS = ['info']; export const text = () => 'console.log(Date.now())'; // process.env`,
   'domain/gate.ts': `import { now } from '../base/clock.ts'; export const at = (ms: number) => new Date(ms).toISOString();`,
   'store/gate.ts': `import type { at } from '../domain/gate.ts'; class A { clock = { setTimeout: 1 }; f() { this.clock.setTimeout; const m = new Map(); m.set(1, 2); } }`,
@@ -458,6 +468,11 @@ function isDeclaredName(node: ts.Identifier): boolean {
     return parent.name === node && parent.expression.getText() !== 'globalThis';
   if (ts.isImportSpecifier(parent)) return true;
   return 'name' in parent && parent.name === node && !ts.isShorthandPropertyAssignment(parent);
+}
+
+function hasProperty(node: ts.Node | undefined, name: string): boolean {
+  if (node === undefined || !ts.isObjectLiteralExpression(node)) return false;
+  return node.properties.some((property) => 'name' in property && property.name?.getText() === name);
 }
 
 function isEmptyCollection(node: ts.Node): boolean {
