@@ -40,8 +40,8 @@ export class Presence<R> {
     return record;
   }
 
-  /** Adds or replaces the record; `allowedMs` is how long it may stay silent. New slots were never heard. */
-  put(id: string, record: R, allowedMs: number): number {
+  /** Adds or replaces the record; `allowedMs` is how long it may stay silent, null keeps it. New slots were never heard. */
+  put(id: string, record: R, allowedMs: number | null): number {
     let slot = this.#slotById.get(id);
     if (slot === undefined) {
       slot = this.#free.pop() ?? this.#ids.length;
@@ -53,7 +53,7 @@ export class Presence<R> {
       this.#flags[slot] = 0;
     }
     this.#records[slot] = record;
-    this.#allowedMs[slot] = allowedMs;
+    if (allowedMs !== null) this.#allowedMs[slot] = allowedMs;
     return slot;
   }
 

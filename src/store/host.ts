@@ -20,6 +20,7 @@ import {
   type HostView,
   hostDeadlineMs,
   hostEvent,
+  hostNameCandidates,
 } from '../domain/host.ts';
 import { mintUuid, parseUuid, requirePrintable } from '../domain/ids.ts';
 import type { CheckIn, CheckInAnswer } from '../domain/inventory.ts';
@@ -79,6 +80,7 @@ export class HostStore implements HostService {
   readonly #presence = new Presence<HostRecord>();
   readonly #memory = new Map<string, HostMemory>();
   readonly #idByName = new Map<string, string>();
+  #trusted = true;
 
   private constructor(options: HostStoreOptions) {
     this.#store = options.store;
@@ -233,8 +235,29 @@ export class HostStore implements HostService {
     return Array.from(this.#presence.slots(), (slot) => this.#view(slot));
   }
 
+  /** Who was heard when; for the sweep, which reads it. */
   get presence(): Presence<HostRecord> {
     return this.#presence;
+  }
+
+  /** The interval that a host was last told to beat at. */
+  intervalToldMs(id: string): number {
+    return this.#memoryOf(id).intervalToldMs;
+  }
+
+  /** While the registry suspects itself, answers about silent hosts are unconfirmed. */
+  setTrusted(trusted: boolean): void {
+    this.#trusted = trusted;
+  }
+
+  /** Gives every UP host that is past its deadline a whole one from now. */
+  rebaseSilent(): void {
+    const atMs = this.#clock.monotonic();
+    for (const slot of this.#presence.slots()) {
+      if (this.#presence.deadlineMs(slot) > atMs) continue;
+      const { intervalToldMs } = this.#memoryOf(this.#presence.record(slot).id);
+      this.#presence.rebase(slot, atMs, hostDeadlineMs(intervalToldMs));
+    }
   }
 
   /** Writes that a host is lost, with the records that its agent holds, in one revision, unless it was heard meanwhile. */
@@ -342,10 +365,13 @@ export class HostStore implements HostService {
 
   async #admit(tx: Transaction, request: { name: string; machineId: string }, region: string | null): Promise<HostRecord> {
     const id = mintUuid(tx.now, this.#random);
-    const taken = new Set((await tx.all(this.#sql.names, {})).map((row) => row.name));
+    const taken = new Set<string>();
+    for (const name of hostNameCandidates(request.name, id)) {
+      if ((await tx.get(this.#sql.byName, { name })) !== undefined) taken.add(name);
+    }
     const record: HostRecord = {
       id,
-      name: decideHostName(request.name, id, (name) => taken.has(name)),
+      name: decideHostName(request.name, id, taken),
       region,
       labels: {},
       self: {},
@@ -418,7 +444,10 @@ export class HostStore implements HostService {
   }
 
   #view(slot: number): HostView {
-    return { ...this.#presence.record(slot), confirmed: this.#presence.confirmed(slot), lastSeenMs: this.#presence.lastSeenMs(slot) };
+    const record = this.#presence.record(slot);
+    const overdue = record.status === 'UP' && this.#presence.deadlineMs(slot) <= this.#clock.monotonic();
+    const confirmed = this.#presence.confirmed(slot) && (this.#trusted || !overdue);
+    return { ...record, confirmed, lastSeenMs: this.#presence.lastSeenMs(slot) };
   }
 }
 

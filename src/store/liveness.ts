@@ -50,6 +50,8 @@ export interface LivenessStoreOptions {
   heldBy: Holder;
   /** Called in the transaction of a change of a record, so that what must be told of it commits with it. */
   onChange?: (tx: Transaction, change: EventType, record: ServiceRecord) => Promise<void>;
+  /** At a registry: what is known of a host, for the records that its agent holds. */
+  hostOf?: (name: string) => { readonly confirmed: boolean; readonly lastSeenMs: number | null } | undefined;
 }
 
 export class LivenessStore implements LivenessService {
@@ -58,6 +60,7 @@ export class LivenessStore implements LivenessService {
   readonly #random: Random;
   readonly #heldBy: Holder;
   readonly #onChange: (tx: Transaction, change: EventType, record: ServiceRecord) => Promise<void>;
+  readonly #hostOf: NonNullable<LivenessStoreOptions['hostOf']>;
   readonly #sql: ReturnType<typeof serviceStatements>;
   readonly #presence = new Presence<ServiceRecord>();
   /** `type\0host` → uuid. */
@@ -69,6 +72,7 @@ export class LivenessStore implements LivenessService {
     this.#random = options.random;
     this.#heldBy = options.heldBy;
     this.#onChange = options.onChange ?? (async () => {});
+    this.#hostOf = options.hostOf ?? (() => undefined);
     this.#sql = serviceStatements(options.store.dialect);
   }
 
@@ -187,7 +191,7 @@ export class LivenessStore implements LivenessService {
     const answer = { stale: false, asOfMs: this.#clock.now(), ageMs: 0 };
     if (slot === undefined) return { ...answer, up: false, known: false, reason: null, maintenance: null, confirmed: true };
     const { status, reason, maintenance } = this.#presence.record(slot);
-    return { ...answer, up: status === 'UP', known: true, reason, maintenance, confirmed: this.#presence.confirmed(slot) };
+    return { ...answer, up: status === 'UP', known: true, reason, maintenance, confirmed: this.#view(slot).confirmed };
   }
 
   isUpMany(queries: readonly IsUpQuery[]): Promise<readonly IsUp[]> {
@@ -389,13 +393,20 @@ export class LivenessStore implements LivenessService {
   }
 
   #view(slot: number): ServiceView {
-    return { ...this.#presence.record(slot), confirmed: this.#presence.confirmed(slot), lastSeenMs: this.#presence.lastSeenMs(slot) };
+    const record = this.#presence.record(slot);
+    return { ...record, ...this.#known(slot, record) };
   }
 
   #viewOf(record: ServiceRecord): ServiceView {
     const slot = this.#presence.find(record.uuid);
-    if (slot === undefined) return { ...record, confirmed: true, lastSeenMs: null };
-    return { ...record, confirmed: this.#presence.confirmed(slot), lastSeenMs: this.#presence.lastSeenMs(slot) };
+    return { ...record, ...(slot === undefined ? { confirmed: true, lastSeenMs: null } : this.#known(slot, record)) };
+  }
+
+  /** A record that somebody else counts is as confirmed, and was as lately heard, as its host. */
+  #known(slot: number, record: ServiceRecord): { confirmed: boolean; lastSeenMs: number | null } {
+    const host = record.heldBy === this.#heldBy ? undefined : this.#hostOf(record.host);
+    if (host !== undefined) return { confirmed: host.confirmed, lastSeenMs: host.lastSeenMs };
+    return { confirmed: this.#presence.confirmed(slot), lastSeenMs: this.#presence.lastSeenMs(slot) };
   }
 }
 
