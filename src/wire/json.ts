@@ -1,6 +1,6 @@
 /**
- * Reading JSON that others wrote. `JSON.parse` alone accepts more than we may hand on: any depth, 1e400 as Infinity,
- * half a surrogate pair. And it says in few of its errors where the mistake is.
+ * JSON as it goes over the wire. `JSON.parse` alone accepts more than we may hand on: any depth, 1e400 as Infinity, half
+ * a surrogate pair; and few of its errors say where the mistake is. `JSON.stringify` writes such things, or hides them.
  */
 import { isUtf8 } from 'node:buffer';
 import { limits } from '../base/limits.ts';
@@ -34,13 +34,30 @@ export function parseJson(input: string | Uint8Array, options: { depthMax?: numb
   } catch (cause) {
     throw syntaxRefusal(text, cause);
   }
-  const problem = findUnrepresentable(value, { strings: mayHoldHalfPairs(text) });
-  if (problem !== undefined) {
-    const field = problem.path.reverse().join('/');
-    const where = field === '' ? '' : ` at ${JSON.stringify(field.slice(0, 200))}`;
-    throw new AppError('bad-request', `Cannot read JSON: ${problem.what}${where}`, { field });
-  }
+  requireRepresentable('read', value, { strings: mayHoldHalfPairs(text), depthMax });
   return value;
+}
+
+/**
+ * The JSON text of `value`, which `parseJson` with the same `depthMax` reads back. Throws `bad-request` with `field`
+ * when there is none: undefined, NaN, a cycle, a bigint, half a surrogate pair, too deep.
+ */
+export function stringifyJson(value: unknown, options: { depthMax?: number } = {}): string {
+  const { depthMax = limits.jsonDepthMax } = options;
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(value);
+  } catch (cause) {
+    throw new AppError(
+      'bad-request',
+      'Cannot write JSON: it has a cycle, a bigint, or nests beyond all bounds',
+      { cause },
+    );
+  }
+  if (text === undefined)
+    throw new AppError('bad-request', `Cannot write JSON: there is none for ${typeof value}`);
+  requireRepresentable('write', value, { strings: mayHoldHalfPairs(text), depthMax });
+  return text;
 }
 
 function refusal(problem: string, cause?: unknown): AppError {
@@ -139,6 +156,19 @@ function mayHoldHalfPairs(text: string): boolean {
   return /\\u[dD]/.test(text) || !text.isWellFormed();
 }
 
+interface Look {
+  readonly strings: boolean;
+  readonly depthMax: number;
+}
+
+function requireRepresentable(action: 'read' | 'write', value: unknown, look: Look): void {
+  const problem = findUnrepresentable(value, look, look.depthMax);
+  if (problem === undefined) return;
+  const field = problem.path.reverse().join('/');
+  const where = field === '' ? '' : ` at ${JSON.stringify(field.slice(0, 200))}`;
+  throw new AppError('bad-request', `Cannot ${action} JSON: ${problem.what}${where}`, { field });
+}
+
 interface Problem {
   readonly what: string;
   /** Innermost key first. */
@@ -146,10 +176,10 @@ interface Problem {
 }
 
 /**
- * The first number beyond the range of a double; if `strings` are looked at, also the first that is no Unicode.
- * Recursion is bounded: the depth was checked.
+ * The first number beyond the range of a double, the first bracket beyond `levels` and, if `strings` are looked at, the
+ * first that is no Unicode.
  */
-function findUnrepresentable(value: unknown, look: { strings: boolean }): Problem | undefined {
+function findUnrepresentable(value: unknown, look: Look, levels: number): Problem | undefined {
   if (typeof value === 'number') {
     return Number.isFinite(value) ? undefined : { what: 'a number out of range', path: [] };
   }
@@ -157,16 +187,18 @@ function findUnrepresentable(value: unknown, look: { strings: boolean }): Proble
     return look.strings && !value.isWellFormed() ? { what: 'half of a surrogate pair', path: [] } : undefined;
   }
   if (typeof value !== 'object' || value === null) return undefined;
+  if (levels === 0) return { what: `nesting is deeper than ${look.depthMax}`, path: [] };
   if (Array.isArray(value)) {
     for (let index = 0; index < value.length; index += 1) {
-      const problem = findUnrepresentable(value[index], look);
+      const problem = findUnrepresentable(value[index], look, levels - 1);
       if (problem !== undefined) return below(problem, index);
     }
     return undefined;
   }
   for (const key in value) {
     const problem =
-      findUnrepresentable(key, look) ?? findUnrepresentable((value as Record<string, unknown>)[key], look);
+      findUnrepresentable(key, look, levels) ??
+      findUnrepresentable((value as Record<string, unknown>)[key], look, levels - 1);
     if (problem !== undefined) return below(problem, key.toWellFormed());
   }
   return undefined;

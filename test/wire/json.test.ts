@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { limits } from '../../src/base/limits.ts';
 import { AppError, isAppError } from '../../src/domain/error.ts';
-import { parseJson } from '../../src/wire/json.ts';
+import { parseJson, stringifyJson } from '../../src/wire/json.ts';
 
 const bytes = (...parts: (string | number)[]) =>
   Buffer.concat(parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : Buffer.from([part]))));
@@ -210,6 +210,23 @@ test('parseJson() gives back what JSON.stringify wrote', () => {
       assert.deepEqual(parseJson(Buffer.from(text)), JSON.parse(text));
     }),
   );
+});
+
+test('stringifyJson() writes what parseJson() reads, and refuses what it would not', () => {
+  const cyclic: unknown[] = [];
+  cyclic.push(cyclic);
+  let deep: unknown = [];
+  for (let level = 1; level < limits.jsonDepthMax; level += 1) deep = [deep];
+  assert.equal(
+    stringifyJson({ a: ['\\ud800', '😀', new Date(0)] }),
+    '{"a":["\\\\ud800","😀","1970-01-01T00:00:00.000Z"]}',
+  );
+  assert.doesNotThrow(() => parseJson(stringifyJson(deep)));
+  assert.throws(() => stringifyJson([deep]), { code: 'bad-request', message: /deeper than 32/ });
+  assert.throws(() => stringifyJson({ a: [1, Number.NaN] }), { code: 'bad-request', field: 'a/1' });
+  assert.throws(() => stringifyJson({ a: '\ud800' }), { code: 'bad-request', field: 'a' });
+  for (const value of [undefined, () => 1, cyclic, 1n])
+    assert.throws(() => stringifyJson(value), { code: 'bad-request' });
 });
 
 /** Texts near JSON: pieces of it in any order, and valid texts with one character changed. */
