@@ -400,7 +400,7 @@ export class HostStore implements HostService {
     if (seen.epoch !== head.epoch) return false;
     if (seen.revision === head.revision) return seen.hash !== head.hash;
     const hash = await this.#store.log.hashAt(seen.revision);
-    return hash !== null && hash !== seen.hash;
+    return hash !== undefined && hash !== seen.hash;
   }
 
   async #load(tx: Transaction, id: string): Promise<HostRow> {
