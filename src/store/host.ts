@@ -364,7 +364,10 @@ export class HostStore implements HostService {
     if (change !== null) tx.append(hostEvent(change, { ...record, confirmed: true, lastSeenMs }));
     tx.onCommit(() => {
       this.#presence.confirm(this.#remember(record));
-      if (change !== null) this.#memoryOf(record.id).toldStatus = record.status;
+      if (change === null) return;
+      const memory = this.#memoryOf(record.id);
+      memory.toldStatus = record.status;
+      if (memory.flapping !== undefined) memory.flapping = { ...memory.flapping, eventAtMs: this.#clock.monotonic() };
     });
   }
 
