@@ -56,7 +56,8 @@ export class Ballast {
       const file = openSync(partial, 'w', 0o600);
       try {
         const chunk = this.#random.bytes(chunkBytes);
-        for (let left = this.#sizeBytes; left > 0; left -= chunkBytes) writeSync(file, chunk, 0, Math.min(left, chunkBytes));
+        for (let left = this.#sizeBytes; left > 0; left -= chunkBytes)
+          writeSync(file, chunk, 0, Math.min(left, chunkBytes));
         fsyncSync(file);
       } finally {
         closeSync(file);

@@ -1,0 +1,129 @@
+/** Hosts on the wire: joining, beats, reports, host documents. */
+import { Type, type Static } from 'typebox';
+import { formatInstant } from '../base/time.ts';
+import type { Beat, BeatAnswer, HostDocument, HostView } from '../domain/host.ts';
+import { reportTypes, type HostFilter, type ReportBatch } from '../domain/services.ts';
+import { ReasonSchema, StatusSchema } from './liveness.ts';
+import { Count, Digest, Instant, MarkSchema, nullable, pageQuery, readInstant, repeatable, strictObject, Uuid, words } from './schema.ts';
+
+const Name = Type.String({ minLength: 1, maxLength: 253 });
+const Labels = Type.Record(Type.String(), Type.String());
+
+export const HostSchema = strictObject(
+  {
+    id: Uuid,
+    name: Name,
+    region: nullable(Name),
+    labels: Labels,
+    self: Labels,
+    status: StatusSchema,
+    reason: nullable(ReasonSchema),
+    confirmed: Type.Boolean(),
+    firstSeen: Instant,
+    lastSeen: nullable(Instant),
+    version: Count,
+  },
+  { description: 'A host' },
+);
+
+export const HostFilterQuery = strictObject({
+  name: repeatable(Name),
+  region: repeatable(Name),
+  status: repeatable(StatusSchema),
+  ...pageQuery,
+});
+
+export const JoinBody = strictObject({
+  name: Name,
+  region: Type.Optional(nullable(Type.String({ minLength: 1, maxLength: 128 }))),
+  machineId: Type.String({ minLength: 1, maxLength: 128, description: 'Stable for this installation of the machine' }),
+});
+
+export const JoinAnswerSchema = strictObject({ id: Uuid, name: Name, credential: Type.String({ description: 'Shown once' }) });
+
+export const BeatBody = strictObject({
+  bootId: Type.String({ minLength: 1, maxLength: 64 }),
+  startedAt: Instant,
+  seq: Count,
+  own: MarkSchema,
+  seen: nullable(MarkSchema),
+  inventory: nullable(Digest),
+  leaving: Type.Optional(Type.Boolean({ description: 'The last beat of a clean stop' })),
+});
+
+export const BeatAnswerSchema = strictObject({
+  intervalMs: Type.Number(),
+  spreadMs: Type.Number(),
+  now: Instant,
+  own: MarkSchema,
+  seen: nullable(MarkSchema),
+  checkin: words(['none', 'delta', 'complete']),
+  acked: nullable(strictObject({ epoch: Count, seq: Count })),
+});
+
+export const ReportBody = strictObject({
+  epoch: Count,
+  items: Type.Array(
+    strictObject({
+      seq: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
+      type: words(reportTypes),
+      at: Instant,
+      body: Type.Unknown(),
+    }),
+    { maxItems: 1_000 },
+  ),
+});
+
+export const ReportAnswer = strictObject({ acked: Count });
+
+export function readHostFilter(query: Static<typeof HostFilterQuery>): HostFilter {
+  const { name, region, status } = query;
+  return {
+    ...(name === undefined ? {} : { name: name.map((text) => text.toLowerCase()) }),
+    ...(region === undefined ? {} : { region }),
+    ...(status === undefined ? {} : { status }),
+  };
+}
+
+export function readHost(document: HostDocument): HostView {
+  const { firstSeen, lastSeen, ...same } = document;
+  return {
+    ...same,
+    firstSeenMs: readInstant(firstSeen, 'firstSeen'),
+    lastSeenMs: lastSeen === null ? null : readInstant(lastSeen, 'lastSeen'),
+  };
+}
+
+export function readBeat(body: Static<typeof BeatBody>): Beat {
+  const { startedAt, leaving, ...same } = body;
+  return { ...same, startedAtMs: readInstant(startedAt, 'startedAt'), leaving: leaving ?? false };
+}
+
+export function beatBody(beat: Beat): Static<typeof BeatBody> {
+  const { startedAtMs, leaving, ...same } = beat;
+  return { ...same, startedAt: formatInstant(startedAtMs), ...(leaving ? { leaving } : {}) };
+}
+
+export function beatAnswerDocument(answer: BeatAnswer): Static<typeof BeatAnswerSchema> {
+  const { nowMs, ...same } = answer;
+  return { ...same, now: formatInstant(nowMs) };
+}
+
+export function readBeatAnswer(document: Static<typeof BeatAnswerSchema>): BeatAnswer {
+  const { now, ...same } = document;
+  return { ...same, nowMs: readInstant(now, 'now') };
+}
+
+export function readReportBatch(body: Static<typeof ReportBody>): ReportBatch {
+  return {
+    epoch: body.epoch,
+    items: body.items.map(({ seq, type, at, body: content }, index) => ({ seq, type, atMs: readInstant(at, `items/${index}/at`), body: content })),
+  };
+}
+
+export function reportBatchBody(batch: ReportBatch): Static<typeof ReportBody> {
+  return {
+    epoch: batch.epoch,
+    items: batch.items.map(({ seq, type, atMs, body }) => ({ seq, type, at: formatInstant(atMs), body })),
+  };
+}

@@ -1,0 +1,66 @@
+/** Installed components on the wire: check-ins and lists. */
+import { Type, type Static } from 'typebox';
+import { formatInstant } from '../base/time.ts';
+import type { CheckIn, ComponentView } from '../domain/inventory.ts';
+import { Count, Digest, Instant, nullable, pageQuery, readInstant, strictObject } from './schema.ts';
+
+const Word = Type.String({ minLength: 1, maxLength: 128 });
+const Version = Type.String({ minLength: 1, maxLength: 256 });
+
+export const ComponentSchema = strictObject({
+  name: Word,
+  version: Version,
+  detector: Word,
+  architecture: Type.Optional(Word),
+  firstSeen: Instant,
+  changedAt: Instant,
+});
+
+export const ComponentSummarySchema = strictObject({
+  name: Word,
+  versions: Type.Array(strictObject({ version: Version, hosts: Count })),
+});
+
+export const ComponentPageQuery = strictObject({ ...pageQuery });
+
+export const CheckInBody = strictObject({
+  base: nullable(Digest),
+  hash: Digest,
+  components: Type.Array(
+    strictObject({ name: Word, version: Version, detector: Word, architecture: Type.Optional(Word) }),
+    { maxItems: 50_000 },
+  ),
+  removed: Type.Optional(Type.Array(strictObject({ detector: Word, name: Word }), { maxItems: 50_000 })),
+});
+
+export const CheckInAnswerSchema = strictObject({ accepted: Type.Boolean(), hash: nullable(Digest) });
+
+export function readCheckIn(body: Static<typeof CheckInBody>): CheckIn {
+  return { base: body.base, hash: body.hash, components: body.components, removed: body.removed ?? [] };
+}
+
+export function checkInBody(checkIn: CheckIn): Static<typeof CheckInBody> {
+  return {
+    base: checkIn.base,
+    hash: checkIn.hash,
+    components: [...checkIn.components],
+    ...(checkIn.removed.length === 0 ? {} : { removed: [...checkIn.removed] }),
+  };
+}
+
+export function componentDocument(view: ComponentView): Static<typeof ComponentSchema> {
+  const { name, version, detector, architecture, firstSeenMs, changedAtMs } = view;
+  return {
+    name,
+    version,
+    detector,
+    ...(architecture === undefined ? {} : { architecture }),
+    firstSeen: formatInstant(firstSeenMs),
+    changedAt: formatInstant(changedAtMs),
+  };
+}
+
+export function readComponent(document: Static<typeof ComponentSchema>): ComponentView {
+  const { firstSeen, changedAt, ...same } = document;
+  return { ...same, firstSeenMs: readInstant(firstSeen, 'firstSeen'), changedAtMs: readInstant(changedAt, 'changedAt') };
+}

@@ -1,0 +1,34 @@
+/** Where a client finds things. `http/routes.ts` names the same places as patterns; a test holds the two together. */
+
+/** A name is one percent-encoded segment: `shop/api` → `shop%2Fapi`. */
+function segment(name: string): string {
+  return encodeURIComponent(name);
+}
+
+export const paths = {
+  services: '/v1/services',
+  service: (uuid: string) => `/v1/services/${segment(uuid)}`,
+  serviceHeartbeat: (uuid: string) => `/v1/services/${segment(uuid)}/heartbeat`,
+  serviceMaintenance: (uuid: string) => `/v1/services/${segment(uuid)}/maintenance`,
+  heartbeats: '/v1/heartbeats',
+  isUp: '/v1/is-up',
+  join: '/v1/join',
+  hosts: '/v1/hosts',
+  host: (host: string) => `/v1/hosts/${segment(host)}`,
+  hostHeartbeat: (id: string) => `/v1/hosts/${segment(id)}/heartbeat`,
+  hostCheckIn: (id: string) => `/v1/hosts/${segment(id)}/checkin`,
+  hostReports: (id: string) => `/v1/hosts/${segment(id)}/reports`,
+  hostComponents: (host: string) => `/v1/hosts/${segment(host)}/components`,
+  components: '/v1/components',
+  watch: '/v1/watch',
+  events: '/v1/events',
+  status: '/v1/status',
+  config: '/v1/config',
+  backup: '/v1/backup',
+  livez: '/livez',
+  readyz: '/readyz',
+  healthz: '/healthz',
+  metrics: '/metrics',
+  version: '/version',
+  openapi: '/openapi.json',
+} as const;

@@ -1,0 +1,63 @@
+/** Pieces that several schemas share. One TypeBox schema validates, types and documents (OpenAPI 3.1) a body. */
+import { Type, type TProperties, type TSchema } from 'typebox';
+import { AppError } from '../domain/error.ts';
+import { parseDuration, parseInstant } from '../base/time.ts';
+
+/** An object whose unknown fields are refused by name. */
+export function strictObject<T extends TProperties>(properties: T, options: { description?: string } = {}) {
+  return Type.Object(properties, { additionalProperties: false, ...options });
+}
+
+export function nullable<T extends TSchema>(schema: T) {
+  return Type.Union([schema, Type.Null()]);
+}
+
+/** One of a closed list of words. */
+export function words<const T extends readonly string[]>(list: T, options: { description?: string } = {}) {
+  return Type.Unsafe<T[number]>({ type: 'string', enum: [...list], ...options });
+}
+
+export const Uuid = Type.String({ maxLength: 64, description: 'UUID; dashes and case are free on input' });
+export const Instant = Type.String({ maxLength: 64, description: 'RFC 3339 with a zone' });
+export const Duration = Type.Union([Type.Number(), Type.String({ maxLength: 32 })], {
+  description: 'Seconds, or 500ms 30s 5m 2h 1d 1w',
+});
+export const Digest = Type.String({ pattern: '^sha256:[0-9a-f]{64}$', description: 'sha256: and 64 hexadecimal digits' });
+export const PositionText = Type.String({ maxLength: 40, description: '<epoch>.<revision>' });
+const count = { minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
+export const Count = Type.Integer(count);
+
+export const MarkSchema = strictObject({ epoch: Count, revision: Count, hash: Digest });
+
+export const pageQuery = {
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000, description: 'Default 100' })),
+  cursor: Type.Optional(Type.String({ maxLength: 512, description: 'Opaque: `next` of the page before' })),
+};
+
+/** A list as FORMATS describes it. */
+export function listOf<T extends TSchema>(items: T) {
+  return strictObject({
+    items: Type.Array(items),
+    next: nullable(Type.String()),
+    asOf: Instant,
+    position: nullable(PositionText),
+    stale: Type.Boolean(),
+  });
+}
+
+/** A query parameter that may be repeated. */
+export function repeatable<T extends TSchema>(schema: T) {
+  return Type.Optional(Type.Array(schema, { maxItems: 100 }));
+}
+
+export function readInstant(text: string, field: string): number {
+  const ms = parseInstant(text);
+  if (ms !== undefined) return ms;
+  throw new AppError('bad-request', `Cannot read ${field} "${text}": expected RFC 3339 with a zone, such as 2026-01-31T09:30:00Z`, { field });
+}
+
+export function readDuration(value: string | number, field: string): number {
+  const ms = parseDuration(value);
+  if (ms !== undefined) return ms;
+  throw new AppError('bad-request', `Cannot read ${field} "${value}": expected seconds, or a number with ms, s, m, h, d or w`, { field });
+}
