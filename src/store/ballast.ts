@@ -64,7 +64,7 @@ export class Ballast {
       }
       renameSync(partial, this.#path);
     } catch {
-      // Somebody else took the room meanwhile; the next look tries again.
+      // Somebody else took the room meanwhile, or the path is not ours to write; the next look tries again.
       rmSync(partial, { force: true });
       return false;
     }
@@ -74,6 +74,6 @@ export class Ballast {
 
   #isThere(): boolean {
     const stat = statSync(this.#path, { throwIfNoEntry: false });
-    return this.#sizeBytes > 0 && stat !== undefined && stat.size >= this.#sizeBytes;
+    return this.#sizeBytes > 0 && stat?.isFile() === true && stat.size >= this.#sizeBytes;
   }
 }

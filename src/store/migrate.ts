@@ -57,22 +57,23 @@ export function damage(file: string, detail: string, cause?: unknown): AppError 
 
 /** Reads the version without writing: a database that is not for this program stays as it is. */
 function inspect({ file, role, addon }: SchemaOptions): number {
+  const beside = [`${file}-wal`, `${file}-shm`].filter((name) => !existsSync(name));
   const db = connect({ file, addon, mode: 'read' });
   try {
     const found = db.pragma('application_id', { simple: true });
-    if (found !== applicationIds[role]) {
-      const other = found === applicationIds[role === 'agent' ? 'registry' : 'agent'];
-      const what = other
-        ? `the store of ${role === 'agent' ? 'a registry' : 'an agent'}`
-        : 'no store of holdfast';
-      throw new AppError(
-        'unprocessable',
-        `Cannot open "${file}": it is ${what}, expected that of ${role === 'agent' ? 'an agent' : 'a registry'}; name another data directory`,
-      );
-    }
-    return sqliteVersion(db);
+    if (found === applicationIds[role]) return sqliteVersion(db);
+    const [own, other] = role === 'agent' ? ['an agent', 'a registry'] : ['a registry', 'an agent'];
+    const is = Object.values(applicationIds).some((id) => id === found)
+      ? `the store of ${other}`
+      : 'no store of holdfast';
+    throw new AppError(
+      'unprocessable',
+      `Cannot open "${file}": it is ${is}, expected that of ${own}; name another directory with --data-dir`,
+    );
   } finally {
     db.close();
+    // A connection that only reads makes these and may not take them away.
+    for (const name of beside) rmSync(name, { force: true });
   }
 }
 

@@ -23,7 +23,7 @@ import { type Ownership, takeOwnership } from './owner.ts';
 import type { Session, Store, Transaction } from './port.ts';
 import { type BatchFailure, type Pending, type QueueLimits, queueLimits, WriteQueue } from './queue.ts';
 import type { RingLimits } from './ring.ts';
-import { applicationIds, isDamage, openSqlite, type SqliteDriver } from './sqlite.ts';
+import { applicationIds, isDamage, openSqlite, type SqliteDriver, type SqliteOptions } from './sqlite.ts';
 
 export interface StoreOptions {
   role: 'agent' | 'registry';
@@ -36,6 +36,8 @@ export interface StoreOptions {
   limits?: Partial<StoreLimits>;
   /** The schema's steps; those of this program when absent. */
   migrations?: readonly MigrationFile[];
+  /** Opens the database; tests give one that fails on command. */
+  openDriver?: (options: SqliteOptions) => SqliteDriver;
 }
 
 export interface StoreLimits {
@@ -94,7 +96,8 @@ export async function openStore(options: StoreOptions): Promise<OpenStore> {
     const steps = options.migrations ?? migrationFiles(role, 'sqlite');
     const prepared = prepareDatabase({ file: files.database, role, files: steps, now: clock.now(), addon });
     if (prepared.kind === 'migrated') logger.info({ ...prepared }, 'database migrated, copy kept');
-    driver = openSqlite({ file: files.database, applicationId: applicationIds[role], addon });
+    const open = options.openDriver ?? openSqlite;
+    driver = open({ file: files.database, applicationId: applicationIds[role], addon });
     const store = new SqliteStore({
       ...options,
       logger,
