@@ -224,7 +224,12 @@ export class HostStore implements HostService {
     });
   }
 
-  /** The id of a host by its name, for whoever filters events by host. */
+  /** The id of a host given by id or by name; `not-found`. */
+  idOf(idOrName: string): string {
+    return this.#presence.record(this.#slotOf(idOrName)).id;
+  }
+
+  /** A host by id or by name, as of the last commit. */
   find(idOrName: string): HostView | undefined {
     const slot = this.#find(idOrName);
     return slot === undefined ? undefined : this.#view(slot);
@@ -400,7 +405,7 @@ export class HostStore implements HostService {
     if (seen.epoch !== head.epoch) return false;
     if (seen.revision === head.revision) return seen.hash !== head.hash;
     const hash = await this.#store.log.hashAt(seen.revision);
-    return hash !== null && hash !== seen.hash;
+    return hash !== undefined && hash !== seen.hash;
   }
 
   async #load(tx: Transaction, id: string): Promise<HostRow> {

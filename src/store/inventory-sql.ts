@@ -21,12 +21,14 @@ export function inventoryStatements(dialect: Dialect) {
 
   const upsert: Statement<{ hostId: string; items: string; now: number }, unknown> = compile(
     dialect,
-    (query, arg: Arg<{ hostId: string; items: string; now: number }>) =>
-      sql`insert into components (host_id, detector, name, version, architecture, first_seen_ms, changed_at_ms)
+    (query, arg: Arg<{ hostId: string; items: string; now: number }>) => ({
+      compile: () =>
+        sql`insert into components (host_id, detector, name, version, architecture, first_seen_ms, changed_at_ms)
         select ${arg('hostId')}, detector, name, version, architecture, ${bigint(dialect, arg('now'))}, ${bigint(dialect, arg('now'))}
         from ${rowsOf(arg('items'))} where true
         on conflict (host_id, detector, name) do update
         set version = excluded.version, architecture = excluded.architecture, changed_at_ms = excluded.changed_at_ms`.compile(query),
+    }),
   );
 
   return {
