@@ -9,7 +9,14 @@ import { hash as digest } from 'node:crypto';
 import { sql } from 'kysely';
 import { formatInstant } from '../base/time.ts';
 import { AppError } from '../domain/error.ts';
-import { type ChangeEvent, type EventDraft, formatPosition, type Mark, type Position, type Revision } from '../domain/event.ts';
+import {
+  type ChangeEvent,
+  type EventDraft,
+  formatPosition,
+  type Mark,
+  type Position,
+  type Revision,
+} from '../domain/event.ts';
 import type { EventLog } from '../domain/services.ts';
 import type { Driver, EpochRow, LogEntries, RevisionRow } from './driver.ts';
 import type { Dialect, Session } from './port.ts';
@@ -101,11 +108,14 @@ export class StoreLog implements EventLog {
     };
   }
 
-  /** The hash of the chain up to `revision`; undefined when it is compacted or not there yet. */
-  async hashAt(revision: number): Promise<string | undefined> {
-    const near = this.#ring.at(revision)?.hash ?? [this.#head, this.#base].find((mark) => mark.revision === revision)?.hash;
-    if (near !== undefined || revision < this.#base.revision || revision > this.#head.revision) return near;
-    return (await this.#driver.read((session) => session.get(this.#statements.hash, { revision })))?.hash;
+  async hashAt(revision: number): Promise<string | null> {
+    if (revision < this.oldest().revision || revision > this.#head.revision) return null;
+    const near =
+      this.#ring.at(revision) ?? [this.#head, this.#base].find((mark) => mark.revision === revision);
+    if (near !== undefined) return near.hash;
+    return (
+      (await this.#driver.read((session) => session.get(this.#statements.hash, { revision })))?.hash ?? null
+    );
   }
 
   /** Gives a batch's additions their places. Changes nothing: a batch that fails leaves no hole. */
@@ -126,7 +136,11 @@ export class StoreLog implements EventLog {
       }
       if (all.length === 0) continue;
       revision += 1;
-      const events = encode(all, { position: formatPosition({ epoch, revision }), at: formatInstant(now), actor });
+      const events = encode(all, {
+        position: formatPosition({ epoch, revision }),
+        at: formatInstant(now),
+        actor,
+      });
       const encoded = JSON.stringify(events);
       hash = chain(hash, revision, encoded);
       rows.push({ revision, at_ms: now, events: encoded, hash });
@@ -161,7 +175,8 @@ export class StoreLog implements EventLog {
   async isKept({ entries }: Prepared): Promise<boolean> {
     const last = entries.rows.at(-1);
     return this.#driver.read(async (session) => {
-      if (last === undefined) return (await session.get(this.#statements.meta, { key: 'witness' }))?.value === entries.witness;
+      if (last === undefined)
+        return (await session.get(this.#statements.meta, { key: 'witness' }))?.value === entries.witness;
       return (await session.get(this.#statements.hash, { revision: last.revision }))?.hash === last.hash;
     });
   }
@@ -195,7 +210,12 @@ export class StoreLog implements EventLog {
     while (this.#head.revision < tail.head.revision) {
       const after = this.#head.revision;
       const rows = await this.#driver.read((session) => this.#rowsWithin(session, after, limit));
-      const kept = rows.map((row) => ({ revision: row.revision, events: decode(row), encoded: row.events, hash: row.hash }));
+      const kept = rows.map((row) => ({
+        revision: row.revision,
+        events: decode(row),
+        encoded: row.events,
+        hash: row.hash,
+      }));
       for (const revision of kept) {
         const expected = chain(this.#head.hash, this.#head.revision + 1, revision.encoded);
         if (revision.revision !== this.#head.revision + 1 || expected !== revision.hash) {
@@ -230,17 +250,28 @@ export class StoreLog implements EventLog {
     return found;
   }
 
-  async #readRows(session: Session, after: number, limit: { revisions: number; bytes: number }): Promise<Revision[]> {
+  async #readRows(
+    session: Session,
+    after: number,
+    limit: { revisions: number; bytes: number },
+  ): Promise<Revision[]> {
     const rows = await this.#rowsWithin(session, after, limit);
     if (rows[0]?.revision !== after + 1) {
       const base = await readBase(session, this.#statements);
-      throw compacted(after, { epoch: this.#head.epoch, revision: Math.max(base?.revision ?? 0, this.oldest().revision) });
+      throw compacted(after, {
+        epoch: this.#head.epoch,
+        revision: Math.max(base?.revision ?? 0, this.oldest().revision),
+      });
     }
     return rows.map((row) => ({ revision: row.revision, events: decode(row), encoded: row.events }));
   }
 
   /** Looks at the sizes first: a thousand revisions can be a few hundred bytes each, or megabytes. */
-  async #rowsWithin(session: Session, after: number, limit: { revisions: number; bytes: number }): Promise<RevisionRow[]> {
+  async #rowsWithin(
+    session: Session,
+    after: number,
+    limit: { revisions: number; bytes: number },
+  ): Promise<RevisionRow[]> {
     const sizes = await session.all(this.#statements.sizes, { after, limit: Math.max(1, limit.revisions) });
     let bytes = 0;
     let to = after;
@@ -270,7 +301,10 @@ export async function readTail(session: Session, statements = logStatements(sess
   const last = await session.get(statements.last, {});
   const witness = Number((await session.get(statements.meta, { key: 'witness' }))?.value ?? 0);
   const current = epoch?.epoch ?? 0;
-  const base = { epoch: current, ...((await readBase(session, statements)) ?? { revision: 0, hash: emptyHash }) };
+  const base = {
+    epoch: current,
+    ...((await readBase(session, statements)) ?? { revision: 0, hash: emptyHash }),
+  };
   const head = last === undefined ? base : { epoch: current, revision: last.revision, hash: last.hash };
   return { head, epochStart: epoch?.start_revision ?? 1, base, witness };
 }
@@ -297,7 +331,10 @@ export async function verifyChain(
   const from = at.revision;
   while (at.revision < options.to.revision) {
     const { rows, base: now } = await read(async (session) => ({
-      rows: await session.all(statements.range, { after: at.revision, to: Math.min(at.revision + verifyPage, options.to.revision) }),
+      rows: await session.all(statements.range, {
+        after: at.revision,
+        to: Math.min(at.revision + verifyPage, options.to.revision),
+      }),
       base: await readBase(session, statements),
     }));
     if (now !== undefined && now.revision > at.revision) {
@@ -325,11 +362,15 @@ function flawOf(row: RevisionRow, before: { revision: number; hash: string }): s
   if (row.revision !== before.revision + 1) return 'is missing';
   if (chain(before.hash, row.revision, row.events) !== row.hash) return 'does not match its hash';
   // The time stands twice, in its own column for compaction and in the events: only the latter is in the chain.
-  if (!row.events.includes(`"at":"${formatInstant(row.at_ms)}"`)) return `has another time (at_ms ${row.at_ms}) than its events`;
+  if (!row.events.includes(`"at":"${formatInstant(row.at_ms)}"`))
+    return `has another time (at_ms ${row.at_ms}) than its events`;
   return undefined;
 }
 
-async function readBase(session: Session, statements: LogStatements): Promise<{ revision: number; hash: string } | undefined> {
+async function readBase(
+  session: Session,
+  statements: LogStatements,
+): Promise<{ revision: number; hash: string } | undefined> {
   const value = (await session.get(statements.meta, { key: 'log_base' }))?.value;
   return value === undefined ? undefined : parseBase(value);
 }
@@ -344,7 +385,10 @@ function parseBase(text: string): { revision: number; hash: string } {
   return { revision: Number(text.slice(0, space)), hash: text.slice(space + 1) };
 }
 
-function encode(drafts: readonly EventDraft[], place: { position: string; at: string; actor: string }): ChangeEvent[] {
+function encode(
+  drafts: readonly EventDraft[],
+  place: { position: string; at: string; actor: string },
+): ChangeEvent[] {
   const { position, at, actor } = place;
   return drafts.map((draft, index) => ({ position, index, at, actor, ...draft }));
 }
@@ -354,16 +398,24 @@ function decode(row: { events: string }): ChangeEvent[] {
 }
 
 function compacted(after: number, oldest: Position): AppError {
-  return new AppError('compacted', `Cannot read events after revision ${after}: the oldest kept position is ${formatPosition(oldest)}, start there or with a snapshot`, {
-    details: { oldest: formatPosition(oldest) },
-  });
+  return new AppError(
+    'compacted',
+    `Cannot read events after revision ${after}: the oldest kept position is ${formatPosition(oldest)}, start there or with a snapshot`,
+    {
+      details: { oldest: formatPosition(oldest) },
+    },
+  );
 }
 
 /** The error of a log that does not hold together. */
 export function damaged(place: string, revision: number, detail: string): AppError {
-  return new AppError('internal', `Cannot trust the log in "${place}": revision ${revision} ${detail}; run "holdfast doctor", or restore a backup`, {
-    details: { revision },
-  });
+  return new AppError(
+    'internal',
+    `Cannot trust the log in "${place}": revision ${revision} ${detail}; run "holdfast doctor", or restore a backup`,
+    {
+      details: { revision },
+    },
+  );
 }
 
 export type LogStatements = ReturnType<typeof logStatements>;
@@ -371,7 +423,9 @@ export type LogStatements = ReturnType<typeof logStatements>;
 /** The log's queries for one dialect. */
 export function logStatements(dialect: Dialect) {
   return {
-    lastEpoch: compile(dialect, (db, _arg: Arg<object>) => db.selectFrom('epochs').selectAll().orderBy('epoch', 'desc').limit(1)),
+    lastEpoch: compile(dialect, (db, _arg: Arg<object>) =>
+      db.selectFrom('epochs').selectAll().orderBy('epoch', 'desc').limit(1),
+    ),
     last: compile(dialect, (db, _arg: Arg<object>) =>
       db.selectFrom('revisions').select(['revision', 'hash']).orderBy('revision', 'desc').limit(1),
     ),
@@ -394,23 +448,33 @@ export function logStatements(dialect: Dialect) {
         .where('revision', '<=', arg('to'))
         .orderBy('revision'),
     ),
-    meta: compile(dialect, (db, arg: Arg<{ key: string }>) => db.selectFrom('meta').select('value').where('key', '=', arg('key'))),
+    meta: compile(dialect, (db, arg: Arg<{ key: string }>) =>
+      db.selectFrom('meta').select('value').where('key', '=', arg('key')),
+    ),
     putMeta: compile(dialect, (db, arg: Arg<{ key: string; value: string }>) =>
       db
         .insertInto('meta')
         .values({ key: arg('key'), value: arg('value') })
-        .onConflict((conflict) => conflict.column('key').doUpdateSet({ value: (eb) => eb.ref('excluded.value') })),
+        .onConflict((conflict) =>
+          conflict.column('key').doUpdateSet({ value: (eb) => eb.ref('excluded.value') }),
+        ),
     ),
-    dropMeta: compile(dialect, (db, arg: Arg<{ key: string }>) => db.deleteFrom('meta').where('key', '=', arg('key'))),
+    dropMeta: compile(dialect, (db, arg: Arg<{ key: string }>) =>
+      db.deleteFrom('meta').where('key', '=', arg('key')),
+    ),
     addEpoch: compile(dialect, (db, arg: Arg<{ epoch: number; start: number; reason: string }>) =>
-      db.insertInto('epochs').values({ epoch: arg('epoch'), start_revision: arg('start'), reason: arg('reason') }),
+      db
+        .insertInto('epochs')
+        .values({ epoch: arg('epoch'), start_revision: arg('start'), reason: arg('reason') }),
     ),
     addRevision: compile(dialect, (db, arg: Arg<RevisionRow>) =>
       db
         .insertInto('revisions')
         .values({ revision: arg('revision'), at_ms: arg('at_ms'), events: arg('events'), hash: arg('hash') }),
     ),
-    dropThrough: compile(dialect, (db, arg: Arg<{ to: number }>) => db.deleteFrom('revisions').where('revision', '<=', arg('to'))),
+    dropThrough: compile(dialect, (db, arg: Arg<{ to: number }>) =>
+      db.deleteFrom('revisions').where('revision', '<=', arg('to')),
+    ),
     agesAfter: compile(dialect, (db, arg: Arg<{ after: number; limit: number }>) =>
       db
         .selectFrom('revisions')

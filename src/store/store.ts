@@ -23,7 +23,7 @@ import { type Ownership, takeOwnership } from './owner.ts';
 import type { Session, Store, Transaction } from './port.ts';
 import { type BatchFailure, type Pending, type QueueLimits, queueLimits, WriteQueue } from './queue.ts';
 import type { RingLimits } from './ring.ts';
-import { applicationIds, isDamage, openSqlite, type SqliteDriver } from './sqlite.ts';
+import { applicationIds, isDamage, openSqlite, type SqliteDriver, type SqliteOptions } from './sqlite.ts';
 
 export interface StoreOptions {
   role: 'agent' | 'registry';
@@ -36,6 +36,8 @@ export interface StoreOptions {
   limits?: Partial<StoreLimits>;
   /** The schema's steps; those of this program when absent. */
   migrations?: readonly MigrationFile[];
+  /** Opens the database; tests give one that fails on command. */
+  openDriver?: (options: SqliteOptions) => SqliteDriver;
 }
 
 export interface StoreLimits {
@@ -94,8 +96,15 @@ export async function openStore(options: StoreOptions): Promise<OpenStore> {
     const steps = options.migrations ?? migrationFiles(role, 'sqlite');
     const prepared = prepareDatabase({ file: files.database, role, files: steps, now: clock.now(), addon });
     if (prepared.kind === 'migrated') logger.info({ ...prepared }, 'database migrated, copy kept');
-    driver = openSqlite({ file: files.database, applicationId: applicationIds[role], addon });
-    const store = new SqliteStore({ ...options, logger, driver, owner, log: await openLog(driver, options, logger) });
+    const open = options.openDriver ?? openSqlite;
+    driver = open({ file: files.database, applicationId: applicationIds[role], addon });
+    const store = new SqliteStore({
+      ...options,
+      logger,
+      driver,
+      owner,
+      log: await openLog(driver, options, logger),
+    });
     await store.beginAfterRestore();
     return store;
   } catch (error) {
@@ -132,7 +141,8 @@ function withRemedy(error: unknown, dataDir: string): unknown {
   const found = isDamage(error) ? damage(database, `it is damaged (${error.message})`, error) : error;
   if (!(found instanceof AppError) || found.details['damaged'] !== database) return error;
   const [copy] = copiesOf(database);
-  const source = copy === undefined ? 'No copy lies beside it; from a backup' : `The newest copy beside it is "${copy}"`;
+  const source =
+    copy === undefined ? 'No copy lies beside it; from a backup' : `The newest copy beside it is "${copy}"`;
   const file = copy ?? 'BACKUP';
   return new AppError(
     found.code,
@@ -164,7 +174,9 @@ class SqliteStore implements OpenStore {
   #timer: Cancel = () => undefined;
   #closed: Promise<void> | undefined;
 
-  constructor(options: StoreOptions & { logger: Logger; driver: SqliteDriver; owner: Ownership; log: StoreLog }) {
+  constructor(
+    options: StoreOptions & { logger: Logger; driver: SqliteDriver; owner: Ownership; log: StoreLog },
+  ) {
     const { driver, clock, logger, log } = options;
     this.log = log;
     this.#driver = driver;
@@ -198,7 +210,11 @@ class SqliteStore implements OpenStore {
       return await this.#driver.read(fn);
     } catch (error) {
       if (this.#state !== 'failed' || error instanceof AppError) throw error;
-      throw new AppError('unavailable', 'Cannot read: the database is being reopened after a failure, try again', { cause: error, retryAfterMs: 1_000 });
+      throw new AppError(
+        'unavailable',
+        'Cannot read: the database is being reopened after a failure, try again',
+        { cause: error, retryAfterMs: 1_000 },
+      );
     }
   }
 
@@ -216,11 +232,18 @@ class SqliteStore implements OpenStore {
     const { meta, dropMeta } = logStatements('sqlite');
     const note = await this.read((session) => session.get(meta, { key: 'restored' }));
     if (note === undefined) return;
-    await this.#queue.write(systemCaller, (tx) => tx.run(dropMeta, { key: 'restored' }), { rewind: { atLeast: 0, reason: note.value } });
+    await this.#queue.write(systemCaller, (tx) => tx.run(dropMeta, { key: 'restored' }), {
+      rewind: { atLeast: 0, reason: note.value },
+    });
   }
 
   health(): StoreHealth {
-    return { state: this.#state, detail: this.#detail, ballast: this.#ballast.state, waiting: this.#queue.length };
+    return {
+      state: this.#state,
+      detail: this.#detail,
+      ballast: this.#ballast.state,
+      waiting: this.#queue.length,
+    };
   }
 
   leader(): boolean {
@@ -276,25 +299,39 @@ class SqliteStore implements OpenStore {
       this.#enter('storage-full', `the disk is full (${reason}); writing resumes when there is room again`);
       this.#later(fullCheckMs, () => this.#leaveFull());
       return () =>
-        new AppError('storage-full', 'Cannot write: the disk is full; free some space, writing resumes by itself', { retryAfterMs: fullCheckMs });
+        new AppError(
+          'storage-full',
+          'Cannot write: the disk is full; free some space, writing resumes by itself',
+          { retryAfterMs: fullCheckMs },
+        );
     }
     this.#enter('failed', `the database failed (${reason}); it is being reopened and checked`);
     this.#pending = pending;
     this.#later(reopenFirstMs, () => this.#reopen(reopenFirstMs));
-    return () => new AppError('unavailable', 'Cannot write: the database failed and is being checked, try again', { retryAfterMs: 1_000 });
+    return () =>
+      new AppError('unavailable', 'Cannot write: the database failed and is being checked, try again', {
+        retryAfterMs: 1_000,
+      });
   }
 
   #leaveFull(): void {
-    if (!this.#ballast.hasRoom()) return this.#later(fullCheckMs, () => this.#leaveFull());
+    if (this.#tryLeaveFull()) {
+      this.#enter('ok', null);
+      this.#queue.resume();
+    } else {
+      this.#later(fullCheckMs, () => this.#leaveFull());
+    }
+  }
+
+  #tryLeaveFull(): boolean {
+    if (!this.#ballast.hasRoom()) return false;
     try {
       this.#driver.checkpoint();
     } catch (err) {
       this.#logger.warn({ err }, 'disk has room, but the checkpoint failed');
-      return this.#later(fullCheckMs, () => this.#leaveFull());
+      return false;
     }
-    if (!this.#ballast.restore()) return this.#later(fullCheckMs, () => this.#leaveFull());
-    this.#enter('ok', null);
-    this.#queue.resume();
+    return this.#ballast.restore();
   }
 
   #restoreBallast(): void {
@@ -320,7 +357,11 @@ class SqliteStore implements OpenStore {
     const { head } = await this.#driver.read((session) => readTail(session));
     const expected = this.log.head();
     if (head.revision !== expected.revision || head.hash !== expected.hash) {
-      throw damaged(this.#driver.place, Math.min(head.revision, expected.revision) + 1, `is not what was committed: it ends at ${head.revision}, expected ${expected.revision}`);
+      throw damaged(
+        this.#driver.place,
+        Math.min(head.revision, expected.revision) + 1,
+        `is not what was committed: it ends at ${head.revision}, expected ${expected.revision}`,
+      );
     }
     await checkEnd(this.log, this.#driver.place);
     this.#enter('ok', null);
