@@ -60,8 +60,8 @@ export function outboxStatements(dialect: Dialect) {
     first: compile(dialect, (db: Db, arg: Arg<{ limit: number }>) =>
       db.selectFrom('outbox').selectAll().orderBy('id').limit(arg('limit')),
     ),
-    countSent: compile(dialect, (db: Db, arg: Arg<{ sentId: number }>) =>
-      db.selectFrom('outbox').select(sql<number>`count(*)`.as('count')).where('id', '<=', arg('sentId')),
+    countUpTo: compile(dialect, (db: Db, arg: Arg<{ id: number }>) =>
+      db.selectFrom('outbox').select(sql<number>`count(*)`.as('count')).where('id', '<=', arg('id')),
     ),
     /** The last id of the first `count` reports, and their bytes. */
     upTo: compile(dialect, (db: Db, arg: Arg<{ count: number }>) =>

@@ -19,7 +19,7 @@
 import { limits } from '../base/limits.ts';
 import { systemCaller } from '../domain/access.ts';
 import type { Report, ReportBatch, ReportType } from '../domain/services.ts';
-import { outboxStatements, type OutboxStateRow, type QueuedRow } from './outbox-sql.ts';
+import { type OutboxStateRow, outboxStatements, type QueuedRow } from './outbox-sql.ts';
 import type { Session, Store, Transaction } from './port.ts';
 
 export interface ReportDraft {
@@ -69,21 +69,28 @@ export class Outbox {
   readonly #bytesMax: number;
   readonly #sql: ReturnType<typeof outboxStatements>;
   readonly #listeners = new Set<() => void>();
+  /** What was queued before this process began. Only that can be in effect by a life that this database forgot. */
+  readonly #inheritedId: number;
   /** As of the last commit, for answers that cannot wait; decisions read the row in their transaction. */
   #state: OutboxStateRow;
 
-  private constructor(options: OutboxOptions, state: OutboxStateRow) {
+  private constructor(options: OutboxOptions, loaded: { state: OutboxStateRow; lastId: number }) {
     this.#store = options.store;
     this.#reportAll = options.reportAll;
     this.#itemsMax = options.itemsMax ?? 100_000;
     this.#bytesMax = options.bytesMax ?? 64 * 1024 * 1024;
     this.#sql = outboxStatements(options.store.dialect);
-    this.#state = state;
+    this.#state = loaded.state;
+    this.#inheritedId = loaded.lastId;
   }
 
   static async open(options: OutboxOptions): Promise<Outbox> {
     const sql = outboxStatements(options.store.dialect);
-    return new Outbox(options, await options.store.read((session) => stateOf(session, sql)));
+    const loaded = await options.store.read(async (session) => {
+      const state = await stateOf(session, sql);
+      return { state, lastId: (await session.get(sql.upTo, { count: state.items }))?.id ?? 0 };
+    });
+    return new Outbox(options, loaded);
   }
 
   /** Queues a report; it exists if and only if `tx` commits. Does nothing while inactive. */
@@ -118,8 +125,7 @@ export class Outbox {
     return this.#store.write(systemCaller, async (tx) => {
       const state = await stateOf(tx, this.#sql);
       if (acked.epoch !== state.epoch || acked.seq <= state.acked_seq) return 'ok';
-      const { count } = await this.#countSent(tx, state);
-      if (acked.seq > state.acked_seq + count) return 'ahead';
+      if (acked.seq > state.acked_seq + (await this.#countUpTo(tx, state.sent_id))) return 'ahead';
       this.#publish(tx, await this.#dropFirst(tx, state, acked.seq - state.acked_seq));
       return 'ok';
     });
@@ -136,16 +142,17 @@ export class Outbox {
   }
 
   /**
-   * Begins a new life, at least `epoch`. What `acked` says is in effect is not sent again; when it speaks of a later
-   * life than this database knows, all that is queued belongs to the past. The rest is carried over, and everything
-   * that is held follows.
+   * Begins a new life, at least `epoch`. What `acked` says is in effect is not sent again: by number in this life;
+   * when it speaks of a later one than this database knows, all that an earlier process queued. The rest is carried
+   * over, and everything that is held follows.
    */
   async reset(tx: Transaction, options: { epoch: number; acked: Acked | null }): Promise<void> {
     const { acked } = options;
     let state = await stateOf(tx, this.#sql);
+    const inherited = await this.#countUpTo(tx, Math.max(this.#inheritedId, state.sent_id));
     const later = acked !== null && acked.epoch > state.epoch;
     const inEffect = acked !== null && acked.epoch === state.epoch ? acked.seq - state.acked_seq : 0;
-    const done = later ? state.items : Math.min(state.items, Math.max(0, inEffect));
+    const done = later ? inherited : Math.min(inherited, Math.max(0, inEffect));
     if (done > 0) state = await this.#dropFirst(tx, state, done);
     await this.#save(tx, {
       ...state,
@@ -201,8 +208,8 @@ export class Outbox {
     return this.#save(tx, { ...state, items: sums?.items ?? 0, bytes: sums?.bytes ?? 0, dropped: state.dropped + dropped });
   }
 
-  async #countSent(tx: Transaction, state: OutboxStateRow): Promise<{ count: number }> {
-    return (await tx.get(this.#sql.countSent, { sentId: state.sent_id })) ?? { count: 0 };
+  async #countUpTo(tx: Transaction, id: number): Promise<number> {
+    return (await tx.get(this.#sql.countUpTo, { id }))?.count ?? 0;
   }
 
   /** Removes the first `count` reports as in effect. */

@@ -18,6 +18,8 @@ export interface RemoteAnswersOptions {
 
 export interface Remembered<T> {
   readonly answer: T;
+  /** When it was true, by the registry's clock. */
+  readonly asOfMs: number;
   /** Since it was received: the longer of monotonic time (if this process received it) and wall time. */
   readonly ageMs: number;
 }
@@ -25,6 +27,7 @@ export interface Remembered<T> {
 interface Entry {
   /** JSON text: compact, and equal exactly when unchanged. */
   readonly text: string;
+  readonly asOfMs: number;
   readonly atMs: number;
   /** Monotonic; null when an earlier process received it. */
   readonly receivedMs: number | null;
@@ -57,19 +60,21 @@ export class RemoteAnswers {
     const answers = new RemoteAnswers(options);
     const rows = await options.store.read((session) => session.all(answers.#sql.newest, { limit: answers.#answersMax }));
     for (const row of rows.reverse()) {
-      answers.#entries.set(row.key, { text: row.answer, atMs: row.at_ms, receivedMs: null });
+      const { asOfMs, answer } = JSON.parse(row.answer) as { asOfMs: number; answer: unknown };
+      answers.#entries.set(row.key, { text: JSON.stringify(answer), asOfMs, atMs: row.at_ms, receivedMs: null });
       answers.#savedAtMs.set(row.key, row.at_ms);
     }
     return answers;
   }
 
-  keep(key: string, answer: unknown): void {
+  /** `asOfMs` is when it was true, by the registry's clock. */
+  keep(key: string, asOfMs: number, answer: unknown): void {
     const text = JSON.stringify(answer);
     const atMs = this.#clock.now();
     const savedAtMs = this.#savedAtMs.get(key);
     const unchanged = this.#entries.get(key)?.text === text && savedAtMs !== undefined && atMs - savedAtMs < rewriteMs;
     if (!unchanged) this.#dirty.add(key);
-    this.#put(key, { text, atMs, receivedMs: this.#clock.monotonic() });
+    this.#put(key, { text, asOfMs, atMs, receivedMs: this.#clock.monotonic() });
     for (const [oldest] of this.#entries) {
       if (this.#entries.size <= this.#answersMax) break;
       this.#drop(oldest);
@@ -106,7 +111,7 @@ export class RemoteAnswers {
         await this.#store.write(systemCaller, async (tx) => {
           for (const { key, entry } of entries) {
             if (entry === undefined) await tx.run(this.#sql.remove, { key });
-            else await tx.run(this.#sql.upsert, { key, answer: entry.text, at_ms: entry.atMs });
+            else await tx.run(this.#sql.upsert, { key, answer: `{"asOfMs":${entry.asOfMs},"answer":${entry.text}}`, at_ms: entry.atMs });
           }
         });
       } catch (error) {
@@ -131,11 +136,11 @@ export class RemoteAnswers {
     else this.#dirty.delete(key);
   }
 
-  #remembered<T>({ text, atMs, receivedMs }: Entry): Remembered<T> {
+  #remembered<T>({ text, asOfMs, atMs, receivedMs }: Entry): Remembered<T> {
     const byWallMs = this.#clock.now() - atMs;
     // The monotonic clock stands still while the machine sleeps, the wall clock may be put back: the longer is safe.
     const ageMs = Math.max(0, byWallMs, receivedMs === null ? 0 : this.#clock.monotonic() - receivedMs);
-    return { answer: JSON.parse(text) as T, ageMs };
+    return { answer: JSON.parse(text) as T, asOfMs, ageMs };
   }
 }
 
