@@ -7,6 +7,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { type Loop, startLoop } from '../base/loop.ts';
 import type { Random } from '../base/random.ts';
+import { retry } from '../base/retry.ts';
 import { AppError } from '../domain/error.ts';
 import { type Component, componentKey } from '../domain/inventory.ts';
 import type { LocalInventory } from '../store/local-inventory.ts';
@@ -18,6 +19,8 @@ export interface DetectionOptions {
   readonly logger: Logger;
   readonly detectors: readonly Detector[];
   readonly inventory: LocalInventory;
+  /** Called once, when every detector has looked and what they found is stored. */
+  readonly onComplete: () => void;
 }
 
 export interface DetectorStatus {
@@ -34,8 +37,6 @@ export interface DetectorStatus {
 export interface Detection {
   /** True once every detector has looked, or failed to: then the inventory may be told. */
   readonly complete: boolean;
-  /** Resolves when `complete` is true; rejects only when the inventory cannot be written. */
-  readonly first: Promise<void>;
   status(): DetectorStatus[];
   /** Never rejects. */
   stop(): Promise<void>;
@@ -44,6 +45,8 @@ export interface Detection {
 /** A detector that takes longer has failed. */
 const lookMs = 60_000;
 const backoffCapMs = 600_000;
+/** While the first find cannot be written (a full disk), nothing is told to the registry. */
+const storeBackoff = { baseMs: 1_000, capMs: 60_000 };
 /** What one host can report (`CheckInBody`); the rest of a detector's find is left out and said. */
 const componentsMax = 50_000;
 
@@ -65,14 +68,16 @@ class RunningDetection implements Detection {
   readonly #stored = new Map<string, readonly Component[] | null>();
   #loops: readonly Loop[] = [];
   complete = false;
-  readonly first: Promise<void>;
+  readonly #first: Promise<void>;
 
   constructor(options: DetectionOptions) {
     this.#options = options;
     for (const { name, everyMs } of options.detectors) {
       this.#status.set(name, { name, state: 'waiting', components: 0, everyMs, lastGoodMs: null, error: null });
     }
-    this.first = this.#begin();
+    this.#first = this.#begin().catch((error: unknown) => {
+      if (!this.#stopping.signal.aborted) options.logger.error({ err: error }, 'detection cannot begin');
+    });
   }
 
   status(): DetectorStatus[] {
@@ -81,13 +86,13 @@ class RunningDetection implements Detection {
 
   async stop(): Promise<void> {
     this.#stopping.abort(new Error('detection stops'));
-    await this.first.catch(() => {});
+    await this.#first;
     await Promise.all(this.#loops.map((loop) => loop.stop()));
   }
 
   /** One revision for the first look of all together, so that a new host appears whole. */
   async #begin(): Promise<void> {
-    const { detectors, inventory } = this.#options;
+    const { detectors, clock, random } = this.#options;
     const { signal } = this.#stopping;
     const found = new Map<string, Found>();
     await Promise.all(
@@ -99,11 +104,16 @@ class RunningDetection implements Detection {
         }
       }),
     );
-    if (signal.aborted) return;
-    await inventory.retain(detectors.map(({ name }) => name));
-    await this.#store(found);
+    await retry(() => this.#storeFirst(found), { ...storeBackoff, clock, random, signal, attemptsMax: Number.POSITIVE_INFINITY, shouldRetry: () => true });
     this.complete = true;
     this.#loops = detectors.map((detector) => this.#repeat(detector));
+    this.#options.onComplete();
+  }
+
+  async #storeFirst(found: ReadonlyMap<string, Found>): Promise<void> {
+    const { detectors, inventory } = this.#options;
+    await inventory.retain(detectors.map(({ name }) => name));
+    await this.#store(found);
   }
 
   #repeat(detector: Detector): Loop {

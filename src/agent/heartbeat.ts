@@ -29,8 +29,8 @@ export interface HeartbeatOptions {
   readonly bootId: string;
   /** What the next beat carries beside its number, and what stood where when it was made. */
   readonly compose: () => Omit<SentBeat, 'beat'> & { readonly beat: Pick<Beat, 'own' | 'seen' | 'inventory'> };
-  /** Awaited before the next beat. What it throws is logged: the next answer says again what is to be done. */
-  readonly onAnswer: (sent: SentBeat, answer: BeatAnswer) => Promise<void>;
+  /** Awaited before the next beat; `returned`: the first answer after a silence, or at all. What it throws is logged: the next answer says again what is to be done. */
+  readonly onAnswer: (sent: SentBeat, answer: BeatAnswer, how: { returned: boolean }) => Promise<void>;
 }
 
 export interface HeartbeatStatus {
@@ -143,9 +143,10 @@ class RunningHeartbeat implements Heartbeat {
       signal.throwIfAborted();
       return this.#failed(error);
     }
+    const returned = !this.#connected;
     this.#heard(exchanged.answer);
     try {
-      await onAnswer(exchanged.sent, exchanged.answer);
+      await onAnswer(exchanged.sent, exchanged.answer, { returned });
     } catch (error) {
       logger.error({ err: error }, 'could not act on the answer to a heartbeat');
     }

@@ -7,15 +7,14 @@
  * in meta too; without it the registry has nothing that we know of, and only a complete check-in helps.
  */
 import type { Clock } from '../base/clock.ts';
-import { formatInstant } from '../base/time.ts';
 import { systemCaller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
-import type { EventDraft } from '../domain/event.ts';
 import {
   type CheckIn,
   type Component,
   type ComponentChange,
   type ComponentView,
+  componentEvent,
   componentKey,
   diffComponents,
   inventoryHash,
@@ -198,15 +197,12 @@ export class LocalInventory implements ComponentService {
 
   async #apply(tx: Transaction, change: ComponentChange, row: OwnComponentRow | undefined): Promise<void> {
     const { before, after } = change;
-    if (after === null) {
-      if (before === null || row === undefined) return;
+    if (after !== null) {
+      await tx.run(this.#sql.upsert, toRow(after, { firstSeenMs: row?.first_seen_ms ?? tx.now, changedAtMs: tx.now }));
+    } else if (before !== null) {
       await tx.run(this.#sql.remove, { detector: before.detector, name: before.name });
-      tx.append(this.#event(change, row));
-      return;
     }
-    const next = toRow(after, { firstSeenMs: row?.first_seen_ms ?? tx.now, changedAtMs: tx.now });
-    await tx.run(this.#sql.upsert, next);
-    tx.append(this.#event(change, next));
+    tx.append(componentEvent(this.#host().name, change));
   }
 
   /** After changes to the set: its hash, and what the registry has of each of them. */
@@ -251,16 +247,6 @@ export class LocalInventory implements ComponentService {
     const { epoch, revision } = this.#store.log.head();
     return { asOfMs: this.#clock.now(), position: { epoch, revision }, stale: false };
   }
-
-  #event({ kind, before }: ComponentChange, row: OwnComponentRow): EventDraft {
-    const earlier = kind === 'changed' && before !== null ? { before: before.version } : {};
-    return { type: `component.${kind}`, host: this.#host().name, body: { ...componentDocument(toView(row)), ...earlier } };
-  }
-}
-
-/** As FORMATS "components" shows one; `before` is added to an event that changed its version. */
-function componentDocument({ firstSeenMs, changedAtMs, ...component }: ComponentView) {
-  return { ...component, firstSeen: formatInstant(firstSeenMs), changedAt: formatInstant(changedAtMs) };
 }
 
 function installedNow(row: PendingRow): Component | undefined {

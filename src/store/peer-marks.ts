@@ -1,27 +1,23 @@
 /**
- * What two stores know of each other's logs, so that each notices when the other, or itself, was put back to an
- * earlier state: the furthest mark seen of the peer, and the hash of our own chain at a revision the peer names.
+ * The furthest this store has seen of its peer's log. Shown to the peer with every beat, so that a peer that was put
+ * back to an earlier state learns of it from us; the peer does the same for us (see `Mark`).
  */
-import type { Kysely } from 'kysely';
 import { systemCaller } from '../domain/access.ts';
 import type { Mark } from '../domain/event.ts';
 import { metaStatements, readMeta, writeMeta } from './meta-sql.ts';
-import type { Dialect, Store, Transaction } from './port.ts';
-import { type AgentSchema, type Arg, compile } from './query.ts';
+import type { Store, Transaction } from './port.ts';
 
 const seenKey = 'registry.seen';
 
 export class PeerMarks {
   readonly #store: Store;
   readonly #meta: ReturnType<typeof metaStatements>;
-  readonly #hashAt: ReturnType<typeof hashStatement>;
   #seen: Mark | null = null;
   #saved: Mark | null = null;
 
   private constructor(store: Store) {
     this.#store = store;
     this.#meta = metaStatements(store.dialect);
-    this.#hashAt = hashStatement(store.dialect);
   }
 
   static async open(store: Store): Promise<PeerMarks> {
@@ -59,15 +55,4 @@ export class PeerMarks {
       this.#saved = null;
     });
   }
-
-  /** The hash of our own chain at a revision; undefined when that is not, or no longer, in the log. */
-  async ownHashAt(revision: number): Promise<string | undefined> {
-    return (await this.#store.read((session) => session.get(this.#hashAt, { revision })))?.hash;
-  }
-}
-
-function hashStatement(dialect: Dialect) {
-  return compile(dialect, (db: Kysely<AgentSchema>, arg: Arg<{ revision: number }>) =>
-    db.selectFrom('revisions').select('hash').where('revision', '=', arg('revision')),
-  );
 }
