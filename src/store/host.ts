@@ -224,7 +224,12 @@ export class HostStore implements HostService {
     });
   }
 
-  /** The id of a host by its name, for whoever filters events by host. */
+  /** The id of a host given by id or by name; `not-found`. */
+  idOf(idOrName: string): string {
+    return this.#presence.record(this.#slotOf(idOrName)).id;
+  }
+
+  /** A host by id or by name, as of the last commit. */
   find(idOrName: string): HostView | undefined {
     const slot = this.#find(idOrName);
     return slot === undefined ? undefined : this.#view(slot);
