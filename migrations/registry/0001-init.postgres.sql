@@ -1,0 +1,1 @@
+-- The registry's database on PostgreSQL; its twin is 0001-init.sqlite.sql.

@@ -1,0 +1,1 @@
+-- The registry's database on SQLite; its twin is 0001-init.postgres.sql.
