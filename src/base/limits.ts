@@ -1,0 +1,210 @@
+/**
+ * Every limit that a caller, a peer or an operator can meet, in one table. The README's table is made from it; a
+ * setting that moves a limit starts from the value here. Names end in their unit: `Bytes`, `Ms`, `Max` (a count).
+ */
+
+export interface Limit {
+  readonly value: number;
+  readonly unit: 'bytes' | 'ms' | 'count';
+  /** What happens at the limit, with the error code where there is one. */
+  readonly reached: string;
+  /** Why this value and not another. */
+  readonly why: string;
+}
+
+const KiB = 1_024;
+const MiB = 1_024 * KiB;
+
+export const limitTable = {
+  // Requests
+  headersBytes: {
+    value: 16 * KiB,
+    unit: 'bytes',
+    reached: 'headers-too-large',
+    why: "Node's own default; a token and tracing headers take 1 KiB",
+  },
+  urlBytes: {
+    value: 8 * KiB,
+    unit: 'bytes',
+    reached: 'bad-request',
+    why: 'RFC 9112 asks for 8,000 octets at least; long filters have POST forms',
+  },
+  bodyBytes: {
+    value: 1 * MiB,
+    unit: 'bytes',
+    reached: 'too-large',
+    why: 'a thousand items of a kibibyte: what one request may cost in memory',
+  },
+  heartbeatBodyBytes: {
+    value: 64 * KiB,
+    unit: 'bytes',
+    reached: 'too-large',
+    why: 'the one request that every host sends all the time; room for some hundred transitions',
+  },
+  checkInBodyBytes: {
+    value: 16 * MiB,
+    unit: 'bytes',
+    reached: 'too-large',
+    why: 'the complete inventory: about 100,000 components of 160 bytes',
+  },
+  jsonDepthMax: {
+    value: 32,
+    unit: 'count',
+    reached: 'bad-request',
+    why: 'more than any document of ours needs; a deeper one only costs its reader stack',
+  },
+  headerTimeMs: {
+    value: 5_000,
+    unit: 'ms',
+    reached: 'too-slow, connection closed',
+    why: 'a client that takes longer to say what it wants holds a connection hostage',
+  },
+  requestTimeMs: {
+    value: 30_000,
+    unit: 'ms',
+    reached: 'too-slow, connection closed',
+    why: '1 MiB over a 300 kbit/s link takes 28 s',
+  },
+  connectionsMax: {
+    value: 20_000,
+    unit: 'count',
+    reached: 'new connections are closed at once',
+    why: 'at the 31 KB measured for each TLS connection: 620 MB at most',
+  },
+
+  // Lists and batches
+  listDefaultMax: {
+    value: 100,
+    unit: 'count',
+    reached: '`next` continues',
+    why: 'a page that a person still reads',
+  },
+  listMax: {
+    value: 1_000,
+    unit: 'count',
+    reached: 'bad-request',
+    why: 'a page of records stays below 1 MiB',
+  },
+  batchItemsMax: {
+    value: 1_000,
+    unit: 'count',
+    reached: 'too-large',
+    why: 'one batch holds up the write queue for milliseconds, not longer',
+  },
+  reportBatchMax: {
+    value: 1_000,
+    unit: 'count',
+    reached: 'the rest goes with the next batch',
+    why: 'an hour offline at 10 events a second is 36 batches',
+  },
+  reportBatchBytes: {
+    value: 256 * KiB,
+    unit: 'bytes',
+    reached: 'the rest goes with the next batch',
+    why: 'a batch that a bad link breaks off is cheap to send again',
+  },
+
+  // WebSockets and watches
+  frameInboundBytes: {
+    value: 64 * KiB,
+    unit: 'bytes',
+    reached: 'socket closed with 1009',
+    why: 'clients send selections and small messages; documents go over HTTP',
+  },
+  socketsMax: {
+    value: 15_000,
+    unit: 'count',
+    reached: 'unavailable, with Retry-After',
+    why: '10,000 watchers and room; below connectionsMax, so that requests get through',
+  },
+  socketWatchesMax: {
+    value: 64,
+    unit: 'count',
+    reached: 'rate-limited on the subscription, socket stays',
+    why: 'every revision is matched against every watch; a page of a dashboard needs 5',
+  },
+  socketBufferedBytes: {
+    value: 1 * MiB,
+    unit: 'bytes',
+    reached: 'paused; continues from the log when it has drained',
+    why: 'what a reader that stops reading may hold of our memory',
+  },
+  slowReaderMs: {
+    value: 30_000,
+    unit: 'ms',
+    reached: 'closed with the position to resume from',
+    why: 'a reader that takes nothing for so long is gone, or will not catch up',
+  },
+  progressMs: {
+    value: 25_000,
+    unit: 'ms',
+    reached: '`progress` is sent',
+    why: 'FORMATS promises 30 s; proxies commonly drop what is silent for 60',
+  },
+  ringRevisionsMax: {
+    value: 16_384,
+    unit: 'count',
+    reached: 'the oldest leave; who is behind reads from the log',
+    why: 'half a minute at 500 revisions a second: longer than slowReaderMs',
+  },
+  ringBytes: {
+    value: 16 * MiB,
+    unit: 'bytes',
+    reached: 'the oldest leave; who is behind reads from the log',
+    why: 'one copy for all watchers together: a twentieth of the memory goal',
+  },
+
+  // Language
+  selectorBytes: {
+    value: 4 * KiB,
+    unit: 'bytes',
+    reached: 'bad-request',
+    why: 'half of a URL; longer ones are lists of names, which filters take better',
+  },
+  selectorTermsMax: {
+    value: 128,
+    unit: 'count',
+    reached: 'bad-request',
+    why: 'terms and listed values, as each is compared for each host',
+  },
+  selectorDepthMax: {
+    value: 8,
+    unit: 'count',
+    reached: 'bad-request',
+    why: 'people write one or two parentheses',
+  },
+
+  // Ourselves
+  privateFileBytes: {
+    value: 1 * MiB,
+    unit: 'bytes',
+    reached: 'start refused (78)',
+    why: 'keys, tokens and certificate bundles; a wrong path must not fill memory',
+  },
+  retryAfterMs: {
+    value: 600_000,
+    unit: 'ms',
+    reached: 'a longer Retry-After is cut to this',
+    why: 'a wrong header must not silence a host; ten minutes rest is a lot for a server',
+  },
+  notifyMs: {
+    value: 5_000,
+    unit: 'ms',
+    reached: 'systemd-notify is ended and the failure logged',
+    why: 'systemd reads within milliseconds; a stuck one must not hold up start or stop',
+  },
+} as const satisfies Record<string, Limit>;
+
+export type LimitName = keyof typeof limitTable;
+
+/** The values alone: `limits.bodyBytes`. */
+export const limits = Object.freeze(
+  Object.fromEntries(Object.entries(limitTable).map(([name, limit]) => [name, limit.value])),
+) as { readonly [Name in LimitName]: number };
+
+/** As people read it: `64 KiB`, `25 s`, `1,000`. */
+export function formatLimit({ value, unit }: Limit): string {
+  if (unit === 'ms') return value % 60_000 === 0 ? `${value / 60_000} min` : `${value / 1_000} s`;
+  if (unit === 'bytes') return value % MiB === 0 ? `${value / MiB} MiB` : `${value / KiB} KiB`;
+  return value.toLocaleString('en-US');
+}
