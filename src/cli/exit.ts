@@ -100,7 +100,7 @@ export function adviceFor(error: unknown): string | undefined {
     case 'storage-full':
       return 'Free some space on its disk; it recovers by itself.';
     case 'internal':
-      return 'This is a fault of the server: its log has the reason.';
+      return 'This should not happen: the log of the server has the reason, and "--log-level debug" shows where it was met.';
     default:
       return undefined;
   }

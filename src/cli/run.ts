@@ -10,19 +10,21 @@ import { printable } from './output.ts';
 /** Never throws. What it leaves open is nothing: the caller may end the process with the code. */
 export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
   const context = new Context(io);
+  // `holdfast help services ls`: commander knows only one word after help.
+  const words = argv[0] === 'help' ? [...argv.slice(1), '--help'] : argv;
   try {
-    refuseSecrets(argv);
+    refuseSecrets(words);
     const program = createProgram(context);
-    const chosen = commands.find(({ name }) => name === commandOf(argv));
+    const chosen = commands.find(({ name }) => name === words.find((word) => !word.startsWith('-')));
     if (chosen !== undefined) await define(program, chosen, context);
-    if (argv.length === 0) {
+    if (words.length === 0) {
       program.outputHelp();
       return exitCodes.ok;
     }
-    await program.parseAsync([...argv], { from: 'user' });
+    await program.parseAsync([...words], { from: 'user' });
     return context.exitCode;
   } catch (error) {
-    return explain(error, argv, io);
+    return explain(error, words, io);
   }
 }
 
@@ -44,16 +46,16 @@ function createProgram(context: Context): Command {
       getOutHasColors: () => false,
       getErrHasColors: () => false,
     })
+    .addHelpCommand(
+      new Command('help')
+        .argument('[command...]')
+        .summary('more about a command')
+        .helpGroup('Look after it:'),
+    )
     .addHelpText('after', rootHelp());
   for (const { name, summary, group } of commands)
     program.command(name).summary(summary).description(summary).helpGroup(group);
   return program;
-}
-
-/** `holdfast help services ls` shows the same help as `holdfast services ls --help`. */
-function commandOf(argv: readonly string[]): string | undefined {
-  const words = argv.filter((word) => !word.startsWith('-'));
-  return words[0] === 'help' ? words[1] : words[0];
 }
 
 async function define(program: Command, entry: CommandEntry, context: Context): Promise<void> {
@@ -122,9 +124,13 @@ function explain(error: unknown, argv: readonly string[], io: Io): ExitCode {
   return exitCodeOf(error);
 }
 
+/** The command whose help explains the mistake: `services ls `, as far as the words are known. */
 function helpPath(argv: readonly string[]): string {
-  const entry = commands.find(({ name }) => name === argv[0]);
-  return entry === undefined ? '' : `${entry.name} `;
+  const [name = '', sub = ''] = argv;
+  const entry = commands.find((one) => one.name === name);
+  if (entry === undefined) return '';
+  const isKnown = entry.summary.split(': ')[1]?.split(' ').includes(sub) === true;
+  return isKnown ? `${name} ${sub} ` : `${name} `;
 }
 
 function isDebug(argv: readonly string[], io: Io): boolean {

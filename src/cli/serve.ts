@@ -47,10 +47,10 @@ export async function serve(
   } catch (error) {
     if (!io.signal.aborted) failure = { error };
   }
-  logger.info(
-    failure === undefined ? {} : { err: failure.error },
-    failure === undefined ? 'stopping' : 'failed, stopping',
-  );
+  // A start that failed is told once, in words, by whoever called.
+  if (failure !== undefined && running.length === 0) throw failure.error;
+  if (failure === undefined) logger.info({}, 'stopping');
+  else logger.error({ err: failure.error }, 'failed, stopping');
   const stopped = await withinDrainTime(io, async () => {
     for (const { running: role } of running.reverse()) await role.close();
   });
