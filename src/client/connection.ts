@@ -8,6 +8,7 @@ import type { Random } from '../base/random.ts';
 import { retry } from '../base/retry.ts';
 import { VERSION } from '../base/version.ts';
 import { AppError } from '../domain/error.ts';
+import { parseJson } from '../wire/json.ts';
 import { fromProblem, problemMediaType } from '../wire/problem.ts';
 import { LinkError, toLinkError } from './link.ts';
 import { type Answer, type ApiRequest, pathWithQuery, type Query } from './request.ts';
@@ -233,7 +234,7 @@ export class Connection {
     const mediaType = mediaTypeOf(response);
     if (mediaType !== 'application/json')
       throw this.#foreign(`is ${mediaType === '' ? 'of no type' : mediaType}, not JSON`);
-    const value = parseJson(text);
+    const value = parseJsonOrNothing(text);
     const { Check, Clean } = await import('typebox/value');
     if (value === undefined) throw this.#foreign('is no valid JSON');
     const known = Clean(schema, value);
@@ -244,7 +245,7 @@ export class Connection {
 
   #refusal(response: Dispatcher.ResponseData, text: string): AppError {
     const { statusCode } = response;
-    const body = mediaTypeOf(response) === problemMediaType ? parseJson(text) : undefined;
+    const body = mediaTypeOf(response) === problemMediaType ? parseJsonOrNothing(text) : undefined;
     const passing = statusCode === 408 || statusCode === 429 || statusCode >= 500;
     // A proxy that says 502 is obeyed like our own server; one that redirects or asks for its own login is not ours.
     if (body === undefined && !passing)
@@ -386,10 +387,10 @@ function retryAfterMsOf(response: Dispatcher.ResponseData, now: number): number 
   return Number.isNaN(dateMs) ? undefined : Math.max(0, dateMs - now);
 }
 
-/** undefined when it is none; JSON itself has no undefined. */
-function parseJson(text: string): unknown {
+/** undefined when it is none, or deeper than we read; JSON itself has no undefined. */
+export function parseJsonOrNothing(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch {
     return undefined;
   }

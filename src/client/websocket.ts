@@ -9,7 +9,7 @@ import { decodeEnvelope, encodeEnvelope } from '../wire/envelope.ts';
 import { paths } from '../wire/paths.ts';
 import { fromProblem, problemMediaType } from '../wire/problem.ts';
 import { type WatchMessage, type WatchRequest, watchSubprotocol } from '../wire/watch.ts';
-import { answerBytesMax, type Connection } from './connection.ts';
+import { answerBytesMax, type Connection, parseJsonOrNothing } from './connection.ts';
 import { LinkError, toLinkError } from './link.ts';
 import { Mailbox } from './mailbox.ts';
 import { readWatchMessage, silenceMaxMs, silent, type WatchTransport } from './watch-transport.ts';
@@ -52,7 +52,9 @@ export const webSocketMessages: WatchTransport = async function* (connection, st
       ...(start.since === null ? {} : { since: start.since }),
       ...(start.snapshot ? { snapshot: true } : {}),
     };
-    socket.send(encodeEnvelope({ id: subscriptionId, mimetype: 'application/json', body: request }));
+    socket.send(
+      encodeEnvelope({ id: subscriptionId, mimetype: 'application/json', body: request, replyTo: [] }),
+    );
   });
   socket.on('ping', listen);
   socket.on('message', (data, isBinary) => {
@@ -120,7 +122,9 @@ async function refusalOf(response: IncomingMessage, connection: Connection): Pro
   const text = await readStart(response);
   const status = response.statusCode ?? 0;
   const problem =
-    response.headers['content-type']?.startsWith(problemMediaType) === true ? parse(text) : undefined;
+    response.headers['content-type']?.startsWith(problemMediaType) === true
+      ? parseJsonOrNothing(text)
+      : undefined;
   const retryAfter = Number(response.headers['retry-after'] ?? Number.NaN);
   if (problem !== undefined && [401, 403, 429, 503].includes(status)) {
     return fromProblem(status, problem, Number.isNaN(retryAfter) ? undefined : retryAfter * 1_000);
@@ -138,14 +142,6 @@ async function readStart(response: IncomingMessage): Promise<string> {
     if (text.length > problemBytesMax) break;
   }
   return text;
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 /** Before the socket is open: a connection that cannot be had, or an answer that is no proper handshake. */
