@@ -189,7 +189,7 @@ export class Session {
   async #heard(sent: SentBeat, answer: BeatAnswer, { returned }: { returned: boolean }): Promise<void> {
     const { clock, logger, store, inventory } = this.#options;
     const { seen, acked } = answer;
-    const ownHashAtSeen = seen === null ? undefined : await store.log.hashAt(seen.revision);
+    const ownHashAtSeen = seen === null ? null : await store.log.hashAt(seen.revision);
     const decision = decideSync({ ...sent, answer, head: store.log.head(), ownHashAtSeen });
     if (decision.ownRewoundAtLeast !== null) {
       const mark = await store.beginEpoch(systemCaller, { atLeast: decision.ownRewoundAtLeast, reason: decision.reason ?? 'rewound' });

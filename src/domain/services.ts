@@ -141,8 +141,8 @@ export interface EventLog {
    * `compacted` (details.oldest) when they are gone.
    */
   read(after: number, limit: { revisions: number; bytes: number }): Promise<readonly Revision[]>;
-  /** The hash of the chain up to a revision of this epoch; undefined when it is compacted or not written. */
-  hashAt(revision: number): Promise<string | undefined>;
+  /** The hash of the chain up to a revision of this epoch; null when it is compacted or not written. */
+  hashAt(revision: number): Promise<string | null>;
   /** Called after each commit with its revisions, in order. */
   subscribe(listener: (revisions: readonly Revision[]) => void): () => void;
 }

@@ -408,7 +408,7 @@ export class HostStore implements HostService {
     if (seen.epoch !== head.epoch) return false;
     if (seen.revision === head.revision) return seen.hash !== head.hash;
     const hash = await this.#store.log.hashAt(seen.revision);
-    return hash !== undefined && hash !== seen.hash;
+    return hash !== null && hash !== seen.hash;
   }
 
   async #load(tx: Transaction, id: string): Promise<HostRow> {
