@@ -16,7 +16,7 @@ import type { PeerMarks } from '../store/peer-marks.ts';
 import type { Store } from '../store/port.ts';
 import { startCheckIn } from './checkin.ts';
 import { type Heartbeat, type HeartbeatStatus, startHeartbeat } from './heartbeat.ts';
-import { join, type JoinOptions, type Membership, readMembership } from './join.ts';
+import { join, type JoinOptions, type JoinToken, type Membership, readMembership } from './join.ts';
 import { startOutboxSender } from './outbox.ts';
 import { decideSync, type SentBeat } from './sync.ts';
 
@@ -43,7 +43,7 @@ export interface SessionOptions {
   readonly machineId: string;
   readonly bootId: string;
   /** Needed for the first join only. */
-  readonly token: string | null;
+  readonly token: JoinToken;
   readonly connect: (credential: string) => RegistryPeer;
   /** False until every detector has looked once: until then the inventory says nothing. */
   readonly inventoryReady: () => boolean;

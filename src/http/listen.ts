@@ -1,5 +1,5 @@
 /** Where a server listens: TCP addresses, and Unix sockets whose file mode is the check. */
-import { chmod, lstat, mkdtemp, rename, rm } from 'node:fs/promises';
+import { chmod, lstat, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { createConnection, isIP, type AddressInfo, type Server } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import type { Caller } from '../domain/access.ts';
@@ -22,6 +22,16 @@ export interface UnixListener {
   /** `0o600`: whoever may open the file is the caller. */
   readonly mode: number;
   readonly caller: Caller;
+}
+
+/** `admin.sock` of a role: whoever may open it is `local`, and may do everything. */
+export function adminSocket(folder: string): UnixListener {
+  return {
+    kind: 'unix',
+    path: join(folder, 'admin.sock'),
+    mode: 0o600,
+    caller: { role: 'admin', subject: 'local' },
+  };
 }
 
 export type Listener = TcpListener | UnixListener;
@@ -63,6 +73,7 @@ async function bindUnix(server: Server, listener: UnixListener): Promise<Bound> 
   const { path, mode } = listener;
   checkLength(path);
   await refuseTaken(path);
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   const folder = await mkdtemp(join(dirname(path), '.'));
   try {
     const hidden = join(folder, 's');

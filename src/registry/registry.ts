@@ -8,7 +8,9 @@ import type { Logger } from '../base/log.ts';
 import { startLoop } from '../base/loop.ts';
 import type { Random } from '../base/random.ts';
 import { Undo } from '../base/undo.ts';
+import { adminSocket } from '../http/listen.ts';
 import { createHttpServer, type HttpLimits } from '../http/server.ts';
+import { keepAdminToken } from '../store/admin-token.ts';
 import { backupStream } from '../store/backup-stream.ts';
 import { AccessStore } from '../store/access.ts';
 import { HostStore } from '../store/host.ts';
@@ -16,7 +18,6 @@ import { InventoryStore } from '../store/inventory.ts';
 import { LivenessStore } from '../store/liveness.ts';
 import { Snapshots } from '../store/snapshots.ts';
 import { openStore, type StoreLimits } from '../store/store.ts';
-import { keepAdminToken } from './admin-token.ts';
 import { rewindOnce } from './rewind.ts';
 import { registryChecks, registrySamples, registryStatus } from './status.ts';
 import { Sweep, sweepEveryMs } from './sweep.ts';
@@ -32,6 +33,8 @@ export interface RegistryOptions {
   readonly dataDir: string;
   /** `port` 0 takes a free one. */
   readonly listen: { readonly host: string; readonly port: number };
+  /** PostgreSQL instead of the embedded store; a secret. */
+  readonly databaseUrl?: string | null;
   /** Where `admin.sock` goes; null: no Unix socket. */
   readonly socketDir: string | null;
   readonly clock: Clock;
@@ -157,9 +160,4 @@ async function build(options: RegistryOptions, undo: Undo): Promise<Registry> {
     failed: new Promise<never>(() => {}),
     close: () => (closed ??= undo.run()),
   };
-}
-
-function adminSocket(socketDir: string) {
-  const caller = { role: 'admin', subject: 'local' } as const;
-  return { kind: 'unix', path: join(socketDir, 'admin.sock'), mode: 0o600, caller } as const;
 }

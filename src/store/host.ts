@@ -423,7 +423,8 @@ export class HostStore implements HostService {
 
   #isBeating(id: string): boolean {
     const slot = this.#presence.find(id);
-    return slot !== undefined && this.#presence.record(slot).status === 'UP' && this.#presence.deadlineMs(slot) > this.#clock.monotonic();
+    if (slot === undefined || this.#memoryOf(id).session === null) return false;
+    return this.#presence.record(slot).status === 'UP' && this.#presence.deadlineMs(slot) > this.#clock.monotonic();
   }
 
   #remember(record: HostRecord): number {

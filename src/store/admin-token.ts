@@ -2,7 +2,7 @@
 import { FileError, readPrivateFile, writeFileAtomic } from '../base/atomic-file.ts';
 import { systemCaller } from '../domain/access.ts';
 import { isAppError } from '../domain/error.ts';
-import { type AccessStore, adminTokenLifeMs } from '../store/access.ts';
+import { type AccessStore, adminTokenLifeMs } from './access.ts';
 
 /** Keeps a token that still opens the door; writes a new one (0600, 30 days) when there is none. */
 export async function keepAdminToken({ access, file }: { access: AccessStore; file: string }): Promise<void> {
