@@ -31,7 +31,6 @@ export const join = operation({
   body: JoinBody,
   answers: { 200: JoinAnswerSchema },
   codes: ['conflict'],
-  creates: true,
   async handle({ services, caller, body }) {
     const { name, region, machineId } = body;
     return ok(await hostsOf(services).join(caller, { name, region: region ?? null, machineId }));
