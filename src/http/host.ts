@@ -24,6 +24,7 @@ import { pageRequest } from './page.ts';
 
 const tag = 'hosts';
 
+/** Takes no Idempotency-Key: its answer holds a secret, which is not kept. A machine that joins again is the same host. */
 export const join = operation({
   id: 'join',
   tag,
