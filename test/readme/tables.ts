@@ -44,7 +44,6 @@ const errorMeaning: Record<ErrorCode, string> = {
 const dependencyReason: Record<string, string> = {
   'better-sqlite3': 'the fastest SQLite for Node, synchronous inside a transaction, with prebuilt addons for every platform',
   commander: 'commands, options and help; the most used, without dependencies',
-  croner: 'computes next instants of cron patterns across time zones and DST; our clock does the waiting',
   fastify: 'routing, bodies and validation at nearly the speed of bare `node:http`',
   kysely: 'typed SQL for two databases, without an ORM; compiled once per statement here',
   pg: 'the PostgreSQL driver that everybody runs',
