@@ -8,15 +8,15 @@ import fc from 'fast-check';
 import type { Caller } from '../../src/domain/access.ts';
 import { AppError, isAppError } from '../../src/domain/error.ts';
 import type { EventDraft, Revision } from '../../src/domain/event.ts';
+import type { CoreLimits, OpenStore } from '../../src/store/core.ts';
 import { chain, emptyHash } from '../../src/store/log.ts';
 import type { Dialect, Transaction } from '../../src/store/port.ts';
 import { type Arg, compile } from '../../src/store/query.ts';
-import type { OpenStore, StoreLimits } from '../../src/store/store.ts';
 import { FakeClock } from '../helpers/clock.ts';
 
 /** A database that a test has for itself: opened, closed and opened again by the test. */
 export interface StoreBed {
-  open(options?: { limits?: Partial<StoreLimits>; clock?: FakeClock }): Promise<OpenStore>;
+  open(options?: { limits?: Partial<CoreLimits>; clock?: FakeClock }): Promise<OpenStore>;
   /** Runs SQL beside the closed store, as a bad disk or a careless administrator would. */
   tamper(sql: string): Promise<void>;
 }
@@ -372,7 +372,7 @@ export function storeContract({ dialect, bed }: StoreContract): void {
     assert.equal(await store.compact(), 100);
     assert.equal(store.log.oldest().revision, 700);
     assert.deepEqual(await store.verify(), { ok: true, from: 700, to: 2_200 });
-    assert.equal(await store.log.hashAt(699), null);
+    assert.equal(await store.log.hashAt(699), undefined);
     assert.match((await store.log.hashAt(700)) ?? '', /^sha256:/);
     await store.close();
     const again = await place.open({ clock, limits });
@@ -413,7 +413,7 @@ export function storeContract({ dialect, bed }: StoreContract): void {
     assert.equal(rewound?.events[0]?.position, '9000.3');
     assert.deepEqual(rewound?.events[0]?.body, { epoch: 9_000, previous: 5_000, reason: 'peer saw more' });
     await assert.rejects(store.log.read(1, everything), { code: 'compacted' });
-    assert.equal(await store.log.hashAt(1), null);
+    assert.equal(await store.log.hashAt(1), undefined);
     const next = await store.beginEpoch(caller, { atLeast: 0, reason: 'again' });
     assert.equal(next.epoch, 9_001);
     assert.deepEqual(await store.verify(), { ok: true, from: 0, to: 4 });
