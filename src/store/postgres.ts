@@ -257,7 +257,8 @@ export class PostgresDriver implements Driver {
     this.#client = undefined;
     this.#writer = undefined;
     if (client === undefined) return;
-    // A connection that is gone already cannot be ended politely; the lock goes with the session either way.
+    // The lock goes with the session, but only when the server has noticed its end: whoever comes next need not wait.
+    await client.query('SELECT pg_advisory_unlock_all()').catch(ignore);
     await client.end().catch(ignore);
   }
 
