@@ -74,6 +74,21 @@ export async function backUp(
   return { file, sizeBytes: statSync(file).size, head };
 }
 
+/** Whose store a backup is of. `not-found`, or `unprocessable` when it is none. */
+export function roleOfBackup({ file, addon }: { file: string; addon?: object | undefined }): 'agent' | 'registry' {
+  if (!existsSync(file)) throw new AppError('not-found', `Cannot restore "${file}": there is no such file`);
+  let id: unknown;
+  try {
+    const db = connect({ file, addon, mode: 'read' });
+    id = db.pragma('application_id', { simple: true });
+    db.close();
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+  }
+  for (const role of ['agent', 'registry'] as const) if (id === applicationIds[role]) return role;
+  throw new AppError('unprocessable', `Cannot restore "${file}": it is no backup that holdfast wrote`);
+}
+
 export interface RestoreOptions {
   file: string;
   dataDir: string;

@@ -268,6 +268,11 @@ export class LivenessStore implements LivenessService {
     for (const told of all) await this.told(tx, told, hostGone);
   }
 
+  /** In a transaction: every record, as it sees them; for an agent that reports all it holds. */
+  async allIn(tx: Transaction): Promise<ServiceRecord[]> {
+    return (await tx.all(this.#sql.loadAll, {})).map(fromRow);
+  }
+
   /** In a host's transaction: the host is lost or has left, and with it the records that its agent holds. */
   async hostGone(tx: Transaction, host: string, reason: 'host' | 'left'): Promise<void> {
     for (const record of await this.#loadHeld(tx, host)) await this.#apply(tx, decideHostLost(record, reason), { heard: false });
