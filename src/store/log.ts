@@ -108,12 +108,13 @@ export class StoreLog implements EventLog {
     };
   }
 
-  async hashAt(revision: number): Promise<string | undefined> {
-    if (revision < this.oldest().revision || revision > this.#head.revision) return undefined;
+  async hashAt(revision: number): Promise<string | null> {
+    if (revision < this.oldest().revision || revision > this.#head.revision) return null;
     const near =
       this.#ring.at(revision) ?? [this.#head, this.#base].find((mark) => mark.revision === revision);
     if (near !== undefined) return near.hash;
-    return (await this.#driver.read((session) => session.get(this.#statements.hash, { revision })))?.hash;
+    const row = await this.#driver.read((session) => session.get(this.#statements.hash, { revision }));
+    return row?.hash ?? null;
   }
 
   /** Gives a batch's additions their places. Changes nothing: a batch that fails leaves no hole. */

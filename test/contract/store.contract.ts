@@ -372,7 +372,7 @@ export function storeContract({ dialect, bed }: StoreContract): void {
     assert.equal(await store.compact(), 100);
     assert.equal(store.log.oldest().revision, 700);
     assert.deepEqual(await store.verify(), { ok: true, from: 700, to: 2_200 });
-    assert.equal(await store.log.hashAt(699), undefined);
+    assert.equal(await store.log.hashAt(699), null);
     assert.match((await store.log.hashAt(700)) ?? '', /^sha256:/);
     await store.close();
     const again = await place.open({ clock, limits });
@@ -413,7 +413,7 @@ export function storeContract({ dialect, bed }: StoreContract): void {
     assert.equal(rewound?.events[0]?.position, '9000.3');
     assert.deepEqual(rewound?.events[0]?.body, { epoch: 9_000, previous: 5_000, reason: 'peer saw more' });
     await assert.rejects(store.log.read(1, everything), { code: 'compacted' });
-    assert.equal(await store.log.hashAt(1), undefined);
+    assert.equal(await store.log.hashAt(1), null);
     const next = await store.beginEpoch(caller, { atLeast: 0, reason: 'again' });
     assert.equal(next.epoch, 9_001);
     assert.deepEqual(await store.verify(), { ok: true, from: 0, to: 4 });
