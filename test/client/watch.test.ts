@@ -48,7 +48,9 @@ async function scripted(
         request: frame.body,
         headers,
         socket,
-        say: (...bodies) => bodies.forEach((body) => socket.send(envelope(frame.id, body))),
+        say(...bodies) {
+          for (const body of bodies) socket.send(envelope(frame.id, body));
+        },
       });
     });
   };
