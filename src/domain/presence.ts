@@ -66,6 +66,10 @@ export class Presence<R> {
     this.#free.push(slot);
   }
 
+  clear(): void {
+    for (const id of [...this.#slotById.keys()]) this.remove(id);
+  }
+
   /** Heard now: renews, and confirms what is known of it. */
   touch(slot: number, heard: Heard): void {
     this.#heardAtMs[slot] = heard.atMs;

@@ -175,6 +175,8 @@ export interface StoredAnswer {
 
 /** Establishes who calls. */
 export interface AccessService {
+  /** Throws `unavailable` while nobody can be served, whoever calls: another registry leads. */
+  admit?(): void;
   /** The caller of a bearer token; `unauthenticated` when unknown, expired or revoked. */
   authenticate(token: string): Promise<Caller>;
 }

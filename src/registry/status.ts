@@ -7,10 +7,12 @@ import type { Health } from '../http/operation.ts';
 import type { HostStore } from '../store/host.ts';
 import type { LivenessStore } from '../store/liveness.ts';
 import type { OpenStore } from '../store/core.ts';
+import type { Lead } from './lead.ts';
 import type { Sweep } from './sweep.ts';
 
 export interface RegistryParts {
   readonly store: OpenStore;
+  readonly lead: Lead;
   readonly hosts: HostStore;
   readonly liveness: LivenessStore;
   readonly sweep: Sweep;
@@ -36,11 +38,11 @@ export function registryStatus(
   };
 }
 
-export function registryChecks({ store, sweep, sweeping, clock }: RegistryParts): Health {
+export function registryChecks({ store, lead, sweep, sweeping, clock }: RegistryParts): Health {
   const { state, detail } = store.health();
   const stuckMs = clock.monotonic() - sweeping.lastProgressMs;
   return {
-    ready: store.leader() && state !== 'failed',
+    ready: lead.serving,
     checks: {
       store:
         state === 'ok'

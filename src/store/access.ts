@@ -37,7 +37,7 @@ export class AccessStore implements AccessService {
   readonly #sql: ReturnType<typeof accessStatements>;
   readonly #known = new Map<string, KnownToken>();
 
-  private constructor(options: { store: Store; clock: Clock; random: Random }) {
+  constructor(options: { store: Store; clock: Clock; random: Random }) {
     this.#store = options.store;
     this.#clock = options.clock;
     this.#random = options.random;
@@ -46,9 +46,16 @@ export class AccessStore implements AccessService {
 
   static async open(options: { store: Store; clock: Clock; random: Random }): Promise<AccessStore> {
     const access = new AccessStore(options);
-    const rows = await options.store.read((session) => session.all(access.#sql.loadLive, { now: options.clock.now() }));
-    for (const row of rows) access.#remember(row);
+    await access.load();
     return access;
+  }
+
+  /** Reads memory anew from the store. */
+  async load(): Promise<void> {
+    const now = this.#clock.now();
+    const rows = await this.#store.read((session) => session.all(this.#sql.loadLive, { now }));
+    this.#known.clear();
+    for (const row of rows) this.#remember(row);
   }
 
   /** `hf_<id>_<secret>` → its caller. All refusals look alike, so that nobody learns which part was wrong. */

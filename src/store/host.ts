@@ -82,7 +82,7 @@ export class HostStore implements HostService {
   readonly #idByName = new Map<string, string>();
   #trusted = true;
 
-  private constructor(options: HostStoreOptions) {
+  constructor(options: HostStoreOptions) {
     this.#store = options.store;
     this.#clock = options.clock;
     this.#random = options.random;
@@ -97,14 +97,23 @@ export class HostStore implements HostService {
 
   static async open(options: HostStoreOptions): Promise<HostStore> {
     const hosts = new HostStore(options);
-    for (const row of await options.store.read((session) => session.all(hosts.#sql.loadAll, {}))) {
-      const record = fromRow(row);
-      const slot = hosts.#remember(record);
-      hosts.#presence.setLastSeen(slot, row.last_seen_ms);
-      hosts.#memory.set(record.id, memoryOf(row));
-    }
-    hosts.ready();
+    await hosts.load();
     return hosts;
+  }
+
+  /** Reads memory anew from the store. */
+  async load(): Promise<void> {
+    const rows = await this.#store.read((session) => session.all(this.#sql.loadAll, {}));
+    this.#presence.clear();
+    this.#memory.clear();
+    this.#idByName.clear();
+    for (const row of rows) {
+      const record = fromRow(row);
+      const slot = this.#remember(record);
+      this.#presence.setLastSeen(slot, row.last_seen_ms);
+      this.#memory.set(record.id, memoryOf(row));
+    }
+    this.ready();
   }
 
   /** Every known host keeps its status, unconfirmed, for one deadline and the spread from now. */

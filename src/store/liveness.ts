@@ -66,7 +66,7 @@ export class LivenessStore implements LivenessService {
   /** `type\0host` → uuid. */
   readonly #uuidByPlace = new Map<string, string>();
 
-  private constructor(options: LivenessStoreOptions) {
+  constructor(options: LivenessStoreOptions) {
     this.#store = options.store;
     this.#clock = options.clock;
     this.#random = options.random;
@@ -76,16 +76,22 @@ export class LivenessStore implements LivenessService {
     this.#sql = serviceStatements(options.store.dialect);
   }
 
-  /** Loads the records that the store holds; each keeps its status, unconfirmed, until `ready` starts the count. */
   static async open(options: LivenessStoreOptions): Promise<LivenessStore> {
     const liveness = new LivenessStore(options);
-    const rows = await options.store.read((session) => session.all(liveness.#sql.loadAll, {}));
-    for (const row of rows) {
-      const slot = liveness.#remember(fromRow(row));
-      liveness.#presence.setLastSeen(slot, row.last_seen_ms);
-    }
-    liveness.ready();
+    await liveness.load();
     return liveness;
+  }
+
+  /** Reads memory anew from the store: each record keeps its status, unconfirmed, for one ttl from now. */
+  async load(): Promise<void> {
+    const rows = await this.#store.read((session) => session.all(this.#sql.loadAll, {}));
+    this.#presence.clear();
+    this.#uuidByPlace.clear();
+    for (const row of rows) {
+      const slot = this.#remember(fromRow(row));
+      this.#presence.setLastSeen(slot, row.last_seen_ms);
+    }
+    this.ready();
   }
 
   /** Counts every ttl from now: nobody could be heard before. */
