@@ -85,7 +85,8 @@ export class Presence<R> {
 
   /** Gives everybody `ms` more: time in which we could not have heard them. */
   forgive(ms: number): void {
-    for (let slot = 0; slot < this.#ids.length; slot += 1) this.#heardAtMs[slot] = (this.#heardAtMs[slot] ?? 0) + ms;
+    for (let slot = 0; slot < this.#ids.length; slot += 1)
+      this.#heardAtMs[slot] = (this.#heardAtMs[slot] ?? 0) + ms;
   }
 
   /** The monotonic instant at which silence is too long. */

@@ -12,18 +12,18 @@ import type { Random } from '../base/random.ts';
 import { Undo } from '../base/undo.ts';
 import { adminSocket } from '../http/listen.ts';
 import { createHttpServer, type HttpLimits } from '../http/server.ts';
-import { Lead } from './lead.ts';
-import { openPostgresStore } from '../store/postgres-store.ts';
+import { AccessStore } from '../store/access.ts';
 import { keepAdminToken } from '../store/admin-token.ts';
 import { backupStream } from '../store/backup-stream.ts';
-import { AccessStore } from '../store/access.ts';
+import type { OpenStore } from '../store/core.ts';
 import { HostStore } from '../store/host.ts';
 import { IdempotencyStore } from '../store/idempotency.ts';
 import { InventoryStore } from '../store/inventory.ts';
 import { LivenessStore } from '../store/liveness.ts';
+import { openPostgresStore } from '../store/postgres-store.ts';
 import { Snapshots } from '../store/snapshots.ts';
-import type { OpenStore } from '../store/core.ts';
 import { openStore, type StoreLimits } from '../store/store.ts';
+import { Lead } from './lead.ts';
 import { rewindOnce } from './rewind.ts';
 import { registryChecks, registrySamples, registryStatus } from './status.ts';
 import { Sweep, sweepEveryMs } from './sweep.ts';
@@ -113,7 +113,13 @@ async function build(options: RegistryOptions, undo: Undo): Promise<Registry> {
   undo.add('lead', () => lead.close());
 
   const sweep = new Sweep({ store, hosts, liveness, clock, logger });
-  const sweeping = startLoop({ ...shared, name: 'sweep', everyMs: sweepEveryMs, backoffBaseMs: 250, backoffCapMs: 5_000, run: async () => {
+  const sweeping = startLoop({
+    ...shared,
+    name: 'sweep',
+    everyMs: sweepEveryMs,
+    backoffBaseMs: 250,
+    backoffCapMs: 5_000,
+    run: async () => {
       if (lead.serving) await sweep.run();
     },
   });
@@ -124,7 +130,15 @@ async function build(options: RegistryOptions, undo: Undo): Promise<Registry> {
     await hosts.flush();
     await liveness.flush();
   };
-  const flushing = startLoop({ ...shared, name: 'flush', everyMs: flushEveryMs, firstMs: flushEveryMs, backoffBaseMs: 5_000, backoffCapMs: flushEveryMs, run: flush });
+  const flushing = startLoop({
+    ...shared,
+    name: 'flush',
+    everyMs: flushEveryMs,
+    firstMs: flushEveryMs,
+    backoffBaseMs: 5_000,
+    backoffCapMs: flushEveryMs,
+    run: flush,
+  });
   undo.add('flush', async () => {
     await flushing.stop();
     await flush();
@@ -194,5 +208,11 @@ async function openEither(options: RegistryOptions): Promise<OpenStore> {
     return openStore({ role: 'registry', dataDir, clock, random, logger, addon, limits });
   }
   await ensurePrivateFolder(dataDir);
-  return openPostgresStore({ url: databaseUrl, clock, logger, limits, holder: `${hostname()} ${process.pid}` });
+  return openPostgresStore({
+    url: databaseUrl,
+    clock,
+    logger,
+    limits,
+    holder: `${hostname()} ${process.pid}`,
+  });
 }

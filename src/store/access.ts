@@ -71,7 +71,9 @@ export class AccessStore implements AccessService {
   /** Whether any token of a role can still be used. */
   has(role: Role): boolean {
     const now = this.#clock.now();
-    return [...this.#known.values()].some(({ caller, expiresAtMs }) => caller.role === role && expiresAtMs > now);
+    return [...this.#known.values()].some(
+      ({ caller, expiresAtMs }) => caller.role === role && expiresAtMs > now,
+    );
   }
 
   /** Issues a token and returns it; it is not kept and cannot be shown again. */
@@ -86,7 +88,12 @@ export class AccessStore implements AccessService {
     tx.onCommit(() => {
       for (const { id } of before) this.#known.delete(id);
     });
-    return this.#issue(tx, { role: 'host', subject: `host:${host.name}`, hostId: host.id, lifeMs: hostCredentialLifeMs });
+    return this.#issue(tx, {
+      role: 'host',
+      subject: `host:${host.name}`,
+      hostId: host.id,
+      lifeMs: hostCredentialLifeMs,
+    });
   }
 
   async #issue(tx: Transaction, request: TokenRequest): Promise<string> {
