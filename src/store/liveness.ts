@@ -72,7 +72,7 @@ export class LivenessStore implements LivenessService {
     this.#clock = options.clock;
     this.#random = options.random;
     this.#heldBy = options.heldBy;
-    this.#onChange = options.onChange ?? (async () => {});
+    this.#onChange = options.onChange ?? (() => Promise.resolve());
     this.#hostOf = options.hostOf ?? (() => undefined);
     this.#sql = serviceStatements(options.store.dialect);
   }

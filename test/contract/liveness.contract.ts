@@ -210,7 +210,7 @@ export function livenessContract(openStore: OpenStoreForTest): void {
       );
       const deleted = stores.events.filter(({ type }) => type === 'service.deleted');
       assert.equal(deleted.length, 2);
-      assert.equal((deleted[0]?.body as { uuid: string }).uuid, a);
+      assert.equal((deleted[0]?.body as { uuid: string } | undefined)?.uuid, a);
     });
   });
 
