@@ -28,10 +28,8 @@ import { rewindOnce } from './rewind.ts';
 import { registryChecks, registrySamples, registryStatus } from './status.ts';
 import { Sweep, sweepEveryMs } from './sweep.ts';
 
-/** Beats that one registry takes a second before it stretches the interval. */
-const beatsPerSecondMax = 10_000;
-/** Connections that may come back a second after an outage. */
-const returnsPerSecondMax = 1_000;
+/** A quarter of the beats that one core was measured at, and the handshakes that it does beside its work. */
+const capacity = { beatsPerSecondMax: 10_000, returnsPerSecondMax: 1_000 };
 const flushEveryMs = 30_000;
 const compactEveryMs = 600_000;
 
@@ -93,8 +91,7 @@ async function build(options: RegistryOptions, undo: Undo): Promise<Registry> {
     liveness,
     inventory,
     access,
-    beatsPerSecondMax,
-    returnsPerSecondMax,
+    capacity,
     onRewind: rewindOnce({ store, logger }),
   });
   const idempotency = new IdempotencyStore({ store, clock });
@@ -188,7 +185,7 @@ async function build(options: RegistryOptions, undo: Undo): Promise<Registry> {
     ...(socketDir === null ? [] : [adminSocket(socketDir)]),
   ]);
   // Counted from here: before, nobody could be heard.
-  hosts.ready();
+  hosts.memory.ready();
   liveness.ready();
 
   let closed: Promise<void> | undefined;

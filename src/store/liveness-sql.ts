@@ -1,5 +1,6 @@
 /** The statements of service records, compiled once per store. */
 import type { CompiledQuery } from 'kysely';
+import type { ServiceRecord } from '../domain/liveness.ts';
 import type { ServiceFilter } from '../domain/services.ts';
 import type { Dialect } from './port.ts';
 import { type Arg, compile, queryBuilder, type ServiceRow, type TakenOverRow } from './query.ts';
@@ -99,5 +100,45 @@ export function serviceStatements(dialect: Dialect) {
       }
       return query.compile();
     },
+  };
+}
+
+/** A row as the record that it holds. */
+export function recordOf(row: ServiceRow): ServiceRecord {
+  return {
+    uuid: row.uuid,
+    type: row.type,
+    host: row.host,
+    region: row.region,
+    status: row.status,
+    reason: row.reason,
+    ttlMs: row.ttl_ms,
+    maintenance:
+      row.maintenance_start_ms === null
+        ? null
+        : { startMs: row.maintenance_start_ms, endMs: row.maintenance_end_ms, note: row.maintenance_note },
+    heldBy: row.held_by,
+    told: row.told_status === null ? null : { status: row.told_status, reason: row.told_reason },
+    version: row.version,
+  };
+}
+
+export function rowOf(record: ServiceRecord, lastSeenMs: number | null): ServiceRow {
+  return {
+    uuid: record.uuid,
+    type: record.type,
+    host: record.host,
+    region: record.region,
+    status: record.status,
+    reason: record.reason,
+    ttl_ms: record.ttlMs,
+    maintenance_start_ms: record.maintenance?.startMs ?? null,
+    maintenance_end_ms: record.maintenance?.endMs ?? null,
+    maintenance_note: record.maintenance?.note ?? null,
+    held_by: record.heldBy,
+    told_status: record.told?.status ?? null,
+    told_reason: record.told?.reason ?? null,
+    version: record.version,
+    last_seen_ms: lastSeenMs,
   };
 }

@@ -32,10 +32,9 @@ import {
 } from '../domain/liveness.ts';
 import { Presence } from '../domain/presence.ts';
 import type { BeatResult, LivenessService, Page, PageRequest, ServiceFilter } from '../domain/services.ts';
-import { serviceStatements } from './liveness-sql.ts';
+import { recordOf, rowOf, serviceStatements } from './liveness-sql.ts';
 import { decodeCursor, encodeCursor } from './page.ts';
 import type { Store, Transaction } from './port.ts';
-import type { ServiceRow } from './query.ts';
 
 /** Lapses written by one sweep at the most; the next sweep goes on. */
 const sweepWritesMax = 1_000;
@@ -89,7 +88,7 @@ export class LivenessStore implements LivenessService {
     this.#presence.clear();
     this.#uuidByPlace.clear();
     for (const row of rows) {
-      const slot = this.#remember(fromRow(row));
+      const slot = this.#remember(recordOf(row));
       this.#presence.setLastSeen(slot, row.last_seen_ms);
     }
     this.ready();
@@ -164,7 +163,7 @@ export class LivenessStore implements LivenessService {
     const rows = await this.#store.read((session) =>
       session.query(this.#sql.list(filter, after, page.limit + 1)),
     );
-    const records = rows.slice(0, page.limit).map(fromRow);
+    const records = rows.slice(0, page.limit).map(recordOf);
     const last = records.at(-1);
     return {
       items: records.map((record) => this.#viewOf(record)),
@@ -303,7 +302,7 @@ export class LivenessStore implements LivenessService {
 
   /** In a transaction: every record, as it sees them; for an agent that reports all it holds. */
   async allIn(tx: Transaction): Promise<ServiceRecord[]> {
-    return (await tx.all(this.#sql.loadAll, {})).map(fromRow);
+    return (await tx.all(this.#sql.loadAll, {})).map(recordOf);
   }
 
   /** In a host's transaction: the host is lost or has left, and with it the records that its agent holds. */
@@ -357,7 +356,7 @@ export class LivenessStore implements LivenessService {
         : this.#presence.lastSeenMs(slotNow);
     const view: ServiceView = { ...record, confirmed: true, lastSeenMs };
     if (change !== null) {
-      await tx.run(this.#sql.upsert, toRow(record, lastSeenMs));
+      await tx.run(this.#sql.upsert, rowOf(record, lastSeenMs));
       tx.append(serviceEvent(change, view, tx.now));
       await this.#onChange(tx, change, record);
     }
@@ -424,16 +423,16 @@ export class LivenessStore implements LivenessService {
 
   async #load(tx: Transaction, uuid: string): Promise<ServiceRecord | undefined> {
     const row = await tx.get(this.#sql.byUuid, { uuid });
-    return row === undefined ? undefined : fromRow(row);
+    return row === undefined ? undefined : recordOf(row);
   }
 
   async #loadPlace(tx: Transaction, at: { type: string; host: string }): Promise<ServiceRecord | undefined> {
     const row = await tx.get(this.#sql.byPlace, { type: at.type, host: at.host });
-    return row === undefined ? undefined : fromRow(row);
+    return row === undefined ? undefined : recordOf(row);
   }
 
   async #loadHeld(tx: Transaction, host: string): Promise<ServiceRecord[]> {
-    return (await tx.all(this.#sql.heldByAgent, { host })).map(fromRow);
+    return (await tx.all(this.#sql.heldByAgent, { host })).map(recordOf);
   }
 
   #remember(record: ServiceRecord): number {
@@ -479,43 +478,4 @@ function notFound(what: string): AppError {
 /** A record that was deleted before its lapse could be written needs none. */
 function ignoreGone(error: unknown): void {
   if (!(error instanceof AppError && error.code === 'not-found')) throw error;
-}
-
-function fromRow(row: ServiceRow): ServiceRecord {
-  return {
-    uuid: row.uuid,
-    type: row.type,
-    host: row.host,
-    region: row.region,
-    status: row.status,
-    reason: row.reason,
-    ttlMs: row.ttl_ms,
-    maintenance:
-      row.maintenance_start_ms === null
-        ? null
-        : { startMs: row.maintenance_start_ms, endMs: row.maintenance_end_ms, note: row.maintenance_note },
-    heldBy: row.held_by,
-    told: row.told_status === null ? null : { status: row.told_status, reason: row.told_reason },
-    version: row.version,
-  };
-}
-
-function toRow(record: ServiceRecord, lastSeenMs: number | null): ServiceRow {
-  return {
-    uuid: record.uuid,
-    type: record.type,
-    host: record.host,
-    region: record.region,
-    status: record.status,
-    reason: record.reason,
-    ttl_ms: record.ttlMs,
-    maintenance_start_ms: record.maintenance?.startMs ?? null,
-    maintenance_end_ms: record.maintenance?.endMs ?? null,
-    maintenance_note: record.maintenance?.note ?? null,
-    held_by: record.heldBy,
-    told_status: record.told?.status ?? null,
-    told_reason: record.told?.reason ?? null,
-    version: record.version,
-    last_seen_ms: lastSeenMs,
-  };
 }

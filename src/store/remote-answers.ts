@@ -168,12 +168,10 @@ function statements(dialect: Dialect) {
         .insertInto('remote_answers')
         .values({ key: arg('key'), answer: arg('answer'), at_ms: arg('at_ms') })
         .onConflict((conflict) =>
-          conflict
-            .column('key')
-            .doUpdateSet({
-              answer: (row) => row.ref('excluded.answer'),
-              at_ms: (row) => row.ref('excluded.at_ms'),
-            }),
+          conflict.column('key').doUpdateSet({
+            answer: (row) => row.ref('excluded.answer'),
+            at_ms: (row) => row.ref('excluded.at_ms'),
+          }),
         ),
     ),
     remove: compile(dialect, (db: Kysely<AgentSchema>, arg: Arg<{ key: string }>) =>

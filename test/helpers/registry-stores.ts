@@ -46,17 +46,17 @@ export async function openRegistryStores(
     hostOf: (name) => hosts.find(name),
   });
   const inventory = new InventoryStore({ store, clock, hostId: (name) => hosts.idOf(name) });
-  const hosts: HostStore = await HostStore.open({
+  const hosts = new HostStore({
     store,
     clock,
     random,
     liveness,
     inventory,
     access,
-    beatsPerSecondMax: 10_000,
-    returnsPerSecondMax: 1_000,
+    capacity: { beatsPerSecondMax: 10_000, returnsPerSecondMax: 1_000 },
     onRewind: (seen) => rewinds.push(seen),
   });
+  await hosts.load();
   const sweep = new Sweep({ store, hosts, liveness, clock, logger: silentLogger });
   return { store, clock, access, liveness, inventory, hosts, sweep, events, rewinds };
 }
