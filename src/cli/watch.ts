@@ -8,7 +8,7 @@ import type { Flags } from './config.ts';
 import { action, type Context, clientOptions, collect, examples, outputOption } from './context.ts';
 import { type ExitCode, UsageError } from './exit.ts';
 import type { Io } from './io.ts';
-import { hasColors, paint, printable, writeYaml } from './output.ts';
+import { hasColors, paint, paintStatus, printable, writeYaml } from './output.ts';
 
 export function define(command: Command, context: Context): void {
   watchOptions(command)
@@ -161,7 +161,7 @@ function sentence(event: ChangeEvent, colors: boolean): string {
 }
 
 function statusOf({ status, reason }: Body, colors: boolean): string {
-  const word = paint(colors, status === 'UP' ? 'green' : 'red', printable(String(status)));
+  const word = paintStatus(colors, printable(String(status)));
   return typeof reason === 'string' ? `${word} (${printable(reason)})` : word;
 }
 

@@ -25,3 +25,14 @@ export function requireDuration(text: string, flag: string): number {
     `Cannot read ${flag} "${text}": expected seconds, or a number with ms, s, m, h, d or w`,
   );
 }
+
+/** `UP`, `DOWN (lapsed)` */
+export function statusWords({
+  status,
+  reason,
+}: {
+  readonly status: string;
+  readonly reason: string | null;
+}): string {
+  return reason === null ? status : `${status} (${reason})`;
+}

@@ -1,6 +1,7 @@
 /** Runs a command line in this process, with streams, environment and machine of its own. */
-import { silentLogger } from '../../src/base/log.ts';
+
 import { systemClock } from '../../src/base/clock.ts';
+import { silentLogger } from '../../src/base/log.ts';
 import type { Io } from '../../src/cli/io.ts';
 import type { Roles } from '../../src/cli/roles.ts';
 import { run } from '../../src/cli/run.ts';
