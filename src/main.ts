@@ -2,10 +2,13 @@
 import { runProcess } from './cli/process.ts';
 
 const stop = new AbortController();
+/** Ctrl-C under npm arrives twice, from the terminal and from npm: only a third signal means impatience. */
+const signalsMax = 2;
+let signals = 0;
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.on(signal, () => {
-    // Whoever asks twice does not want to wait for what is draining.
-    if (stop.signal.aborted) process.exit(1);
+    signals += 1;
+    if (signals > signalsMax) process.exit(1);
     stop.abort(new Error(`got ${signal}`));
   });
 }

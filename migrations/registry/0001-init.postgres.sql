@@ -1,1 +1,136 @@
--- The registry's database on PostgreSQL; its twin is 0001-init.sqlite.sql.
+-- Integers that JavaScript holds exactly. Ordered text is COLLATE "C": the order of SQLite, and of nobody's locale.
+CREATE DOMAIN safe_integer AS bigint CHECK (VALUE BETWEEN -9007199254740991 AND 9007199254740991);
+
+-- Who leads. Every commit of the leader checks the term, so that a leader that lost its lock cannot write.
+CREATE TABLE leadership (
+  one integer PRIMARY KEY CHECK (one = 1),
+  term bigint NOT NULL,
+  holder text NOT NULL,
+  since_ms bigint NOT NULL
+);
+INSERT INTO leadership VALUES (1, 0, 'nobody', 0);
+
+-- One row per fact about the store itself.
+CREATE TABLE meta (
+  key text COLLATE "C" PRIMARY KEY,
+  value text COLLATE "C" NOT NULL
+);
+
+-- The lives of this store; revisions go on counting through all of them.
+CREATE TABLE epochs (
+  epoch safe_integer PRIMARY KEY CHECK (epoch >= 1),
+  start_revision safe_integer NOT NULL CHECK (start_revision >= 1),
+  reason text COLLATE "C" NOT NULL
+);
+
+-- `events` is the JSON array exactly as watchers get it; `hash` chains it to everything before.
+CREATE TABLE revisions (
+  revision safe_integer PRIMARY KEY CHECK (revision >= 1),
+  at_ms safe_integer NOT NULL,
+  events text NOT NULL,
+  hash text COLLATE "C" NOT NULL CHECK (length(hash) = 71)
+);
+
+CREATE TABLE services (
+  uuid text COLLATE "C" PRIMARY KEY CHECK (length(uuid) = 36),
+  type text COLLATE "C" NOT NULL,
+  host text COLLATE "C" NOT NULL,
+  region text COLLATE "C",
+  status text COLLATE "C" NOT NULL CHECK (status IN ('UP', 'DOWN')),
+  reason text COLLATE "C" CHECK (reason IN ('set', 'lapsed', 'host', 'check', 'left')),
+  ttl_ms safe_integer NOT NULL CHECK (ttl_ms BETWEEN 5000 AND 604800000),
+  maintenance_start_ms safe_integer,
+  maintenance_end_ms safe_integer,
+  maintenance_note text COLLATE "C",
+  held_by text COLLATE "C" NOT NULL CHECK (held_by IN ('registry', 'agent')),
+  told_status text COLLATE "C" CHECK (told_status IN ('UP', 'DOWN')),
+  told_reason text COLLATE "C" CHECK (told_reason IN ('set', 'lapsed', 'host', 'check', 'left')),
+  version safe_integer NOT NULL CHECK (version >= 1),
+  last_seen_ms safe_integer,
+  UNIQUE (type, host),
+  CHECK ((status = 'UP') = (reason IS NULL)),
+  CHECK (maintenance_end_ms IS NULL OR maintenance_end_ms >= maintenance_start_ms),
+  CHECK (maintenance_start_ms IS NOT NULL OR (maintenance_end_ms IS NULL AND maintenance_note IS NULL)),
+  CHECK (told_status IS NOT NULL OR told_reason IS NULL)
+);
+CREATE INDEX services_by_region ON services (region, uuid);
+CREATE INDEX services_by_type ON services (type, uuid);
+CREATE INDEX services_by_host ON services (host, uuid);
+CREATE INDEX services_by_status ON services (status, uuid);
+
+-- Uuids whose place another record has taken: their next beat is told so.
+CREATE TABLE taken_over (
+  uuid text COLLATE "C" PRIMARY KEY CHECK (length(uuid) = 36),
+  by_uuid text COLLATE "C" NOT NULL CHECK (length(by_uuid) = 36),
+  at_ms safe_integer NOT NULL
+);
+CREATE INDEX taken_over_by_age ON taken_over (at_ms);
+
+-- Only the SHA-256 of a token is kept. A join token has the role host and no host yet.
+CREATE TABLE tokens (
+  id text COLLATE "C" PRIMARY KEY,
+  hash text COLLATE "C" NOT NULL UNIQUE,
+  role text COLLATE "C" NOT NULL CHECK (role IN ('viewer', 'reporter', 'publisher', 'operator', 'approver', 'admin', 'host')),
+  subject text COLLATE "C" NOT NULL,
+  host_id text COLLATE "C",
+  expires_at_ms safe_integer NOT NULL,
+  created_at_ms safe_integer NOT NULL,
+  revoked_at_ms safe_integer,
+  CHECK (host_id IS NULL OR role = 'host')
+);
+CREATE INDEX tokens_by_host ON tokens (host_id);
+
+CREATE TABLE hosts (
+  id text COLLATE "C" PRIMARY KEY CHECK (length(id) = 36),
+  name text COLLATE "C" NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 253),
+  region text COLLATE "C",
+  labels text COLLATE "C" NOT NULL CHECK (jsonb_typeof(labels::jsonb) = 'object'),
+  self text COLLATE "C" NOT NULL CHECK (jsonb_typeof(self::jsonb) = 'object'),
+  machine_id text COLLATE "C" NOT NULL,
+  status text COLLATE "C" NOT NULL CHECK (status IN ('UP', 'DOWN')),
+  reason text COLLATE "C" CHECK (reason IN ('set', 'lapsed', 'host', 'check', 'left')),
+  first_seen_ms safe_integer NOT NULL,
+  last_seen_ms safe_integer,
+  version safe_integer NOT NULL CHECK (version >= 1),
+  interval_told_ms safe_integer NOT NULL CHECK (interval_told_ms > 0),
+  inventory_hash text COLLATE "C",
+  -- The furthest that this registry has seen of the agent's log.
+  agent_epoch safe_integer,
+  agent_revision safe_integer,
+  agent_hash text COLLATE "C",
+  -- The last report of the agent's outbox that is in effect here.
+  outbox_epoch safe_integer,
+  outbox_seq safe_integer,
+  CHECK ((status = 'UP') = (reason IS NULL)),
+  CHECK ((agent_epoch IS NULL) = (agent_revision IS NULL) AND (agent_epoch IS NULL) = (agent_hash IS NULL)),
+  CHECK ((outbox_epoch IS NULL) = (outbox_seq IS NULL))
+);
+CREATE INDEX hosts_by_machine ON hosts (machine_id);
+CREATE INDEX hosts_by_region ON hosts (region, name);
+CREATE INDEX hosts_by_status ON hosts (status, name);
+
+CREATE TABLE components (
+  host_id text COLLATE "C" NOT NULL REFERENCES hosts (id) ON DELETE CASCADE,
+  detector text COLLATE "C" NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  version text COLLATE "C" NOT NULL,
+  architecture text COLLATE "C",
+  first_seen_ms safe_integer NOT NULL,
+  changed_at_ms safe_integer NOT NULL,
+  PRIMARY KEY (host_id, detector, name)
+);
+CREATE INDEX components_by_name ON components (name, version);
+CREATE INDEX components_of_host ON components (host_id, name, detector);
+
+-- The first answer to a POST that creates, for whoever sends it again. No status: it was taken and not answered yet.
+CREATE TABLE idempotency (
+  subject text COLLATE "C" NOT NULL,
+  key text COLLATE "C" NOT NULL,
+  fingerprint text NOT NULL,
+  status bigint,
+  body text,
+  at_ms bigint NOT NULL,
+  PRIMARY KEY (subject, key),
+  CHECK ((status IS NULL) = (body IS NULL))
+);
+CREATE INDEX idempotency_by_age ON idempotency (at_ms);

@@ -1,1 +1,124 @@
--- The registry's database on SQLite; its twin is 0001-init.postgres.sql.
+-- One row per fact about the store itself.
+CREATE TABLE meta (
+  key TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The lives of this store; revisions go on counting through all of them.
+CREATE TABLE epochs (
+  epoch INTEGER PRIMARY KEY CHECK (epoch BETWEEN 1 AND 9007199254740991),
+  start_revision INTEGER NOT NULL CHECK (start_revision BETWEEN 1 AND 9007199254740991),
+  reason TEXT NOT NULL
+) STRICT;
+
+-- `events` is the JSON array exactly as watchers get it; `hash` chains it to everything before.
+CREATE TABLE revisions (
+  revision INTEGER PRIMARY KEY CHECK (revision BETWEEN 1 AND 9007199254740991),
+  at_ms INTEGER NOT NULL,
+  events TEXT NOT NULL,
+  hash TEXT NOT NULL CHECK (length(hash) = 71)
+) STRICT;
+
+CREATE TABLE services (
+  uuid TEXT PRIMARY KEY CHECK (length(uuid) = 36),
+  type TEXT NOT NULL,
+  host TEXT NOT NULL,
+  region TEXT,
+  status TEXT NOT NULL CHECK (status IN ('UP', 'DOWN')),
+  reason TEXT CHECK (reason IN ('set', 'lapsed', 'host', 'check', 'left')),
+  ttl_ms INTEGER NOT NULL CHECK (ttl_ms BETWEEN 5000 AND 604800000),
+  maintenance_start_ms INTEGER,
+  maintenance_end_ms INTEGER,
+  maintenance_note TEXT,
+  held_by TEXT NOT NULL CHECK (held_by IN ('registry', 'agent')),
+  told_status TEXT CHECK (told_status IN ('UP', 'DOWN')),
+  told_reason TEXT CHECK (told_reason IN ('set', 'lapsed', 'host', 'check', 'left')),
+  version INTEGER NOT NULL CHECK (version BETWEEN 1 AND 9007199254740991),
+  last_seen_ms INTEGER,
+  UNIQUE (type, host),
+  CHECK ((status = 'UP') = (reason IS NULL)),
+  CHECK (maintenance_end_ms IS NULL OR maintenance_end_ms >= maintenance_start_ms),
+  CHECK (maintenance_start_ms IS NOT NULL OR (maintenance_end_ms IS NULL AND maintenance_note IS NULL)),
+  CHECK (told_status IS NOT NULL OR told_reason IS NULL)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX services_by_region ON services (region, uuid);
+CREATE INDEX services_by_type ON services (type, uuid);
+CREATE INDEX services_by_host ON services (host, uuid);
+CREATE INDEX services_by_status ON services (status, uuid);
+
+-- Uuids whose place another record has taken: their next beat is told so.
+CREATE TABLE taken_over (
+  uuid TEXT PRIMARY KEY CHECK (length(uuid) = 36),
+  by_uuid TEXT NOT NULL CHECK (length(by_uuid) = 36),
+  at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX taken_over_by_age ON taken_over (at_ms);
+
+-- Only the SHA-256 of a token is kept. A join token has the role host and no host yet.
+CREATE TABLE tokens (
+  id TEXT PRIMARY KEY,
+  hash TEXT NOT NULL UNIQUE,
+  role TEXT NOT NULL CHECK (role IN ('viewer', 'reporter', 'publisher', 'operator', 'approver', 'admin', 'host')),
+  subject TEXT NOT NULL,
+  host_id TEXT,
+  expires_at_ms INTEGER NOT NULL,
+  created_at_ms INTEGER NOT NULL,
+  revoked_at_ms INTEGER,
+  CHECK (host_id IS NULL OR role = 'host')
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tokens_by_host ON tokens (host_id);
+
+CREATE TABLE hosts (
+  id TEXT PRIMARY KEY CHECK (length(id) = 36),
+  name TEXT NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 253),
+  region TEXT,
+  labels TEXT NOT NULL CHECK (json_type(labels) = 'object'),
+  self TEXT NOT NULL CHECK (json_type(self) = 'object'),
+  machine_id TEXT NOT NULL,
+  status TEXT NOT NULL CHECK (status IN ('UP', 'DOWN')),
+  reason TEXT CHECK (reason IN ('set', 'lapsed', 'host', 'check', 'left')),
+  first_seen_ms INTEGER NOT NULL,
+  last_seen_ms INTEGER,
+  version INTEGER NOT NULL CHECK (version BETWEEN 1 AND 9007199254740991),
+  interval_told_ms INTEGER NOT NULL CHECK (interval_told_ms > 0),
+  inventory_hash TEXT,
+  -- The furthest that this registry has seen of the agent's log.
+  agent_epoch INTEGER,
+  agent_revision INTEGER,
+  agent_hash TEXT,
+  -- The last report of the agent's outbox that is in effect here.
+  outbox_epoch INTEGER,
+  outbox_seq INTEGER,
+  CHECK ((status = 'UP') = (reason IS NULL)),
+  CHECK ((agent_epoch IS NULL) = (agent_revision IS NULL) AND (agent_epoch IS NULL) = (agent_hash IS NULL)),
+  CHECK ((outbox_epoch IS NULL) = (outbox_seq IS NULL))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX hosts_by_machine ON hosts (machine_id);
+CREATE INDEX hosts_by_region ON hosts (region, name);
+CREATE INDEX hosts_by_status ON hosts (status, name);
+
+CREATE TABLE components (
+  host_id TEXT NOT NULL REFERENCES hosts (id) ON DELETE CASCADE,
+  detector TEXT NOT NULL,
+  name TEXT NOT NULL,
+  version TEXT NOT NULL,
+  architecture TEXT,
+  first_seen_ms INTEGER NOT NULL,
+  changed_at_ms INTEGER NOT NULL,
+  PRIMARY KEY (host_id, detector, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX components_by_name ON components (name, version);
+CREATE INDEX components_of_host ON components (host_id, name, detector);
+
+-- The first answer to a POST that creates, for whoever sends it again. No status: it was taken and not answered yet.
+CREATE TABLE idempotency (
+  subject TEXT NOT NULL,
+  key TEXT NOT NULL,
+  fingerprint TEXT NOT NULL,
+  status INTEGER,
+  body TEXT,
+  at_ms INTEGER NOT NULL,
+  PRIMARY KEY (subject, key),
+  CHECK ((status IS NULL) = (body IS NULL))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_by_age ON idempotency (at_ms);

@@ -29,7 +29,9 @@ export const systemClock: Clock = {
   monotonic: () => performance.now(),
   sleep: sleepInSlices,
   after: (ms, fn) => timerInSlices(ms, fn),
-  nextTurn: (fn) => void setImmediate(fn),
+  nextTurn: (fn) => {
+    setImmediate(fn);
+  },
 };
 
 function sleepInSlices(ms: number, options: { signal?: AbortSignal } = {}): Promise<void> {

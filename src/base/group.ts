@@ -12,7 +12,9 @@ export function createGroup(onFailure: (name: string, error: unknown) => void): 
   return {
     own(name, work) {
       const settled: Promise<void> = work.then(
-        () => void running.delete(settled),
+        () => {
+          running.delete(settled);
+        },
         (error: unknown) => {
           running.delete(settled);
           onFailure(name, error);

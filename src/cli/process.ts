@@ -1,5 +1,6 @@
 /** The real outside of the command line: this process, its streams, its machine. */
 import { homedir, hostname } from 'node:os';
+import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
 import { systemRandom } from '../base/random.ts';
 import { builtInRoles } from './built-in-roles.ts';
@@ -22,9 +23,14 @@ export function runProcess(argv: readonly string[], signal: AbortSignal): Promis
     random: systemRandom,
     signal,
     logger: async (level) => (await import('../base/log.ts')).createLogger({ level }),
-    roles: builtInRoles,
+    roles: builtInRoles(cacheFolder(env)),
   };
   return run(argv, io);
+}
+
+/** `${XDG_CACHE_HOME:-~/.cache}/holdfast`: where the single binary unpacks what it cannot load from inside. */
+function cacheFolder(env: NodeJS.ProcessEnv): string {
+  return join(env['XDG_CACHE_HOME'] || join(env['HOME'] ?? homedir(), '.cache'), 'holdfast');
 }
 
 function outputOf(stream: NodeJS.WriteStream): Output {

@@ -17,6 +17,11 @@ export function formatPosition(position: Position): string {
   return `${position.epoch}.${position.revision}`;
 }
 
+/** Whether `a` is further than `b`: a later life of the store, or further in the same one. */
+export function isAhead(a: Position, b: Position): boolean {
+  return a.epoch > b.epoch || (a.epoch === b.epoch && a.revision > b.revision);
+}
+
 /** `<epoch>.<revision>`; throws `bad-request` naming `field`. */
 export function parsePosition(text: string, field = 'since'): Position {
   const match = /^(\d{1,16})\.(\d{1,16})$/.exec(text);

@@ -91,18 +91,22 @@ export interface HostDecision {
   readonly change: EventType | null;
 }
 
-/**
- * The name a joining host gets: the wished one, or with the last 4 of its id (8 when that is taken too).
- * `taken` tells whether another host has a name. Throws `conflict` when all three are taken.
- */
-export function decideHostName(wished: string, id: string, taken: (name: string) => boolean): string {
+/** The names a joining host may get, best first: the wished one, or with the last 4 or 8 digits of its id. */
+export function hostNameCandidates(wished: string, id: string): string[] {
   const name = normaliseHostName(wished);
   if (name === '') throw new AppError('bad-request', 'Cannot join: the host name is empty', { field: 'name' });
   const digits = id.replaceAll('-', '');
-  for (const candidate of [name, `${name.slice(0, 248)}-${digits.slice(-4)}`, `${name.slice(0, 244)}-${digits.slice(-8)}`]) {
-    if (!taken(candidate)) return candidate;
-  }
-  throw new AppError('conflict', `Cannot join as "${name}": the name and its variants are taken, choose another`, { field: 'name' });
+  return [name, `${name.slice(0, 248)}-${digits.slice(-4)}`, `${name.slice(0, 244)}-${digits.slice(-8)}`];
+}
+
+/** The first candidate that nobody has. Throws `conflict` when all are taken. */
+export function decideHostName(wished: string, id: string, taken: ReadonlySet<string>): string {
+  const candidates = hostNameCandidates(wished, id);
+  const free = candidates.find((candidate) => !taken.has(candidate));
+  if (free !== undefined) return free;
+  throw new AppError('conflict', `Cannot join as "${candidates[0]}": the name and its variants are taken, choose another`, {
+    field: 'name',
+  });
 }
 
 /** A beat arrived: a host that was lost or had left is back. */

@@ -1,5 +1,6 @@
 /** Rules of installed components: what a host reports, and how two sides know that they mean the same set. */
 import { createHash } from 'node:crypto';
+import type { EventDraft } from './event.ts';
 
 /** One installed component as a detector found it. (detector, name) is unique on a host. */
 export interface Component {
@@ -56,6 +57,16 @@ export function diffComponents(before: Iterable<Component>, after: Iterable<Comp
   }
   for (const [key, component] of old) changes.push({ key, change: { kind: 'removed', before: component, after: null } });
   return changes.sort((a, b) => (a.key < b.key ? -1 : 1)).map(({ change }) => change);
+}
+
+/** The event of one change; its body is the component after it, with the version before it. */
+export function componentEvent(host: string, { kind, before, after }: ComponentChange): EventDraft {
+  const component = after ?? before;
+  return {
+    type: `component.${kind}`,
+    host,
+    body: { ...component, host, ...(kind === 'changed' && before !== null ? { previousVersion: before.version } : {}) },
+  };
 }
 
 function sameComponent(a: Component, b: Component): boolean {

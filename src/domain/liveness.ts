@@ -184,6 +184,29 @@ export function decideHostReturned(record: ServiceRecord): Decision {
   return changed(status === 'UP' ? 'service.revived' : 'service.set', { ...record, status, reason, told: null });
 }
 
+/** What an agent tells of a record that it holds. */
+export type ToldRecord = Pick<ServiceRecord, 'uuid' | 'type' | 'host' | 'region' | 'status' | 'reason' | 'ttlMs' | 'maintenance'>;
+
+/**
+ * Takes over what the holding agent told. While its host is lost the record stays DOWN and what was told is kept for
+ * the return; otherwise the change is named by what it did to the status.
+ */
+export function decideTold(record: ServiceRecord | undefined, told: ToldRecord, hostGone: 'host' | 'left' | null): Decision {
+  const effective =
+    hostGone === null
+      ? { status: told.status, reason: told.reason, told: null }
+      : { status: 'DOWN' as const, reason: hostGone, told: { status: told.status, reason: told.reason } };
+  const next: ServiceRecord = { ...told, ...effective, heldBy: 'agent', version: record?.version ?? 0 };
+  if (record === undefined) return changed('service.registered', next);
+  const sameTold = record.told?.status === next.told?.status && record.told?.reason === next.told?.reason;
+  if (record.heldBy === 'agent' && sameTold && sameContent(next, record)) return { record, change: null };
+  const statusOnly = sameContent({ ...next, status: record.status, reason: record.reason }, record);
+  if (statusOnly && record.reason === 'lapsed' && next.status === 'UP') return changed('service.revived', next);
+  if (statusOnly && record.status === 'UP' && next.reason === 'lapsed') return changed('service.lapsed', next);
+  const maintenanceOnly = sameContent({ ...next, maintenance: record.maintenance }, record);
+  return changed(maintenanceOnly && !sameContent(next, record) ? 'service.maintained' : 'service.set', next);
+}
+
 /** Plans or replaces maintenance. Throws `bad-request` when it ends before it starts. `down` also sets DOWN. */
 export function decideMaintain(
   record: ServiceRecord,

@@ -1,0 +1,86 @@
+/**
+ * Sends the outbox: in order, a batch at a time, the next one when the last is acknowledged. A batch whose answer was
+ * lost is sent again with the same numbers, which the registry recognises.
+ */
+import type { Clock } from '../base/clock.ts';
+import { limits } from '../base/limits.ts';
+import type { Logger } from '../base/log.ts';
+import { type Loop, type LoopContext, startLoop } from '../base/loop.ts';
+import type { Random } from '../base/random.ts';
+import { systemCaller } from '../domain/access.ts';
+import { AppError, type ErrorCode, isAppError } from '../domain/error.ts';
+import type { HostService, ReportBatch } from '../domain/services.ts';
+import type { Acked, Outbox } from '../store/outbox.ts';
+import { within } from './deadline.ts';
+
+export interface OutboxSenderOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly hosts: Pick<HostService, 'report'>;
+  readonly hostId: string;
+  readonly outbox: Outbox;
+  /** False while the registry does not answer beats. Woken when it does. */
+  readonly ready: () => boolean;
+  /** The registry has other reports of ours in effect than we thought: begins a new life of the outbox. */
+  readonly onDisagreement: (acked: Acked, reason: string) => Promise<void>;
+}
+
+const answerMs = 30_000;
+const backoffBaseMs = 500;
+const backoffCapMs = 60_000;
+
+/** The registry will never take this batch as it is, however often it is sent. */
+const refusals: readonly ErrorCode[] = ['bad-request', 'unprocessable', 'too-large'];
+
+export function startOutboxSender(options: OutboxSenderOptions): Loop {
+  const { clock, random, logger, hosts, hostId, outbox, ready, onDisagreement } = options;
+  /** Smaller while a report that the registry refuses is being singled out. */
+  let itemsMax = limits.reportBatchMax;
+  return startLoop({ name: 'outbox', clock, random, logger, backoffBaseMs, backoffCapMs, run });
+
+  async function run({ signal, progress }: LoopContext): Promise<void> {
+    while (ready() && !signal.aborted && outbox.status().pending > 0) {
+      const batch = await outbox.cut({ items: itemsMax, bytes: limits.reportBatchBytes });
+      if (batch === null) return;
+      await send(batch);
+      progress();
+    }
+  }
+
+  async function send(batch: ReportBatch): Promise<void> {
+    let acked: number;
+    try {
+      const call = hosts.report(systemCaller, hostId, batch);
+      ({ acked } = await within(clock, answerMs, 'a batch of reports', call));
+    } catch (error) {
+      if (isAppError(error, 'conflict')) return disagree(batch, error);
+      if (error instanceof AppError && refusals.includes(error.code)) return refused(batch, error);
+      throw error;
+    }
+    itemsMax = limits.reportBatchMax;
+    const before = outbox.status().ackedSeq;
+    const result = await outbox.ack({ epoch: batch.epoch, seq: acked });
+    if (result === 'ahead') return onDisagreement({ epoch: batch.epoch, seq: acked }, 'it acknowledged reports that were never sent');
+    if (outbox.status().epoch === batch.epoch && outbox.status().ackedSeq === before) {
+      throw new AppError('unavailable', `Cannot send reports: the registry acknowledged ${acked} of ${batch.items.at(-1)?.seq}, none of this batch`);
+    }
+  }
+
+  async function disagree(batch: ReportBatch, error: AppError): Promise<void> {
+    const expected = error.details['expected'];
+    const seq = typeof expected === 'number' ? Math.max(0, expected - 1) : 0;
+    await onDisagreement({ epoch: batch.epoch, seq }, error.message);
+  }
+
+  async function refused(batch: ReportBatch, error: AppError): Promise<void> {
+    const [first] = batch.items;
+    if (first === undefined || batch.items.length > 1) {
+      itemsMax = Math.ceil(batch.items.length / 2);
+      return;
+    }
+    logger.error({ err: error, type: first.type, seq: first.seq }, 'gave up a report that the registry refuses');
+    await outbox.discard({ epoch: batch.epoch, seq: first.seq });
+    itemsMax = limits.reportBatchMax;
+  }
+}

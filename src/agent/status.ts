@@ -1,0 +1,76 @@
+/** What the agent says of itself: `GET /v1/status`, and the checks of `/healthz`. Instants are RFC 3339. */
+import { formatInstant } from '../base/time.ts';
+import type { LocalInventory } from '../store/local-inventory.ts';
+import type { Outbox } from '../store/outbox.ts';
+import type { OpenStore } from '../store/core.ts';
+import type { Detection } from './detection.ts';
+import type { Session } from './session.ts';
+
+export interface AgentParts {
+  readonly store: OpenStore;
+  readonly outbox: Outbox;
+  readonly inventory: LocalInventory;
+  readonly detection: Detection;
+  /** Null: this host has no registry. */
+  readonly session: Session | null;
+  readonly host: () => { readonly id: string | null; readonly name: string };
+}
+
+export interface Check {
+  readonly status: 'ok' | 'degraded' | 'failed';
+  readonly detail?: string;
+}
+
+export function agentStatus(parts: AgentParts): Record<string, unknown> {
+  const { store, outbox, inventory, detection, host } = parts;
+  const { epoch, ackedSeq, pending, pendingBytes, dropped } = outbox.status();
+  return {
+    role: 'agent',
+    host: host(),
+    registry: registryStatus(parts),
+    inventory: {
+      components: inventory.count,
+      hash: inventory.hash,
+      acknowledged: inventory.ackedHash === inventory.hash,
+      detectors: detection.status().map(({ lastGoodMs, ...same }) => ({ ...same, lastGood: instant(lastGoodMs) })),
+    },
+    outbox: { epoch, ackedSeq, pending, pendingBytes, dropped },
+    store: { mark: store.log.head(), ...store.health() },
+  };
+}
+
+export function agentChecks({ store, detection, session }: AgentParts): Record<string, Check> {
+  const failed = detection.status().filter(({ error }) => error !== null);
+  const { state, detail } = store.health();
+  return {
+    store: state === 'ok' ? { status: 'ok' } : { status: state === 'failed' ? 'failed' : 'degraded', detail: detail ?? state },
+    detectors:
+      failed.length === 0 ? { status: 'ok' } : { status: 'degraded', detail: failed.map(({ name, error }) => `${name}: ${error}`).join('; ') },
+    ...(session === null ? {} : { registry: registryCheck(session) }),
+  };
+}
+
+function registryCheck(session: Session): Check {
+  const { beats, problem } = session.status();
+  if (beats?.connected === true && problem === null) return { status: 'ok' };
+  return { status: 'degraded', detail: problem ?? (beats === null ? 'not joined yet' : 'no heartbeat answered yet') };
+}
+
+function registryStatus({ session }: AgentParts): Record<string, unknown> | null {
+  if (session === null) return null;
+  const { url, joined, beats, problem } = session.status();
+  return {
+    url,
+    joined,
+    connected: beats?.connected ?? false,
+    since: instant(beats?.sinceMs ?? null),
+    lastAnswer: instant(beats?.lastAnswerMs ?? null),
+    nextBeat: instant(beats?.nextBeatMs ?? null),
+    intervalMs: beats?.intervalMs ?? null,
+    problem,
+  };
+}
+
+function instant(ms: number | null): string | null {
+  return ms === null ? null : formatInstant(ms);
+}

@@ -1,0 +1,98 @@
+/** The statements of hosts, compiled once per store. */
+import type { CompiledQuery } from 'kysely';
+import type { Status, StatusReason } from '../domain/liveness.ts';
+import type { HostFilter } from '../domain/services.ts';
+import type { Dialect } from './port.ts';
+import { type Arg, compile, type HostRow, queryBuilder } from './query.ts';
+
+/** What a flush writes of a host that was heard. */
+interface HeardArgs {
+  id: string;
+  lastSeenMs: number;
+  intervalToldMs: number;
+  agentEpoch: number | null;
+  agentRevision: number | null;
+  agentHash: string | null;
+}
+
+export function hostStatements(dialect: Dialect) {
+  const db = queryBuilder(dialect);
+  return {
+    loadAll: compile<object, HostRow>(dialect, (query) => query.selectFrom('hosts').selectAll()),
+    byId: compile(dialect, (query, arg: Arg<{ id: string }>) =>
+      query.selectFrom('hosts').selectAll().where('id', '=', arg('id')),
+    ),
+    byMachine: compile(dialect, (query, arg: Arg<{ machineId: string }>) =>
+      query
+        .selectFrom('hosts')
+        .selectAll()
+        .where('machine_id', '=', arg('machineId'))
+        .orderBy('id')
+        .limit(1_000),
+    ),
+    /** Whether a name is taken; a join asks for at most three. */
+    byName: compile(dialect, (query, arg: Arg<{ name: string }>) =>
+      query.selectFrom('hosts').select('id').where('name', '=', arg('name')),
+    ),
+    insert: compile(dialect, (query, arg: Arg<HostRow>) =>
+      query.insertInto('hosts').values({
+        id: arg('id'),
+        name: arg('name'),
+        region: arg('region'),
+        labels: arg('labels'),
+        self: arg('self'),
+        machine_id: arg('machine_id'),
+        status: arg('status'),
+        reason: arg('reason'),
+        first_seen_ms: arg('first_seen_ms'),
+        last_seen_ms: arg('last_seen_ms'),
+        version: arg('version'),
+        interval_told_ms: arg('interval_told_ms'),
+        inventory_hash: arg('inventory_hash'),
+        agent_epoch: arg('agent_epoch'),
+        agent_revision: arg('agent_revision'),
+        agent_hash: arg('agent_hash'),
+        outbox_epoch: arg('outbox_epoch'),
+        outbox_seq: arg('outbox_seq'),
+      }),
+    ),
+    setStatus: compile(
+      dialect,
+      (query, arg: Arg<{ id: string; status: Status; reason: StatusReason | null; version: number }>) =>
+        query
+          .updateTable('hosts')
+          .set({ status: arg('status'), reason: arg('reason'), version: arg('version') })
+          .where('id', '=', arg('id')),
+    ),
+    setInventory: compile(dialect, (query, arg: Arg<{ id: string; hash: string | null }>) =>
+      query.updateTable('hosts').set({ inventory_hash: arg('hash') }).where('id', '=', arg('id')),
+    ),
+    setOutbox: compile(dialect, (query, arg: Arg<{ id: string; epoch: number; seq: number }>) =>
+      query
+        .updateTable('hosts')
+        .set({ outbox_epoch: arg('epoch'), outbox_seq: arg('seq') })
+        .where('id', '=', arg('id')),
+    ),
+    setHeard: compile(dialect, (query, arg: Arg<HeardArgs>) =>
+      query
+        .updateTable('hosts')
+        .set({
+          last_seen_ms: arg('lastSeenMs'),
+          interval_told_ms: arg('intervalToldMs'),
+          agent_epoch: arg('agentEpoch'),
+          agent_revision: arg('agentRevision'),
+          agent_hash: arg('agentHash'),
+        })
+        .where('id', '=', arg('id')),
+    ),
+    /** Filters vary, so this one is built per call. */
+    list(filter: HostFilter, afterName: string, limit: number): CompiledQuery<{ name: string }> {
+      let query = db.selectFrom('hosts').select('name').where('name', '>', afterName).orderBy('name').limit(limit);
+      for (const column of ['name', 'region', 'status'] as const) {
+        const values = filter[column];
+        if (values !== undefined) query = query.where(column, 'in', values as never);
+      }
+      return query.compile();
+    },
+  };
+}

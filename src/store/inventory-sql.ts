@@ -1,0 +1,86 @@
+/**
+ * The statements of components. Sets travel as one JSON argument: a first check-in of 2,000 packages is one statement
+ * and one round trip, on SQLite (`json_each`) and on PostgreSQL (`jsonb_to_recordset`). Kysely has no words for
+ * either, so these are written by hand.
+ */
+import { sql } from 'kysely';
+import type { Dialect, Statement } from './port.ts';
+import { type Arg, compile, type HostComponentRow } from './query.ts';
+
+const columns = ['host_id', 'detector', 'name', 'version', 'architecture', 'first_seen_ms', 'changed_at_ms'] as const;
+
+type HostKeys = { hostId: string; keys: string };
+
+export function inventoryStatements(dialect: Dialect) {
+  /** Rows (detector, name, version, architecture) of a JSON array argument. */
+  const rowsOf = (json: ReturnType<Arg<{ items: string }>>) =>
+    dialect === 'sqlite'
+      ? sql`(select value ->> 'detector' as detector, value ->> 'name' as name, value ->> 'version' as version,
+              value ->> 'architecture' as architecture from json_each(${json}))`
+      : sql`jsonb_to_recordset(${json}::jsonb) as given(detector text, name text, version text, architecture text)`;
+
+  const upsert: Statement<{ hostId: string; items: string; now: number }, unknown> = compile(
+    dialect,
+    (query, arg: Arg<{ hostId: string; items: string; now: number }>) => ({
+      compile: () =>
+        sql`insert into components (host_id, detector, name, version, architecture, first_seen_ms, changed_at_ms)
+        select ${arg('hostId')}, detector, name, version, architecture, ${bigint(dialect, arg('now'))}, ${bigint(dialect, arg('now'))}
+        from ${rowsOf(arg('items'))} where true
+        on conflict (host_id, detector, name) do update
+        set version = excluded.version, architecture = excluded.architecture, changed_at_ms = excluded.changed_at_ms`.compile(query),
+    }),
+  );
+
+  return {
+    upsert,
+    ofHost: compile(dialect, (query, arg: Arg<{ hostId: string }>) =>
+      query.selectFrom('components').select(columns).where('host_id', '=', arg('hostId')),
+    ),
+    named: compile<HostKeys, HostComponentRow>(dialect, (query, arg) =>
+      query
+        .selectFrom('components')
+        .select(columns)
+        .where('host_id', '=', arg('hostId'))
+        .where(sql<boolean>`(detector, name) in (select detector, name from ${rowsOf(arg('keys'))})`),
+    ),
+    remove: compile<HostKeys, unknown>(dialect, (query, arg) =>
+      query
+        .deleteFrom('components')
+        .where('host_id', '=', arg('hostId'))
+        .where(sql<boolean>`(detector, name) in (select detector, name from ${rowsOf(arg('keys'))})`),
+    ),
+    page: compile(dialect, (query, arg: Arg<{ hostId: string; name: string; detector: string; limit: number }>) =>
+      query
+        .selectFrom('components')
+        .select(columns)
+        .where('host_id', '=', arg('hostId'))
+        .where(sql<boolean>`(name, detector) > (${arg('name')}, ${arg('detector')})`)
+        .orderBy('name')
+        .orderBy('detector')
+        .limit(arg('limit')),
+    ),
+    /** All versions of the next `limit` names. */
+    summary: compile(dialect, (query, arg: Arg<{ after: string; limit: number }>) =>
+      query
+        .selectFrom('components')
+        .select((row) => ['name', 'version', row.fn.count<number>('host_id').distinct().as('hosts')])
+        .where('name', 'in', (names) =>
+          names
+            .selectFrom('components')
+            .select('name')
+            .distinct()
+            .where('name', '>', arg('after'))
+            .orderBy('name')
+            .limit(arg('limit')),
+        )
+        .groupBy(['name', 'version'])
+        .orderBy('name')
+        .orderBy('version'),
+    ),
+  };
+}
+
+/** PostgreSQL takes an untyped parameter in a select list as text. */
+function bigint(dialect: Dialect, value: ReturnType<Arg<{ now: number }>>) {
+  return dialect === 'sqlite' ? value : sql`${value}::bigint`;
+}

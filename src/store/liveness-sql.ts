@@ -1,0 +1,79 @@
+/** The statements of service records, compiled once per store. */
+import type { CompiledQuery } from 'kysely';
+import type { ServiceFilter } from '../domain/services.ts';
+import type { Dialect } from './port.ts';
+import { type Arg, compile, queryBuilder, type ServiceRow, type TakenOverRow } from './query.ts';
+
+const columns = [
+  'uuid',
+  'type',
+  'host',
+  'region',
+  'status',
+  'reason',
+  'ttl_ms',
+  'maintenance_start_ms',
+  'maintenance_end_ms',
+  'maintenance_note',
+  'held_by',
+  'told_status',
+  'told_reason',
+  'version',
+  'last_seen_ms',
+] as const satisfies readonly (keyof ServiceRow)[];
+
+export function serviceStatements(dialect: Dialect) {
+  const db = queryBuilder(dialect);
+  return {
+    loadAll: compile<object, ServiceRow>(dialect, (query) => query.selectFrom('services').select(columns)),
+    byUuid: compile(dialect, (query, arg: Arg<{ uuid: string }>) =>
+      query.selectFrom('services').select(columns).where('uuid', '=', arg('uuid')),
+    ),
+    byPlace: compile(dialect, (query, arg: Arg<{ type: string; host: string }>) =>
+      query.selectFrom('services').select(columns).where('type', '=', arg('type')).where('host', '=', arg('host')),
+    ),
+    heldByAgent: compile(dialect, (query, arg: Arg<{ host: string }>) =>
+      query
+        .selectFrom('services')
+        .select(columns)
+        .where('host', '=', arg('host'))
+        .where('held_by', '=', 'agent')
+        .orderBy('uuid'),
+    ),
+    upsert: compile(dialect, (query, arg: Arg<ServiceRow>) =>
+      query
+        .insertInto('services')
+        .values(Object.fromEntries(columns.map((column) => [column, arg(column)])) as never)
+        .onConflict((conflict) =>
+          conflict
+            .column('uuid')
+            .doUpdateSet((row) => Object.fromEntries(columns.slice(1).map((column) => [column, row.ref(`excluded.${column}`)])) as never),
+        ),
+    ),
+    remove: compile(dialect, (query, arg: Arg<{ uuid: string }>) => query.deleteFrom('services').where('uuid', '=', arg('uuid'))),
+    setLastSeen: compile(dialect, (query, arg: Arg<{ uuid: string; lastSeenMs: number }>) =>
+      query.updateTable('services').set({ last_seen_ms: arg('lastSeenMs') }).where('uuid', '=', arg('uuid')),
+    ),
+    takenOver: compile(dialect, (query, arg: Arg<{ uuid: string }>) =>
+      query.selectFrom('taken_over').selectAll().where('uuid', '=', arg('uuid')),
+    ),
+    addTakenOver: compile(dialect, (query, arg: Arg<{ uuid: string; byUuid: string; atMs: number }>) =>
+      query
+        .insertInto('taken_over')
+        .values({ uuid: arg('uuid'), by_uuid: arg('byUuid'), at_ms: arg('atMs') } satisfies Record<keyof TakenOverRow, unknown>),
+    ),
+    removeTakenOver: compile(dialect, (query, arg: Arg<{ uuid: string }>) => query.deleteFrom('taken_over').where('uuid', '=', arg('uuid'))),
+    forgetTakenOver: compile(dialect, (query, arg: Arg<{ beforeMs: number }>) =>
+      query.deleteFrom('taken_over').where('at_ms', '<', arg('beforeMs')),
+    ),
+    /** Filters vary, so this one is built per call; each filter has an index that ends in uuid. */
+    list(filter: ServiceFilter, afterUuid: string, limit: number): CompiledQuery<ServiceRow> {
+      let query = db.selectFrom('services').select(columns).where('uuid', '>', afterUuid).orderBy('uuid').limit(limit);
+      for (const column of ['uuid', 'type', 'host', 'region', 'status'] as const) {
+        const values = filter[column];
+        if (values !== undefined) query = query.where(column, 'in', values as never);
+      }
+      return query.compile();
+    },
+  };
+}

@@ -1,0 +1,468 @@
+/**
+ * Service records on SQL, with who was heard when in memory. A heartbeat that changes nothing touches memory alone;
+ * every change is one write: load, decide (domain/liveness.ts), store, append. Memory changes after the commit.
+ */
+import type { Caller } from '../domain/access.ts';
+import { systemCaller } from '../domain/access.ts';
+import { AppError } from '../domain/error.ts';
+import type { EventType } from '../domain/event.ts';
+import { mintUuid } from '../domain/ids.ts';
+import {
+  decideBeat,
+  decideEndMaintenance,
+  decideHostLost,
+  decideHostReturned,
+  decideLapse,
+  decideMaintain,
+  decideRegister,
+  decideSet,
+  decideTold,
+  serviceEvent,
+  type Decision,
+  type Holder,
+  type IsUp,
+  type IsUpQuery,
+  type ServicePatch,
+  type ServiceRecord,
+  type ServiceView,
+  type ToldRecord,
+} from '../domain/liveness.ts';
+import { Presence } from '../domain/presence.ts';
+import type { BeatResult, LivenessService, Page, PageRequest, ServiceFilter } from '../domain/services.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Random } from '../base/random.ts';
+import type { Store, Transaction } from './port.ts';
+import { decodeCursor, encodeCursor } from './page.ts';
+import { serviceStatements } from './liveness-sql.ts';
+import type { ServiceRow } from './query.ts';
+
+/** Lapses written by one sweep at the most; the next sweep goes on. */
+const sweepWritesMax = 1_000;
+const flushRowsMax = 1_000;
+/** How long the loser of a takeover is told so. */
+const takenOverKeptMs = 7 * 86_400_000;
+
+export interface LivenessStoreOptions {
+  store: Store;
+  clock: Clock;
+  random: Random;
+  /** Whose records these are: a registry's own count by their ttl here; the agent's are all held by the agent. */
+  heldBy: Holder;
+  /** Called in the transaction of a change of a record, so that what must be told of it commits with it. */
+  onChange?: (tx: Transaction, change: EventType, record: ServiceRecord) => Promise<void>;
+  /** At a registry: what is known of a host, for the records that its agent holds. */
+  hostOf?: (name: string) => { readonly confirmed: boolean; readonly lastSeenMs: number | null } | undefined;
+}
+
+export class LivenessStore implements LivenessService {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #heldBy: Holder;
+  readonly #onChange: (tx: Transaction, change: EventType, record: ServiceRecord) => Promise<void>;
+  readonly #hostOf: NonNullable<LivenessStoreOptions['hostOf']>;
+  readonly #sql: ReturnType<typeof serviceStatements>;
+  readonly #presence = new Presence<ServiceRecord>();
+  /** `type\0host` → uuid. */
+  readonly #uuidByPlace = new Map<string, string>();
+
+  private constructor(options: LivenessStoreOptions) {
+    this.#store = options.store;
+    this.#clock = options.clock;
+    this.#random = options.random;
+    this.#heldBy = options.heldBy;
+    this.#onChange = options.onChange ?? (async () => {});
+    this.#hostOf = options.hostOf ?? (() => undefined);
+    this.#sql = serviceStatements(options.store.dialect);
+  }
+
+  /** Loads the records that the store holds; each keeps its status, unconfirmed, until `ready` starts the count. */
+  static async open(options: LivenessStoreOptions): Promise<LivenessStore> {
+    const liveness = new LivenessStore(options);
+    const rows = await options.store.read((session) => session.all(liveness.#sql.loadAll, {}));
+    for (const row of rows) {
+      const slot = liveness.#remember(fromRow(row));
+      liveness.#presence.setLastSeen(slot, row.last_seen_ms);
+    }
+    liveness.ready();
+    return liveness;
+  }
+
+  /** Counts every ttl from now: nobody could be heard before. */
+  ready(): void {
+    const atMs = this.#clock.monotonic();
+    for (const slot of this.#presence.slots()) this.#presence.rebase(slot, atMs, this.#presence.record(slot).ttlMs);
+  }
+
+  async register(caller: Caller, patch: ServicePatch, options: { takeover: boolean }): Promise<ServiceView> {
+    if (patch.type === undefined || patch.host === undefined) {
+      const field = patch.type === undefined ? 'type' : 'host';
+      throw new AppError('bad-request', `Cannot register a service: its ${field} is missing`, { field });
+    }
+    const uuid = mintUuid(this.#clock.now(), this.#random);
+    return (await this.put(caller, uuid, patch, options)).service;
+  }
+
+  put(caller: Caller, uuid: string, patch: ServicePatch, options: { takeover: boolean }): Promise<{ created: boolean; service: ServiceView }> {
+    return this.#store.write(caller, async (tx) => {
+      const current = await this.#load(tx, uuid);
+      if (current !== undefined) this.#requireOwn(current, 'set');
+      const decision = current === undefined ? decideRegister(uuid, patch, this.#heldBy) : decideSet(current, patch);
+      await this.#makeRoom(tx, decision.record, options);
+      return { created: current === undefined, service: await this.#apply(tx, decision) };
+    });
+  }
+
+  async beat(caller: Caller, uuid: string): Promise<ServiceView> {
+    const slot = this.#presence.find(uuid);
+    if (slot === undefined) throw await this.#whyUnknown(uuid);
+    this.#touch(slot);
+    const record = this.#presence.record(slot);
+    if (decideBeat(record).change === null) return this.#view(slot);
+    return this.#change(caller, uuid, decideBeat);
+  }
+
+  async beatMany(caller: Caller, uuids: readonly string[]): Promise<readonly BeatResult[]> {
+    return Promise.all(
+      uuids.map(async (uuid): Promise<BeatResult> => {
+        try {
+          const { status } = await this.beat(caller, uuid);
+          return { uuid, code: null, status };
+        } catch (error) {
+          if (error instanceof AppError && (error.code === 'not-found' || error.code === 'taken-over')) return { uuid, code: error.code };
+          throw error;
+        }
+      }),
+    );
+  }
+
+  async get(uuid: string): Promise<ServiceView> {
+    const slot = this.#presence.find(uuid);
+    if (slot === undefined) throw notFound(uuid);
+    return this.#view(slot);
+  }
+
+  async list(filter: ServiceFilter, page: PageRequest): Promise<Page<ServiceView>> {
+    // The head first: a change between the two is then seen again by a watcher, never missed.
+    const head = this.#store.log.head();
+    const after = page.cursor === undefined ? '' : decodeCursor(page.cursor, 1)[0] ?? '';
+    const rows = await this.#store.read((session) => session.query(this.#sql.list(filter, after, page.limit + 1)));
+    const records = rows.slice(0, page.limit).map(fromRow);
+    const last = records.at(-1);
+    return {
+      items: records.map((record) => this.#viewOf(record)),
+      next: rows.length > page.limit && last !== undefined ? encodeCursor([last.uuid]) : null,
+      asOfMs: this.#clock.now(),
+      position: { epoch: head.epoch, revision: head.revision },
+      stale: false,
+    };
+  }
+
+  delete(caller: Caller, at: IsUpQuery): Promise<void> {
+    return this.#store.write(caller, async (tx) => {
+      const record = 'uuid' in at ? await this.#load(tx, at.uuid) : await this.#loadPlace(tx, at);
+      if (record === undefined) throw notFound('uuid' in at ? at.uuid : `"${at.type}" on "${at.host}"`);
+      this.#requireOwn(record, 'delete');
+      await this.#forget(tx, 'service.deleted', record);
+    });
+  }
+
+  maintain(
+    caller: Caller,
+    uuid: string,
+    plan: { startMs?: number; endMs?: number | null; note?: string | null; down?: boolean },
+  ): Promise<ServiceView> {
+    return this.#change(caller, uuid, (record, now) => {
+      this.#requireOwn(record, 'maintain');
+      return decideMaintain(record, plan, now);
+    });
+  }
+
+  endMaintenance(caller: Caller, uuid: string): Promise<ServiceView> {
+    return this.#change(caller, uuid, (record) => {
+      this.#requireOwn(record, 'maintain');
+      return decideEndMaintenance(record);
+    });
+  }
+
+  async isUp(query: IsUpQuery): Promise<IsUp> {
+    const uuid = 'uuid' in query ? query.uuid : this.#uuidByPlace.get(place(query));
+    const slot = uuid === undefined ? undefined : this.#presence.find(uuid);
+    const answer = { stale: false, asOfMs: this.#clock.now(), ageMs: 0 };
+    if (slot === undefined) return { ...answer, up: false, known: false, reason: null, maintenance: null, confirmed: true };
+    const { status, reason, maintenance } = this.#presence.record(slot);
+    return { ...answer, up: status === 'UP', known: true, reason, maintenance, confirmed: this.#view(slot).confirmed };
+  }
+
+  isUpMany(queries: readonly IsUpQuery[]): Promise<readonly IsUp[]> {
+    return Promise.all(queries.map((query) => this.isUp(query)));
+  }
+
+  /** Everything in memory, as of the last commit; for snapshots, which encode it lazily. Records are immutable. */
+  views(): ServiceView[] {
+    return Array.from(this.#presence.slots(), (slot) => this.#view(slot));
+  }
+
+  /** The record of a uuid as of the last commit. */
+  find(uuid: string): ServiceRecord | undefined {
+    const slot = this.#presence.find(uuid);
+    return slot === undefined ? undefined : this.#presence.record(slot);
+  }
+
+  /** Gives everybody the time back in which this process stood still. */
+  forgive(ms: number): void {
+    this.#presence.forgive(ms);
+  }
+
+  /**
+   * One look over all records: writes the lapses that are due, and revives what was heard while its lapse was being
+   * written. Level-triggered: what it cannot write now, the next sweep finds again.
+   */
+  async sweep(): Promise<void> {
+    const nowMs = this.#clock.monotonic();
+    const writes: Promise<unknown>[] = [];
+    for (const slot of this.#presence.slots()) {
+      if (writes.length >= sweepWritesMax) break;
+      const record = this.#presence.record(slot);
+      const silent = this.#presence.deadlineMs(slot) <= nowMs;
+      if (!this.#presence.confirmed(slot) && silent) this.#presence.confirm(slot);
+      if (record.heldBy !== this.#heldBy) continue;
+      if (silent && record.status === 'UP') writes.push(this.#lapse(record.uuid));
+      else if (!silent && record.reason === 'lapsed') writes.push(this.#change(systemCaller, record.uuid, decideBeat));
+    }
+    await Promise.all(writes.map((write) => write.catch(ignoreGone)));
+  }
+
+  /** Writes last-seen times of records heard since the last flush. Soft state: no event, may lose its last seconds. */
+  async flush(): Promise<void> {
+    for (;;) {
+      const touched = this.#presence.takeTouched(flushRowsMax);
+      if (touched.length === 0) return;
+      await this.#store.write(systemCaller, async (tx) => {
+        for (const { id, lastSeenMs } of touched) await tx.run(this.#sql.setLastSeen, { uuid: id, lastSeenMs });
+      });
+    }
+  }
+
+  /** In a host's transaction: what the agent told of one record that it holds. */
+  async told(tx: Transaction, told: ToldRecord, hostGone: 'host' | 'left' | null): Promise<void> {
+    const current = await this.#load(tx, told.uuid);
+    const decision = decideTold(current, told, hostGone);
+    // The agent decides what runs on its host: whoever has its place here makes room.
+    await this.#makeRoom(tx, decision.record, { takeover: true });
+    await this.#apply(tx, decision);
+  }
+
+  /** In a host's transaction: the agent no longer holds this record. */
+  async toldDeleted(tx: Transaction, uuid: string, host: string): Promise<void> {
+    const record = await this.#load(tx, uuid);
+    if (record !== undefined && record.heldBy === 'agent' && record.host === host) await this.#forget(tx, 'service.deleted', record);
+  }
+
+  /** In a host's transaction: this is all that the agent holds; what is not among it is gone. */
+  async toldAll(tx: Transaction, host: string, all: readonly ToldRecord[], hostGone: 'host' | 'left' | null): Promise<void> {
+    const kept = new Set(all.map((told) => told.uuid));
+    for (const record of await this.#loadHeld(tx, host)) {
+      if (!kept.has(record.uuid)) await this.#forget(tx, 'service.deleted', record);
+    }
+    for (const told of all) await this.told(tx, told, hostGone);
+  }
+
+  /** In a transaction: every record, as it sees them; for an agent that reports all it holds. */
+  async allIn(tx: Transaction): Promise<ServiceRecord[]> {
+    return (await tx.all(this.#sql.loadAll, {})).map(fromRow);
+  }
+
+  /** In a host's transaction: the host is lost or has left, and with it the records that its agent holds. */
+  async hostGone(tx: Transaction, host: string, reason: 'host' | 'left'): Promise<void> {
+    for (const record of await this.#loadHeld(tx, host)) await this.#apply(tx, decideHostLost(record, reason), { heard: false });
+  }
+
+  /** In a host's transaction: the host is back, and its records are what its agent told last. */
+  async hostReturned(tx: Transaction, host: string): Promise<void> {
+    for (const record of await this.#loadHeld(tx, host)) await this.#apply(tx, decideHostReturned(record));
+  }
+
+  #lapse(uuid: string): Promise<ServiceView> {
+    return this.#change(
+      systemCaller,
+      uuid,
+      (record) => {
+        const slot = this.#presence.find(uuid);
+        const heard = slot !== undefined && this.#presence.deadlineMs(slot) > this.#clock.monotonic();
+        return heard ? { record, change: null } : decideLapse(record);
+      },
+      { heard: false },
+    );
+  }
+
+  #change(
+    caller: Caller,
+    uuid: string,
+    decide: (record: ServiceRecord, now: number) => Decision,
+    options: { heard: boolean } = { heard: false },
+  ): Promise<ServiceView> {
+    return this.#store.write(caller, async (tx) => {
+      const record = await this.#load(tx, uuid);
+      if (record === undefined) throw notFound(uuid);
+      return this.#apply(tx, decide(record, tx.now), options);
+    });
+  }
+
+  /** Stores a decision, appends its event, and brings memory along after the commit. */
+  async #apply(tx: Transaction, { record, change }: Decision, options: { heard: boolean } = { heard: true }): Promise<ServiceView> {
+    const slotNow = this.#presence.find(record.uuid);
+    const lastSeenMs = options.heard ? tx.now : slotNow === undefined ? null : this.#presence.lastSeenMs(slotNow);
+    const view: ServiceView = { ...record, confirmed: true, lastSeenMs };
+    if (change !== null) {
+      await tx.run(this.#sql.upsert, toRow(record, lastSeenMs));
+      tx.append(serviceEvent(change, view, tx.now));
+      await this.#onChange(tx, change, record);
+    }
+    tx.onCommit(() => {
+      const slot = this.#remember(record);
+      if (options.heard) this.#touch(slot);
+      else if (change !== null) this.#presence.confirm(slot);
+    });
+    return view;
+  }
+
+  async #forget(tx: Transaction, change: 'service.deleted' | 'service.taken-over', record: ServiceRecord): Promise<void> {
+    await tx.run(this.#sql.remove, { uuid: record.uuid });
+    tx.append(serviceEvent(change, this.#viewOf(record), tx.now));
+    await this.#onChange(tx, change, record);
+    tx.onCommit(() => {
+      this.#presence.remove(record.uuid);
+      if (this.#uuidByPlace.get(place(record)) === record.uuid) this.#uuidByPlace.delete(place(record));
+    });
+  }
+
+  /** (type, host) belongs to one uuid: another one there is a conflict, or is taken over in the same transaction. */
+  async #makeRoom(tx: Transaction, record: ServiceRecord, options: { takeover: boolean }): Promise<void> {
+    const holder = await this.#loadPlace(tx, record);
+    await tx.run(this.#sql.removeTakenOver, { uuid: record.uuid });
+    if (holder === undefined || holder.uuid === record.uuid) return;
+    if (!options.takeover) {
+      throw new AppError(
+        'conflict',
+        `Cannot register "${record.type}" on "${record.host}": service ${holder.uuid} holds it; delete that one, or pass takeover=true to replace it`,
+        { details: { holder: holder.uuid } },
+      );
+    }
+    await this.#forget(tx, 'service.taken-over', holder);
+    await tx.run(this.#sql.addTakenOver, { uuid: holder.uuid, byUuid: record.uuid, atMs: tx.now });
+    await tx.run(this.#sql.forgetTakenOver, { beforeMs: tx.now - takenOverKeptMs });
+  }
+
+  async #whyUnknown(uuid: string): Promise<AppError> {
+    const loser = await this.#store.read((session) => session.get(this.#sql.takenOver, { uuid }));
+    if (loser === undefined) return notFound(uuid);
+    return new AppError('taken-over', `Cannot renew service ${uuid}: ${loser.by_uuid} has taken over its type and host`, {
+      details: { holder: loser.by_uuid },
+    });
+  }
+
+  /** A registry does not change what an agent holds: the agent would put it back with its next report. */
+  #requireOwn(record: ServiceRecord, action: string): void {
+    if (record.heldBy === this.#heldBy) return;
+    throw new AppError(
+      'unprocessable',
+      `Cannot ${action} service ${record.uuid} here: the agent on "${record.host}" holds it, ask that agent`,
+      { details: { host: record.host } },
+    );
+  }
+
+  async #load(tx: Transaction, uuid: string): Promise<ServiceRecord | undefined> {
+    const row = await tx.get(this.#sql.byUuid, { uuid });
+    return row === undefined ? undefined : fromRow(row);
+  }
+
+  async #loadPlace(tx: Transaction, at: { type: string; host: string }): Promise<ServiceRecord | undefined> {
+    const row = await tx.get(this.#sql.byPlace, { type: at.type, host: at.host });
+    return row === undefined ? undefined : fromRow(row);
+  }
+
+  async #loadHeld(tx: Transaction, host: string): Promise<ServiceRecord[]> {
+    return (await tx.all(this.#sql.heldByAgent, { host })).map(fromRow);
+  }
+
+  #remember(record: ServiceRecord): number {
+    const before = this.find(record.uuid);
+    if (before !== undefined && place(before) !== place(record)) this.#uuidByPlace.delete(place(before));
+    this.#uuidByPlace.set(place(record), record.uuid);
+    return this.#presence.put(record.uuid, record, record.ttlMs);
+  }
+
+  #touch(slot: number): void {
+    this.#presence.touch(slot, { atMs: this.#clock.monotonic(), wallMs: this.#clock.now() });
+  }
+
+  #view(slot: number): ServiceView {
+    const record = this.#presence.record(slot);
+    return { ...record, ...this.#known(slot, record) };
+  }
+
+  #viewOf(record: ServiceRecord): ServiceView {
+    const slot = this.#presence.find(record.uuid);
+    return { ...record, ...(slot === undefined ? { confirmed: true, lastSeenMs: null } : this.#known(slot, record)) };
+  }
+
+  /** A record that somebody else counts is as confirmed, and was as lately heard, as its host. */
+  #known(slot: number, record: ServiceRecord): { confirmed: boolean; lastSeenMs: number | null } {
+    const host = record.heldBy === this.#heldBy ? undefined : this.#hostOf(record.host);
+    if (host !== undefined) return { confirmed: host.confirmed, lastSeenMs: host.lastSeenMs };
+    return { confirmed: this.#presence.confirmed(slot), lastSeenMs: this.#presence.lastSeenMs(slot) };
+  }
+}
+
+function place(at: { type: string; host: string }): string {
+  return `${at.type}\0${at.host}`;
+}
+
+function notFound(what: string): AppError {
+  return new AppError('not-found', `Cannot find service ${what}: it is not registered`);
+}
+
+/** A record that was deleted before its lapse could be written needs none. */
+function ignoreGone(error: unknown): void {
+  if (!(error instanceof AppError && error.code === 'not-found')) throw error;
+}
+
+function fromRow(row: ServiceRow): ServiceRecord {
+  return {
+    uuid: row.uuid,
+    type: row.type,
+    host: row.host,
+    region: row.region,
+    status: row.status,
+    reason: row.reason,
+    ttlMs: row.ttl_ms,
+    maintenance:
+      row.maintenance_start_ms === null
+        ? null
+        : { startMs: row.maintenance_start_ms, endMs: row.maintenance_end_ms, note: row.maintenance_note },
+    heldBy: row.held_by,
+    told: row.told_status === null ? null : { status: row.told_status, reason: row.told_reason },
+    version: row.version,
+  };
+}
+
+function toRow(record: ServiceRecord, lastSeenMs: number | null): ServiceRow {
+  return {
+    uuid: record.uuid,
+    type: record.type,
+    host: record.host,
+    region: record.region,
+    status: record.status,
+    reason: record.reason,
+    ttl_ms: record.ttlMs,
+    maintenance_start_ms: record.maintenance?.startMs ?? null,
+    maintenance_end_ms: record.maintenance?.endMs ?? null,
+    maintenance_note: record.maintenance?.note ?? null,
+    held_by: record.heldBy,
+    told_status: record.told?.status ?? null,
+    told_reason: record.told?.reason ?? null,
+    version: record.version,
+    last_seen_ms: lastSeenMs,
+  };
+}

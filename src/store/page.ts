@@ -1,0 +1,21 @@
+/** Cursors of lists: the key of the last item, so that a page costs the same however deep it is. */
+import { AppError } from '../domain/error.ts';
+
+export function encodeCursor(key: readonly string[]): string {
+  return Buffer.from(JSON.stringify(key)).toString('base64url');
+}
+
+/** The key of `parts` strings that `encodeCursor` hid; `bad-request` when it is something else. */
+export function decodeCursor(cursor: string, parts: number): string[] {
+  const key = parse(Buffer.from(cursor, 'base64url').toString());
+  if (Array.isArray(key) && key.length === parts && key.every((part) => typeof part === 'string')) return key;
+  throw new AppError('bad-request', 'Cannot go on from this cursor: it is not one that a list answered as "next"', { field: 'cursor' });
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,17 @@
+/** The registry's stores keep their promises on SQLite. */
+import { openStore } from '../../src/store/store.ts';
+import { tempFolder } from '../helpers/temp.ts';
+import { hostContract } from './host.contract.ts';
+import { idempotencyContract } from './idempotency.contract.ts';
+import { livenessContract, type OpenStoreForTest } from './liveness.contract.ts';
+
+const open: OpenStoreForTest = async (t, clock) => {
+  const dataDir = tempFolder(t);
+  const store = await openStore({ role: 'registry', dataDir, clock, limits: { ballastBytes: 0 } });
+  t.after(() => store.close());
+  return store;
+};
+
+livenessContract(open);
+hostContract(open);
+idempotencyContract(open);

@@ -1,0 +1,89 @@
+/** The registry's stores over one database, wired as registry.ts wires them, for tests below HTTP. */
+import { type Caller, systemCaller } from '../../src/domain/access.ts';
+import type { ChangeEvent, Mark } from '../../src/domain/event.ts';
+import type { Beat } from '../../src/domain/host.ts';
+import { Sweep } from '../../src/registry/sweep.ts';
+import { silentLogger } from '../../src/base/log.ts';
+import { AccessStore } from '../../src/store/access.ts';
+import { HostStore } from '../../src/store/host.ts';
+import { InventoryStore } from '../../src/store/inventory.ts';
+import { LivenessStore } from '../../src/store/liveness.ts';
+import type { Store } from '../../src/store/port.ts';
+import type { FakeClock } from './clock.ts';
+import type { SeededRandom } from './random.ts';
+
+export interface RegistryStores {
+  readonly store: Store;
+  readonly clock: FakeClock;
+  readonly access: AccessStore;
+  readonly liveness: LivenessStore;
+  readonly inventory: InventoryStore;
+  readonly hosts: HostStore;
+  readonly sweep: Sweep;
+  /** Every event committed since these were opened, in order. */
+  readonly events: readonly ChangeEvent[];
+  /** What `onRewind` was called with. */
+  readonly rewinds: readonly Mark[];
+}
+
+export const admin: Caller = { role: 'admin', subject: 'test' };
+
+export async function openRegistryStores(store: Store, clock: FakeClock, random: SeededRandom): Promise<RegistryStores> {
+  const events: ChangeEvent[] = [];
+  const rewinds: Mark[] = [];
+  store.log.subscribe((revisions) => events.push(...revisions.flatMap((revision) => revision.events)));
+  const access = await AccessStore.open({ store, clock, random });
+  const liveness: LivenessStore = await LivenessStore.open({
+    store,
+    clock,
+    random,
+    heldBy: 'registry',
+    hostOf: (name) => hosts.find(name),
+  });
+  const inventory = new InventoryStore({ store, clock, hostId: (name) => hosts.idOf(name) });
+  const hosts: HostStore = await HostStore.open({
+    store,
+    clock,
+    random,
+    liveness,
+    inventory,
+    access,
+    beatsPerSecondMax: 10_000,
+    returnsPerSecondMax: 1_000,
+    onRewind: (seen) => rewinds.push(seen),
+  });
+  const sweep = new Sweep({ store, hosts, liveness, clock, logger: silentLogger });
+  return { store, clock, access, liveness, inventory, hosts, sweep, events, rewinds };
+}
+
+/** Moves time in steps of a sweep and sweeps at each, as the registry's loop does. */
+export async function passTime({ clock, sweep }: RegistryStores, ms: number): Promise<void> {
+  for (let passed = 0; passed < ms; passed += 250) {
+    await clock.advance(250);
+    await sweep.run();
+  }
+}
+
+/** A joined host and the beats of one start of its agent. */
+export async function joinHost(stores: RegistryStores, name: string, region: string | null = null) {
+  const machineId = `machine-${name}`;
+  const { id } = await stores.hosts.join(systemCaller, { name, region, machineId });
+  const caller: Caller = { role: 'host', subject: `host:${name}`, hostId: id };
+  let seq = 0;
+  const startedAtMs = stores.clock.now();
+  const next = (more: Partial<Beat> = {}): Beat => {
+    seq += 1;
+    return {
+      bootId: `boot-${name}`,
+      startedAtMs,
+      seq,
+      own: { epoch: 1, revision: seq, hash: `sha256:${'0'.repeat(64)}` },
+      seen: null,
+      inventory: null,
+      leaving: false,
+      ...more,
+    };
+  };
+  const beat = (more: Partial<Beat> = {}) => stores.hosts.beat(caller, id, next(more));
+  return { id, name, caller, machineId, beat, next };
+}
