@@ -59,6 +59,8 @@ export async function follow(context: Context, flags: Flags, select: Selection):
         snapshot: flags['snapshot'] === true,
         onGap: flags['since'] === undefined ? onGap : 'end',
         onLink: (link) => {
+          // Who waits at a terminal wants to know that there is something to wait for.
+          if (link.up && io.stderr.columns !== undefined) context.say('watching; Ctrl-C ends');
           if (!link.up)
             context.say(`${link.error.message}; trying again in ${Math.ceil(link.retryMs / 1_000)} s`);
         },

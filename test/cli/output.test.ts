@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { fakeServer, json } from '../client/fake-server.ts';
 import { fakeFleet, fleetNow } from './fake-fleet.ts';
 import { cli } from './harness.ts';
 
@@ -202,4 +203,52 @@ test('watch ends with 0 on Ctrl-C', async (t) => {
     onStdout: () => stop.abort(new Error('got SIGINT')),
   });
   assert.equal(code, 0);
+});
+
+test('status tells the essence, and everything with -o wide', async (t) => {
+  const status = {
+    role: 'agent',
+    version: '1.2.3',
+    dataDir: '/d',
+    host: { id: 'h', name: 'edge-1' },
+    registry: {
+      url: 'http://r',
+      connected: false,
+      lastAnswer: '2026-01-31T12:00:00.000Z',
+      problem: 'nobody listens there',
+    },
+    inventory: {
+      components: 717,
+      acknowledged: false,
+      detectors: [
+        { name: 'dpkg', state: 'ok', components: 714, error: null },
+        { name: 'kernel', state: 'failed', error: 'gone' },
+      ],
+    },
+    outbox: { pending: 3 },
+    store: { state: 'ok', detail: null },
+    news: { deep: [1, 2] },
+  };
+  const server = await fakeServer(t, (_asked, response) => json(response, 200, status));
+  const env = { HOLDFAST_URL: server.url };
+  const { stdout } = await cli(['status'], { env, now: fleetNow });
+  assert.equal(
+    stdout,
+    `\
+role                agent
+host                edge-1
+registry            http://r, not connected, last answer 3m 1s ago: nobody listens there
+components          717, not yet reported
+detectors           dpkg ok (714), kernel failed: gone
+waiting to be sent  3
+store               ok
+data                /d
+version             1.2.3
+`,
+  );
+  const wide = await cli(['status', '-o', 'wide'], { env });
+  assert.match(wide.stdout, /^inventory\.detectors\.dpkg\.components {2}714$/m);
+  assert.match(wide.stdout, /^news\.deep\.1 +2$/m);
+  const strange = await fakeServer(t, (_asked, response) => json(response, 200, { role: 'oracle' }));
+  assert.equal((await cli(['status', '--url', strange.url])).stdout, 'role  oracle\n');
 });
