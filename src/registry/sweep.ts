@@ -123,7 +123,10 @@ export class Sweep {
       if (this.#lostRegions.has(name)) continue;
       this.#lostRegions.add(name);
       await this.#options.store.write(systemCaller, async (tx) => {
-        tx.append({ type: 'system.region-lost', body: { region: name, hosts: region.hosts, gone: region.gone } });
+        tx.append({
+          type: 'system.region-lost',
+          body: { region: name, hosts: region.hosts, gone: region.gone },
+        });
       });
     }
   }

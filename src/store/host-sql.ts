@@ -65,7 +65,10 @@ export function hostStatements(dialect: Dialect) {
           .where('id', '=', arg('id')),
     ),
     setInventory: compile(dialect, (query, arg: Arg<{ id: string; hash: string | null }>) =>
-      query.updateTable('hosts').set({ inventory_hash: arg('hash') }).where('id', '=', arg('id')),
+      query
+        .updateTable('hosts')
+        .set({ inventory_hash: arg('hash') })
+        .where('id', '=', arg('id')),
     ),
     setOutbox: compile(dialect, (query, arg: Arg<{ id: string; epoch: number; seq: number }>) =>
       query
@@ -87,7 +90,12 @@ export function hostStatements(dialect: Dialect) {
     ),
     /** Filters vary, so this one is built per call. */
     list(filter: HostFilter, afterName: string, limit: number): CompiledQuery<{ name: string }> {
-      let query = db.selectFrom('hosts').select('name').where('name', '>', afterName).orderBy('name').limit(limit);
+      let query = db
+        .selectFrom('hosts')
+        .select('name')
+        .where('name', '>', afterName)
+        .orderBy('name')
+        .limit(limit);
       for (const column of ['name', 'region', 'status'] as const) {
         const values = filter[column];
         if (values !== undefined) query = query.where(column, 'in', values as never);

@@ -26,7 +26,14 @@ import { mintUuid, parseUuid, requirePrintable } from '../domain/ids.ts';
 import type { CheckIn, CheckInAnswer } from '../domain/inventory.ts';
 import { Presence } from '../domain/presence.ts';
 import { readReport } from '../domain/report.ts';
-import type { HostFilter, HostService, JoinAnswer, Page, PageRequest, ReportBatch } from '../domain/services.ts';
+import type {
+  HostFilter,
+  HostService,
+  JoinAnswer,
+  Page,
+  PageRequest,
+  ReportBatch,
+} from '../domain/services.ts';
 import type { AccessStore } from './access.ts';
 import { hostStatements } from './host-sql.ts';
 import type { InventoryStore } from './inventory.ts';
@@ -82,7 +89,7 @@ export class HostStore implements HostService {
   readonly #idByName = new Map<string, string>();
   #trusted = true;
 
-  private constructor(options: HostStoreOptions) {
+  constructor(options: HostStoreOptions) {
     this.#store = options.store;
     this.#clock = options.clock;
     this.#random = options.random;
@@ -97,14 +104,23 @@ export class HostStore implements HostService {
 
   static async open(options: HostStoreOptions): Promise<HostStore> {
     const hosts = new HostStore(options);
-    for (const row of await options.store.read((session) => session.all(hosts.#sql.loadAll, {}))) {
-      const record = fromRow(row);
-      const slot = hosts.#remember(record);
-      hosts.#presence.setLastSeen(slot, row.last_seen_ms);
-      hosts.#memory.set(record.id, memoryOf(row));
-    }
-    hosts.ready();
+    await hosts.load();
     return hosts;
+  }
+
+  /** Reads memory anew from the store. */
+  async load(): Promise<void> {
+    const rows = await this.#store.read((session) => session.all(this.#sql.loadAll, {}));
+    this.#presence.clear();
+    this.#memory.clear();
+    this.#idByName.clear();
+    for (const row of rows) {
+      const record = fromRow(row);
+      const slot = this.#remember(record);
+      this.#presence.setLastSeen(slot, row.last_seen_ms);
+      this.#memory.set(record.id, memoryOf(row));
+    }
+    this.ready();
   }
 
   /** Every known host keeps its status, unconfirmed, for one deadline and the spread from now. */
@@ -116,7 +132,10 @@ export class HostStore implements HostService {
     }
   }
 
-  join(caller: Caller, request: { name: string; region: string | null; machineId: string }): Promise<JoinAnswer> {
+  join(
+    caller: Caller,
+    request: { name: string; region: string | null; machineId: string },
+  ): Promise<JoinAnswer> {
     const region = request.region === null ? null : requirePrintable(request.region, 'region');
     return this.#store.write(caller, async (tx) => {
       const known = (await tx.all(this.#sql.byMachine, { machineId: request.machineId })).find(
@@ -134,8 +153,10 @@ export class HostStore implements HostService {
 
   async list(filter: HostFilter, page: PageRequest): Promise<Page<HostView>> {
     const head = this.#store.log.head();
-    const after = page.cursor === undefined ? '' : decodeCursor(page.cursor, 1)[0] ?? '';
-    const rows = await this.#store.read((session) => session.query(this.#sql.list(filter, after, page.limit + 1)));
+    const after = page.cursor === undefined ? '' : (decodeCursor(page.cursor, 1)[0] ?? '');
+    const rows = await this.#store.read((session) =>
+      session.query(this.#sql.list(filter, after, page.limit + 1)),
+    );
     const names = rows.slice(0, page.limit).map((row) => row.name);
     const last = names.at(-1);
     return {
@@ -170,7 +191,12 @@ export class HostStore implements HostService {
       nowMs: this.#clock.now(),
       own: head,
       seen,
-      checkin: beat.inventory === null || beat.inventory === memory.inventoryHash ? 'none' : memory.inventoryHash === null ? 'complete' : 'delta',
+      checkin:
+        beat.inventory === null || beat.inventory === memory.inventoryHash
+          ? 'none'
+          : memory.inventoryHash === null
+            ? 'complete'
+            : 'delta',
       acked: memory.acked,
     };
   }
@@ -180,7 +206,8 @@ export class HostStore implements HostService {
     return this.#store.write(caller, async (tx) => {
       const row = await this.#load(tx, id);
       const answer = await this.#inventory.apply(tx, { id, name, hash: row.inventory_hash }, checkIn);
-      if (answer.accepted && answer.hash !== row.inventory_hash) await tx.run(this.#sql.setInventory, { id, hash: answer.hash });
+      if (answer.accepted && answer.hash !== row.inventory_hash)
+        await tx.run(this.#sql.setInventory, { id, hash: answer.hash });
       tx.onCommit(() => {
         this.#memoryOf(id).inventoryHash = answer.hash;
       });
@@ -195,24 +222,33 @@ export class HostStore implements HostService {
       const row = await this.#load(tx, id);
       const sameLife = row.outbox_epoch === batch.epoch;
       if (row.outbox_epoch !== null && batch.epoch < row.outbox_epoch) {
-        throw new AppError('conflict', `Cannot take reports of epoch ${batch.epoch}: epoch ${row.outbox_epoch} has begun`, {
-          field: 'epoch',
-          details: { epoch: row.outbox_epoch },
-        });
+        throw new AppError(
+          'conflict',
+          `Cannot take reports of epoch ${batch.epoch}: epoch ${row.outbox_epoch} has begun`,
+          {
+            field: 'epoch',
+            details: { epoch: row.outbox_epoch },
+          },
+        );
       }
       let acked = sameLife ? (row.outbox_seq ?? 0) : 0;
       const gone = row.status === 'UP' ? null : row.reason === 'left' ? 'left' : 'host';
       for (const [index, item] of batch.items.entries()) {
         if (item.seq <= acked) continue;
         if (item.seq !== acked + 1) {
-          throw new AppError('conflict', `Cannot take report ${item.seq}: report ${acked + 1} is missing, send from there`, {
-            field: `items/${index}/seq`,
-            details: { expected: acked + 1 },
-          });
+          throw new AppError(
+            'conflict',
+            `Cannot take report ${item.seq}: report ${acked + 1} is missing, send from there`,
+            {
+              field: `items/${index}/seq`,
+              details: { expected: acked + 1 },
+            },
+          );
         }
         const content = contents[index];
         if (content?.kind === 'service') await this.#liveness.told(tx, content.record, gone);
-        else if (content?.kind === 'service-deleted') await this.#liveness.toldDeleted(tx, content.uuid, name);
+        else if (content?.kind === 'service-deleted')
+          await this.#liveness.toldDeleted(tx, content.uuid, name);
         else if (content?.kind === 'services') await this.#liveness.toldAll(tx, name, content.records, gone);
         acked = item.seq;
       }
@@ -289,7 +325,8 @@ export class HostStore implements HostService {
       if (record.status === memory.toldStatus) continue;
       await this.#store.write(systemCaller, async (tx) => {
         const row = await this.#load(tx, id);
-        const change: EventType = row.status === 'UP' ? 'host.returned' : row.reason === 'left' ? 'host.left' : 'host.lapsed';
+        const change: EventType =
+          row.status === 'UP' ? 'host.returned' : row.reason === 'left' ? 'host.left' : 'host.lapsed';
         await this.#write(tx, { ...fromRow(row), version: row.version + 1 }, change);
       });
     }
@@ -358,7 +395,12 @@ export class HostStore implements HostService {
   }
 
   async #write(tx: Transaction, record: HostRecord, change: EventType | null): Promise<void> {
-    await tx.run(this.#sql.setStatus, { id: record.id, status: record.status, reason: record.reason, version: record.version });
+    await tx.run(this.#sql.setStatus, {
+      id: record.id,
+      status: record.status,
+      reason: record.reason,
+      version: record.version,
+    });
     const slot = this.#presence.find(record.id);
     const lastSeenMs = slot === undefined ? tx.now : this.#presence.lastSeenMs(slot);
     if (change !== null) tx.append(hostEvent(change, { ...record, confirmed: true, lastSeenMs }));
@@ -367,11 +409,16 @@ export class HostStore implements HostService {
       if (change === null) return;
       const memory = this.#memoryOf(record.id);
       memory.toldStatus = record.status;
-      if (memory.flapping !== undefined) memory.flapping = { ...memory.flapping, eventAtMs: this.#clock.monotonic() };
+      if (memory.flapping !== undefined)
+        memory.flapping = { ...memory.flapping, eventAtMs: this.#clock.monotonic() };
     });
   }
 
-  async #admit(tx: Transaction, request: { name: string; machineId: string }, region: string | null): Promise<HostRecord> {
+  async #admit(
+    tx: Transaction,
+    request: { name: string; machineId: string },
+    region: string | null,
+  ): Promise<HostRecord> {
     const id = mintUuid(tx.now, this.#random);
     const taken = new Set<string>();
     for (const name of hostNameCandidates(request.name, id)) {
@@ -424,12 +471,17 @@ export class HostStore implements HostService {
   #isBeating(id: string): boolean {
     const slot = this.#presence.find(id);
     if (slot === undefined || this.#memoryOf(id).session === null) return false;
-    return this.#presence.record(slot).status === 'UP' && this.#presence.deadlineMs(slot) > this.#clock.monotonic();
+    return (
+      this.#presence.record(slot).status === 'UP' && this.#presence.deadlineMs(slot) > this.#clock.monotonic()
+    );
   }
 
   #remember(record: HostRecord): number {
     const slot = this.#presence.find(record.id);
-    const allowedMs = slot === undefined ? hostDeadlineMs(beatIntervalMs(this.#presence.size, this.#beatsPerSecondMax)) : null;
+    const allowedMs =
+      slot === undefined
+        ? hostDeadlineMs(beatIntervalMs(this.#presence.size, this.#beatsPerSecondMax))
+        : null;
     if (slot !== undefined) this.#idByName.delete(this.#presence.record(slot).name);
     this.#idByName.set(record.name, record.id);
     return this.#presence.put(record.id, record, allowedMs);
@@ -463,7 +515,12 @@ export class HostStore implements HostService {
 /** A beat of the same start that is not newer than the last one: sent twice, or captured and sent again. */
 function isReplay(memory: HostMemory, beat: Beat): boolean {
   const { session } = memory;
-  return session !== null && session.bootId === beat.bootId && session.startedAtMs === beat.startedAtMs && beat.seq <= session.seq;
+  return (
+    session !== null &&
+    session.bootId === beat.bootId &&
+    session.startedAtMs === beat.startedAtMs &&
+    beat.seq <= session.seq
+  );
 }
 
 function notFound(idOrName: string): AppError {
@@ -476,7 +533,10 @@ function memoryOf(row: HostRow): HostMemory {
     intervalToldMs: row.interval_told_ms,
     inventoryHash: row.inventory_hash,
     agentMark: epoch === null || revision === null || hash === null ? null : { epoch, revision, hash },
-    acked: row.outbox_epoch === null || row.outbox_seq === null ? null : { epoch: row.outbox_epoch, seq: row.outbox_seq },
+    acked:
+      row.outbox_epoch === null || row.outbox_seq === null
+        ? null
+        : { epoch: row.outbox_epoch, seq: row.outbox_seq },
     session: null,
     flapping: undefined,
     toldStatus: row.status,
@@ -497,7 +557,10 @@ function fromRow(row: HostRow): HostRecord {
   };
 }
 
-function toRow(record: HostRecord, more: { machineId: string; lastSeenMs: number; intervalToldMs: number }): HostRow {
+function toRow(
+  record: HostRecord,
+  more: { machineId: string; lastSeenMs: number; intervalToldMs: number },
+): HostRow {
   return {
     id: record.id,
     name: record.name,

@@ -30,7 +30,11 @@ export function serviceStatements(dialect: Dialect) {
       query.selectFrom('services').select(columns).where('uuid', '=', arg('uuid')),
     ),
     byPlace: compile(dialect, (query, arg: Arg<{ type: string; host: string }>) =>
-      query.selectFrom('services').select(columns).where('type', '=', arg('type')).where('host', '=', arg('host')),
+      query
+        .selectFrom('services')
+        .select(columns)
+        .where('type', '=', arg('type'))
+        .where('host', '=', arg('host')),
     ),
     heldByAgent: compile(dialect, (query, arg: Arg<{ host: string }>) =>
       query
@@ -47,12 +51,22 @@ export function serviceStatements(dialect: Dialect) {
         .onConflict((conflict) =>
           conflict
             .column('uuid')
-            .doUpdateSet((row) => Object.fromEntries(columns.slice(1).map((column) => [column, row.ref(`excluded.${column}`)])) as never),
+            .doUpdateSet(
+              (row) =>
+                Object.fromEntries(
+                  columns.slice(1).map((column) => [column, row.ref(`excluded.${column}`)]),
+                ) as never,
+            ),
         ),
     ),
-    remove: compile(dialect, (query, arg: Arg<{ uuid: string }>) => query.deleteFrom('services').where('uuid', '=', arg('uuid'))),
+    remove: compile(dialect, (query, arg: Arg<{ uuid: string }>) =>
+      query.deleteFrom('services').where('uuid', '=', arg('uuid')),
+    ),
     setLastSeen: compile(dialect, (query, arg: Arg<{ uuid: string; lastSeenMs: number }>) =>
-      query.updateTable('services').set({ last_seen_ms: arg('lastSeenMs') }).where('uuid', '=', arg('uuid')),
+      query
+        .updateTable('services')
+        .set({ last_seen_ms: arg('lastSeenMs') })
+        .where('uuid', '=', arg('uuid')),
     ),
     takenOver: compile(dialect, (query, arg: Arg<{ uuid: string }>) =>
       query.selectFrom('taken_over').selectAll().where('uuid', '=', arg('uuid')),
@@ -60,15 +74,25 @@ export function serviceStatements(dialect: Dialect) {
     addTakenOver: compile(dialect, (query, arg: Arg<{ uuid: string; byUuid: string; atMs: number }>) =>
       query
         .insertInto('taken_over')
-        .values({ uuid: arg('uuid'), by_uuid: arg('byUuid'), at_ms: arg('atMs') } satisfies Record<keyof TakenOverRow, unknown>),
+        .values({ uuid: arg('uuid'), by_uuid: arg('byUuid'), at_ms: arg('atMs') } satisfies Record<
+          keyof TakenOverRow,
+          unknown
+        >),
     ),
-    removeTakenOver: compile(dialect, (query, arg: Arg<{ uuid: string }>) => query.deleteFrom('taken_over').where('uuid', '=', arg('uuid'))),
+    removeTakenOver: compile(dialect, (query, arg: Arg<{ uuid: string }>) =>
+      query.deleteFrom('taken_over').where('uuid', '=', arg('uuid')),
+    ),
     forgetTakenOver: compile(dialect, (query, arg: Arg<{ beforeMs: number }>) =>
       query.deleteFrom('taken_over').where('at_ms', '<', arg('beforeMs')),
     ),
     /** Filters vary, so this one is built per call; each filter has an index that ends in uuid. */
     list(filter: ServiceFilter, afterUuid: string, limit: number): CompiledQuery<ServiceRow> {
-      let query = db.selectFrom('services').select(columns).where('uuid', '>', afterUuid).orderBy('uuid').limit(limit);
+      let query = db
+        .selectFrom('services')
+        .select(columns)
+        .where('uuid', '>', afterUuid)
+        .orderBy('uuid')
+        .limit(limit);
       for (const column of ['uuid', 'type', 'host', 'region', 'status'] as const) {
         const values = filter[column];
         if (values !== undefined) query = query.where(column, 'in', values as never);

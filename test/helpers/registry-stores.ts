@@ -1,9 +1,10 @@
 /** The registry's stores over one database, wired as registry.ts wires them, for tests below HTTP. */
+
+import { silentLogger } from '../../src/base/log.ts';
 import { type Caller, systemCaller } from '../../src/domain/access.ts';
 import type { ChangeEvent, Mark } from '../../src/domain/event.ts';
 import type { Beat } from '../../src/domain/host.ts';
 import { Sweep } from '../../src/registry/sweep.ts';
-import { silentLogger } from '../../src/base/log.ts';
 import { AccessStore } from '../../src/store/access.ts';
 import { HostStore } from '../../src/store/host.ts';
 import { InventoryStore } from '../../src/store/inventory.ts';
@@ -28,7 +29,11 @@ export interface RegistryStores {
 
 export const admin: Caller = { role: 'admin', subject: 'test' };
 
-export async function openRegistryStores(store: Store, clock: FakeClock, random: SeededRandom): Promise<RegistryStores> {
+export async function openRegistryStores(
+  store: Store,
+  clock: FakeClock,
+  random: SeededRandom,
+): Promise<RegistryStores> {
   const events: ChangeEvent[] = [];
   const rewinds: Mark[] = [];
   store.log.subscribe((revisions) => events.push(...revisions.flatMap((revision) => revision.events)));
