@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { AgentConfig, RegistryConfig, Roles, RunningRole } from '../../src/cli/roles.ts';
+import { HastyClock } from '../client/hasty-clock.ts';
 import { tempFolder } from '../helpers/temp.ts';
 import { fakeFleet } from './fake-fleet.ts';
 import { cli } from './harness.ts';
@@ -226,6 +227,25 @@ test('a start that fails exits with its reason; a role that fails later stops th
   });
   assert.equal(later.code, 1);
   assert.match(later.stderr, /disk gone/);
+});
+
+test('a role that does not drain in time ends with 1', async () => {
+  const stop = new AbortController();
+  const stuck = {
+    url: '',
+    dataDir: '',
+    close: () => new Promise<void>(() => undefined),
+    failed: new Promise<never>(() => undefined),
+  };
+  const clock = new HastyClock();
+  const { code } = await cli(['registry', '--tls', 'off'], {
+    roles: { startRegistry: async () => stuck },
+    signal: stop.signal,
+    clock,
+    onStdout: () => stop.abort(new Error('got SIGTERM')),
+  });
+  assert.equal(code, 1);
+  assert.deepEqual(clock.sleptMs, [15_000]);
 });
 
 test('commands find the role on this machine by its socket, in order, and say which', async (t) => {
