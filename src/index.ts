@@ -1,2 +1,33 @@
 /** The public, embeddable API of the package `holdfast`: the one deliberate barrel. */
 export { VERSION } from './base/version.ts';
+
+// A client of an agent or registry.
+export { type ClientOptions, createClient, type HoldfastClient } from './client/client.ts';
+export type { Target } from './client/connection.ts';
+export { LinkError, type LinkFailure } from './client/link.ts';
+export type { WatchLink, WatchOptions, WatchUpdate } from './client/watch.ts';
+
+// What it says and throws.
+export { AppError, type ErrorCode, errorCodes } from './domain/error.ts';
+export type { ChangeEvent, EventType, Position, Selection } from './domain/event.ts';
+export type { HostView } from './domain/host.ts';
+export type { ComponentView } from './domain/inventory.ts';
+export type {
+  IsUp,
+  IsUpQuery,
+  Maintenance,
+  ServicePatch,
+  ServiceView,
+  Status,
+  StatusReason,
+} from './domain/liveness.ts';
+export type {
+  ComponentService,
+  ComponentSummary,
+  HostFilter,
+  HostService,
+  LivenessService,
+  Page,
+  PageRequest,
+  ServiceFilter,
+} from './domain/services.ts';

@@ -1,4 +1,25 @@
-/** argv → command; the only place that ends the process. */
-import { run } from './cli/version.ts';
+/** argv → command. The only signal handlers, and the only process.exit. */
+import { runProcess } from './cli/process.ts';
 
-process.exitCode = run(process.argv.slice(2));
+const stop = new AbortController();
+/** Ctrl-C under npm arrives twice, from the terminal and from npm: only a third signal means impatience. */
+const signalsMax = 2;
+let signals = 0;
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => {
+    signals += 1;
+    if (signals > signalsMax) process.exit(1);
+    stop.abort(new Error(`got ${signal}`));
+  });
+}
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  // `holdfast watch | head -1`: nobody reads any more.
+  process.exit(error.code === 'EPIPE' ? 0 : 1);
+});
+runProcess(process.argv.slice(2), stop.signal).then(
+  (code) => process.exit(code),
+  (error: unknown) => {
+    process.stderr.write(`holdfast: ${String(error)}\n`);
+    process.exit(1);
+  },
+);

@@ -2,6 +2,7 @@
  * The agent: what runs on each host. This file lists all its parts in the order in which they are built; `close`
  * undoes them in reverse.
  */
+import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { startLoop } from '../base/loop.ts';
@@ -10,13 +11,23 @@ import { Undo } from '../base/undo.ts';
 import { systemCaller } from '../domain/access.ts';
 import { normaliseHostName } from '../domain/ids.ts';
 import type { ComponentService, LivenessService } from '../domain/services.ts';
+import { createClient } from '../client/client.ts';
+import { createHttpServer, type HttpLimits } from '../http/server.ts';
+import { AccessStore } from '../store/access.ts';
+import { keepAdminToken } from '../store/admin-token.ts';
+import { adminSocket } from '../http/listen.ts';
+import { backupStream } from '../store/backup-stream.ts';
+import { Snapshots } from '../store/snapshots.ts';
+import type { JoinToken } from './join.ts';
+import { IdempotencyStore } from '../store/idempotency.ts';
 import { type Identity, IdentityStore } from '../store/identity.ts';
 import { LivenessStore } from '../store/liveness.ts';
 import { LocalInventory } from '../store/local-inventory.ts';
 import { Outbox } from '../store/outbox.ts';
 import { PeerMarks } from '../store/peer-marks.ts';
 import { RemoteAnswers } from '../store/remote-answers.ts';
-import { type OpenStore, openStore } from '../store/store.ts';
+import type { OpenStore } from '../store/core.ts';
+import { openStore } from '../store/store.ts';
 import { startDetection } from './detection.ts';
 import type { Detector } from './detectors/detector.ts';
 import { dpkgDetector } from './detectors/dpkg.ts';
@@ -34,21 +45,34 @@ export interface AgentOptions {
   readonly name: string;
   readonly region: string | null;
   /** Null: this host stands alone. `token` is needed for the first join only. */
-  readonly registry: { readonly url: string; readonly token: string | null } | null;
-  /** A client of the registry with this bearer token. */
-  readonly connect: (url: string, token: string) => RegistryPeer;
+  readonly registry: { readonly url: string; readonly joinToken: JoinToken } | null;
+  /** Where it serves, `port` 0 takes a free one; null: nowhere on TCP. */
+  readonly listen: { readonly host: string; readonly port: number } | null;
+  /** Where `admin.sock` goes; null: no Unix socket. */
+  readonly socketDir: string | null;
+  /** A client of the registry with this bearer token; ours when absent. */
+  readonly connect?: (url: string, token: string) => RegistryPeer;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
   readonly version: string;
+  readonly commit: string;
+  /** What `GET /v1/config` shows; no secrets. */
+  readonly config?: object;
   /** Those of this machine when absent. */
   readonly detectors?: readonly Detector[];
   readonly machine?: MachinePaths;
   /** The native addon in the single binary. */
   readonly addon?: object | undefined;
+  readonly limits?: Partial<HttpLimits>;
 }
 
 export interface Agent {
+  /** Where it serves: `http://127.0.0.1:7421`; empty without a TCP listener. */
+  readonly url: string;
+  readonly dataDir: string;
+  /** Rejects when it cannot go on; never resolves. */
+  readonly failed: Promise<never>;
   readonly store: OpenStore;
   readonly liveness: LivenessService;
   readonly components: ComponentService;
@@ -58,7 +82,7 @@ export interface Agent {
   hostName(): string;
   status(): Promise<Record<string, unknown>>;
   health(): { readonly ready: boolean; readonly checks: Readonly<Record<string, Check>> };
-  /** Says goodbye to the registry (within 2 s), flushes and closes. */
+  /** Says goodbye to the registry (within 2 s), drains, flushes and closes. Calling it twice is harmless. */
   close(): Promise<void>;
 }
 
@@ -66,6 +90,7 @@ const sweepEveryMs = 250;
 /** A sweep that comes later than this was held up: nobody could be heard meanwhile, so nobody is to blame. */
 const lagMaxMs = 1_000;
 const flushEveryMs = 30_000;
+const compactEveryMs = 600_000;
 
 export function createAgent(options: AgentOptions): Promise<Agent> {
   return Undo.building((undo) => build(options, undo));
@@ -135,19 +160,75 @@ async function build(options: AgentOptions, undo: Undo): Promise<Agent> {
     answers,
   });
 
+  const idempotency = new IdempotencyStore({ store, clock });
+  const compaction = startLoop({
+    ...shared,
+    name: 'compact',
+    everyMs: compactEveryMs,
+    firstMs: compactEveryMs,
+    backoffBaseMs: 60_000,
+    backoffCapMs: compactEveryMs,
+    run: async ({ signal }) => {
+      await store.compact({ signal });
+      await idempotency.forget();
+    },
+  });
+  undo.add('compact', () => compaction.stop());
+
+  const access = await AccessStore.open({ store, clock, random });
+  await keepAdminToken({ access, file: join(dataDir, 'admin.token') });
+
   const parts: AgentParts = { store, outbox, inventory, detection, session, host: () => ({ id: identity?.id ?? null, name: hostName() }) };
+  const health = () => ({ ready: store.health().state !== 'failed', checks: agentChecks(parts) });
+  const status = async () => ({ version: options.version, dataDir, ...agentStatus(parts) });
+
+  const server = await createHttpServer({
+    kind: 'agent',
+    services: {
+      access,
+      liveness,
+      components: inventory,
+      log: store.log,
+      idempotency,
+      snapshots: new Snapshots({ store, clock, liveness: own }),
+      hostFacts: (name) =>
+        name === hostName()
+          ? { id: identity?.id ?? '', name, region: options.region, labels: {}, self: {} }
+          : undefined,
+      health,
+      status,
+      config: async () => ({ version: 1, config: options.config ?? {} }),
+      backup: () => backupStream(store, dataDir),
+    },
+    ...shared,
+    version: options.version,
+    commit: options.commit,
+    limits: options.limits ?? {},
+  });
+  undo.add('server', () => server.close());
+  const { listen, socketDir } = options;
+  const bound = await server.listen([
+    ...(listen === null ? [] : [{ kind: 'tcp', ...listen } as const]),
+    ...(socketDir === null ? [] : [adminSocket(socketDir)]),
+  ]);
+  own.ready();
+
+  let closed: Promise<void> | undefined;
   return {
+    url: listen === null ? '' : (bound[0]?.url ?? ''),
+    dataDir,
+    failed: new Promise<never>(() => {}),
     store,
     liveness,
     components: inventory,
     own,
     hostName,
-    status: async () => agentStatus(parts),
-    health: () => ({ ready: true, checks: agentChecks(parts) }),
-    close: () => undo.run(),
+    status,
+    health,
+    close: () => (closed ??= undo.run()),
   };
 
-  async function openSession({ url, token }: { url: string; token: string | null }): Promise<Session> {
+  async function openSession({ url, joinToken }: { url: string; joinToken: JoinToken }): Promise<Session> {
     const machine = options.machine ?? linuxPaths;
     const machineId = (await readMachineId(machine)) ?? (await identities.keptMachineId(mintMachineId(random)));
     const opened = await Session.start({
@@ -163,8 +244,10 @@ async function build(options: AgentOptions, undo: Undo): Promise<Agent> {
       region: options.region,
       machineId,
       bootId: await readBootId(machine, random),
-      token,
-      connect: (credential) => options.connect(url, credential),
+      token: joinToken,
+      connect: (credential) =>
+        options.connect?.(url, credential) ??
+        createClient({ target: { url }, token: credential, clock, random, attemptsMax: 1 }),
       inventoryReady: () => detection.complete,
       onMember: async (member) => {
         identity = member;

@@ -16,6 +16,9 @@ export interface Membership {
   readonly credential: string;
 }
 
+/** A function is asked only when the host joins, so that one that has joined starts without it. */
+export type JoinToken = string | (() => Promise<string>) | null;
+
 export interface JoinOptions {
   readonly store: Store;
   readonly identities: IdentityStore;
@@ -27,7 +30,7 @@ export interface JoinOptions {
   readonly region: string | null;
   readonly machineId: string;
   /** Needed for the first join only. */
-  readonly token: string | null;
+  readonly token: JoinToken;
   /** The registry, asked with this token. */
   readonly connect: (token: string) => Pick<HostService, 'join'>;
   /** In the transaction that stores a new identity: what must begin anew with it. */
@@ -51,7 +54,8 @@ export async function join(options: JoinOptions): Promise<Membership> {
   if (token === null) {
     throw new AppError('unauthenticated', `Cannot join ${registryUrl}: this host is not known there yet, start the agent with --token-file`);
   }
-  const answer = await options.connect(token).join(systemCaller, { name, region, machineId });
+  const secret = typeof token === 'string' ? token : await token();
+  const answer = await options.connect(secret).join(systemCaller, { name, region, machineId });
   await writeFileAtomic(credentialPath(dataDir), `${answer.credential}\n`, { mode: 0o600 });
   const identity: Identity = { id: answer.id, name: answer.name, registryUrl };
   await options.store.write(systemCaller, async (tx) => {

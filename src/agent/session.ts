@@ -16,7 +16,7 @@ import type { PeerMarks } from '../store/peer-marks.ts';
 import type { Store } from '../store/port.ts';
 import { startCheckIn } from './checkin.ts';
 import { type Heartbeat, type HeartbeatStatus, startHeartbeat } from './heartbeat.ts';
-import { join, type JoinOptions, type Membership, readMembership } from './join.ts';
+import { join, type JoinOptions, type JoinToken, type Membership, readMembership } from './join.ts';
 import { startOutboxSender } from './outbox.ts';
 import { decideSync, type SentBeat } from './sync.ts';
 
@@ -43,7 +43,7 @@ export interface SessionOptions {
   readonly machineId: string;
   readonly bootId: string;
   /** Needed for the first join only. */
-  readonly token: string | null;
+  readonly token: JoinToken;
   readonly connect: (credential: string) => RegistryPeer;
   /** False until every detector has looked once: until then the inventory says nothing. */
   readonly inventoryReady: () => boolean;
@@ -194,7 +194,7 @@ export class Session {
     const { clock, logger, store, inventory } = this.#options;
     const { seen, acked } = answer;
     if (returned) this.#acted = false;
-    const ownHashAtSeen = seen === null ? undefined : await store.log.hashAt(seen.revision);
+    const ownHashAtSeen = seen === null ? null : await store.log.hashAt(seen.revision);
     const decision = decideSync({ ...sent, answer, head: store.log.head(), ownHashAtSeen });
     if (decision.ownRewoundAtLeast !== null) await this.#beginLife(decision.ownRewoundAtLeast, decision.reason ?? '');
     if (decision.resend === 'everything') await this.#resend(acked, decision.reason ?? '');

@@ -20,8 +20,8 @@ export interface SyncInput extends SentBeat {
   readonly answer: BeatAnswer;
   /** The end of our own log now. */
   readonly head: Mark;
-  /** The hash of our own log at the revision `answer.seen` names; undefined when it is not, or no longer, there. */
-  readonly ownHashAtSeen: string | undefined;
+  /** The hash of our own log at the revision `answer.seen` names; null when it is not, or no longer, there. */
+  readonly ownHashAtSeen: string | null;
 }
 
 export interface SyncDecision {
@@ -61,7 +61,7 @@ function ownRewind({ answer: { seen }, head, ownHashAtSeen }: SyncInput): string
   if (seen.epoch > head.epoch) return `epoch ${seen.epoch}, ours is ${head.epoch}`;
   if (seen.revision > head.revision) return `revision ${seen.revision}, ours is ${head.revision}`;
   // Compacted revisions have no hash to compare any more.
-  const differs = ownHashAtSeen !== undefined && ownHashAtSeen !== seen.hash;
+  const differs = ownHashAtSeen !== null && ownHashAtSeen !== seen.hash;
   return differs ? `another revision ${seen.revision} than ours` : null;
 }
 

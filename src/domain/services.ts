@@ -141,8 +141,8 @@ export interface EventLog {
    * `compacted` (details.oldest) when they are gone.
    */
   read(after: number, limit: { revisions: number; bytes: number }): Promise<readonly Revision[]>;
-  /** The hash of the chain up to a revision of this epoch; undefined when it is compacted or not written. */
-  hashAt(revision: number): Promise<string | undefined>;
+  /** The hash of the chain up to a revision of this epoch; null when it is compacted or not written. */
+  hashAt(revision: number): Promise<string | null>;
   /** Called after each commit with its revisions, in order. */
   subscribe(listener: (revisions: readonly Revision[]) => void): () => void;
 }
@@ -156,6 +156,20 @@ export interface SnapshotSource {
 export interface SnapshotItem {
   readonly kind: 'service' | 'host';
   /** As GET shows it. */
+  readonly body: unknown;
+}
+
+/** Remembers the answers of POSTs that create, for a day. */
+export interface IdempotencyService {
+  /**
+   * Runs `fn` once per (caller, key) and answers the first result again. `unprocessable` when the same key comes with
+   * another `fingerprint`, `conflict` while the first is still running.
+   */
+  run(key: string, caller: Caller, fingerprint: string, fn: () => Promise<StoredAnswer>): Promise<StoredAnswer>;
+}
+
+export interface StoredAnswer {
+  readonly status: number;
   readonly body: unknown;
 }
 

@@ -5,7 +5,17 @@
  * anything is touched (pages, hash chain, kind, schema), never over a running store, and leaves a note that makes the
  * next start begin a new epoch: whoever has seen a later revision learns that this store has gone back.
  */
-import { closeSync, copyFileSync, existsSync, linkSync, mkdirSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type Database from 'better-sqlite3';
 import { formatInstant } from '../base/time.ts';
@@ -29,7 +39,10 @@ export interface BackupResult {
  * Writes the database to `file` while the store goes on, in slices between which the event loop turns. `conflict`
  * when `file` exists; it appears under its name only when it is complete and on disk.
  */
-export async function backUp(db: Database.Database, options: { file: string; addon?: object | undefined }): Promise<BackupResult> {
+export async function backUp(
+  db: Database.Database,
+  options: { file: string; addon?: object | undefined },
+): Promise<BackupResult> {
   const { file, addon } = options;
   refuseExisting(file);
   const partial = join(dirname(file), `.${basename(file)}.${process.pid}.partial`);
@@ -50,11 +63,36 @@ export async function backUp(db: Database.Database, options: { file: string; add
     placeNew(partial, file);
   } catch (error) {
     if (error instanceof AppError) throw error;
-    throw new AppError('internal', `Cannot back up to "${file}": ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    throw new AppError(
+      'internal',
+      `Cannot back up to "${file}": ${error instanceof Error ? error.message : String(error)}`,
+      { cause: error },
+    );
   } finally {
     rmSync(partial, { force: true });
   }
   return { file, sizeBytes: statSync(file).size, head };
+}
+
+/** Whose store a backup is of. `not-found`, or `unprocessable` when it is none. */
+export function roleOfBackup({
+  file,
+  addon,
+}: {
+  file: string;
+  addon?: object | undefined;
+}): 'agent' | 'registry' {
+  if (!existsSync(file)) throw new AppError('not-found', `Cannot restore "${file}": there is no such file`);
+  let id: unknown;
+  try {
+    const db = connect({ file, addon, mode: 'read' });
+    id = db.pragma('application_id', { simple: true });
+    db.close();
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+  }
+  for (const role of ['agent', 'registry'] as const) if (id === applicationIds[role]) return role;
+  throw new AppError('unprocessable', `Cannot restore "${file}": it is no backup that holdfast wrote`);
 }
 
 export interface RestoreOptions {
@@ -88,7 +126,10 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
   try {
     const full = existsSync(files.database);
     if (full && !force) {
-      throw new AppError('conflict', `Cannot restore into "${dataDir}": there is a store already; pass --force to replace it (its files are kept)`);
+      throw new AppError(
+        'conflict',
+        `Cannot restore into "${dataDir}": there is a store already; pass --force to replace it (its files are kept)`,
+      );
     }
     removeDatabase(copy);
     closeSync(openSync(copy, 'wx', 0o600));
@@ -110,17 +151,24 @@ async function checkCopy(copy: string, { file, role, now, addon }: RestoreOption
     new AppError('unprocessable', `Cannot restore "${file}": ${detail}; nothing was changed`, { cause });
   const db = connect({ file: copy, addon });
   try {
-    if (db.pragma('application_id', { simple: true }) !== applicationIds[role]) throw refuse(`it is no backup of the store of role ${role}`);
+    if (db.pragma('application_id', { simple: true }) !== applicationIds[role])
+      throw refuse(`it is no backup of the store of role ${role}`);
     pendingMigrations(migrationFiles(role, 'sqlite'), sqliteVersion(db), file);
     const flaws = db.pragma('integrity_check(3)', { simple: true });
     if (flaws !== 'ok') throw refuse(`it is damaged (${String(flaws)})`);
     const session = new SqliteSession(db);
     const { head } = await readTail(session);
-    const found = await verifyChain((fn) => fn(session), logStatements('sqlite'), { to: head, pause: () => Promise.resolve() });
+    const found = await verifyChain((fn) => fn(session), logStatements('sqlite'), {
+      to: head,
+      pause: () => Promise.resolve(),
+    });
     if (!found.ok) throw refuse(`it is damaged (revision ${found.revision} ${found.detail})`);
     db.pragma('synchronous = FULL');
     db.pragma('journal_mode = DELETE');
-    await session.run(logStatements('sqlite').putMeta, { key: 'restored', value: `restored at ${formatInstant(now)}` });
+    await session.run(logStatements('sqlite').putMeta, {
+      key: 'restored',
+      value: `restored at ${formatInstant(now)}`,
+    });
     return head;
   } catch (error) {
     if (isDamage(error)) throw refuse(`it is damaged (${error.message})`, error);
@@ -151,7 +199,8 @@ function removeDatabase(path: string): void {
 }
 
 function refuseExisting(file: string): void {
-  if (existsSync(file)) throw new AppError('conflict', `Cannot back up to "${file}": it exists; name a new file`);
+  if (existsSync(file))
+    throw new AppError('conflict', `Cannot back up to "${file}": it exists; name a new file`);
 }
 
 /** Moves a finished file to a name that must be free: a rename would replace what appeared there meanwhile. */

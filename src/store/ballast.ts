@@ -56,14 +56,15 @@ export class Ballast {
       const file = openSync(partial, 'w', 0o600);
       try {
         const chunk = this.#random.bytes(chunkBytes);
-        for (let left = this.#sizeBytes; left > 0; left -= chunkBytes) writeSync(file, chunk, 0, Math.min(left, chunkBytes));
+        for (let left = this.#sizeBytes; left > 0; left -= chunkBytes)
+          writeSync(file, chunk, 0, Math.min(left, chunkBytes));
         fsyncSync(file);
       } finally {
         closeSync(file);
       }
       renameSync(partial, this.#path);
     } catch {
-      // Somebody else took the room meanwhile; the next look tries again.
+      // Somebody else took the room meanwhile, or the path is not ours to write; the next look tries again.
       rmSync(partial, { force: true });
       return false;
     }
@@ -73,6 +74,6 @@ export class Ballast {
 
   #isThere(): boolean {
     const stat = statSync(this.#path, { throwIfNoEntry: false });
-    return this.#sizeBytes > 0 && stat !== undefined && stat.size >= this.#sizeBytes;
+    return this.#sizeBytes > 0 && stat?.isFile() === true && stat.size >= this.#sizeBytes;
   }
 }

@@ -36,7 +36,11 @@ export async function compactLog(
   }
 }
 
-function compactStep(store: Store, log: StoreLog, options: { limits: CompactionLimits; statements: LogStatements }): Promise<number> {
+function compactStep(
+  store: Store,
+  log: StoreLog,
+  options: { limits: CompactionLimits; statements: LogStatements },
+): Promise<number> {
   const { limits, statements } = options;
   return store.write(systemCaller, async (tx) => {
     const head = log.head();

@@ -18,9 +18,13 @@ export function prepareDataDir(dataDir: string): void {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new AppError('forbidden', `Cannot use data directory "${dataDir}": ${reason}; name one that this user can write with --data-dir`, {
-      cause: error,
-    });
+    throw new AppError(
+      'forbidden',
+      `Cannot use data directory "${dataDir}": ${reason}; name one that this user can write with --data-dir`,
+      {
+        cause: error,
+      },
+    );
   }
   const stat = statSync(dataDir);
   const uid = process.getuid?.();
@@ -31,7 +35,10 @@ export function prepareDataDir(dataDir: string): void {
     );
   }
   if ((stat.mode & 0o002) !== 0) {
-    throw new AppError('forbidden', `Cannot use data directory "${dataDir}": everyone can write to it; run "chmod 700 ${dataDir}"`);
+    throw new AppError(
+      'forbidden',
+      `Cannot use data directory "${dataDir}": everyone can write to it; run "chmod 700 ${dataDir}"`,
+    );
   }
 }
 

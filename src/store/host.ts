@@ -364,7 +364,10 @@ export class HostStore implements HostService {
     if (change !== null) tx.append(hostEvent(change, { ...record, confirmed: true, lastSeenMs }));
     tx.onCommit(() => {
       this.#presence.confirm(this.#remember(record));
-      if (change !== null) this.#memoryOf(record.id).toldStatus = record.status;
+      if (change === null) return;
+      const memory = this.#memoryOf(record.id);
+      memory.toldStatus = record.status;
+      if (memory.flapping !== undefined) memory.flapping = { ...memory.flapping, eventAtMs: this.#clock.monotonic() };
     });
   }
 
@@ -405,7 +408,7 @@ export class HostStore implements HostService {
     if (seen.epoch !== head.epoch) return false;
     if (seen.revision === head.revision) return seen.hash !== head.hash;
     const hash = await this.#store.log.hashAt(seen.revision);
-    return hash !== undefined && hash !== seen.hash;
+    return hash !== null && hash !== seen.hash;
   }
 
   async #load(tx: Transaction, id: string): Promise<HostRow> {
@@ -420,7 +423,8 @@ export class HostStore implements HostService {
 
   #isBeating(id: string): boolean {
     const slot = this.#presence.find(id);
-    return slot !== undefined && this.#presence.record(slot).status === 'UP' && this.#presence.deadlineMs(slot) > this.#clock.monotonic();
+    if (slot === undefined || this.#memoryOf(id).session === null) return false;
+    return this.#presence.record(slot).status === 'UP' && this.#presence.deadlineMs(slot) > this.#clock.monotonic();
   }
 
   #remember(record: HostRecord): number {

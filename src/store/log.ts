@@ -9,7 +9,14 @@ import { hash as digest } from 'node:crypto';
 import { sql } from 'kysely';
 import { formatInstant } from '../base/time.ts';
 import { AppError } from '../domain/error.ts';
-import { type ChangeEvent, type EventDraft, formatPosition, type Mark, type Position, type Revision } from '../domain/event.ts';
+import {
+  type ChangeEvent,
+  type EventDraft,
+  formatPosition,
+  type Mark,
+  type Position,
+  type Revision,
+} from '../domain/event.ts';
 import type { EventLog } from '../domain/services.ts';
 import type { Driver, EpochRow, LogEntries, RevisionRow } from './driver.ts';
 import type { Dialect, Session } from './port.ts';
@@ -101,11 +108,13 @@ export class StoreLog implements EventLog {
     };
   }
 
-  /** The hash of the chain up to `revision`; undefined when it is compacted or not there yet. */
-  async hashAt(revision: number): Promise<string | undefined> {
-    const near = this.#ring.at(revision)?.hash ?? [this.#head, this.#base].find((mark) => mark.revision === revision)?.hash;
-    if (near !== undefined || revision < this.#base.revision || revision > this.#head.revision) return near;
-    return (await this.#driver.read((session) => session.get(this.#statements.hash, { revision })))?.hash;
+  async hashAt(revision: number): Promise<string | null> {
+    if (revision < this.oldest().revision || revision > this.#head.revision) return null;
+    const near =
+      this.#ring.at(revision) ?? [this.#head, this.#base].find((mark) => mark.revision === revision);
+    if (near !== undefined) return near.hash;
+    const row = await this.#driver.read((session) => session.get(this.#statements.hash, { revision }));
+    return row?.hash ?? null;
   }
 
   /** Gives a batch's additions their places. Changes nothing: a batch that fails leaves no hole. */
@@ -126,7 +135,11 @@ export class StoreLog implements EventLog {
       }
       if (all.length === 0) continue;
       revision += 1;
-      const events = encode(all, { position: formatPosition({ epoch, revision }), at: formatInstant(now), actor });
+      const events = encode(all, {
+        position: formatPosition({ epoch, revision }),
+        at: formatInstant(now),
+        actor,
+      });
       const encoded = JSON.stringify(events);
       hash = chain(hash, revision, encoded);
       rows.push({ revision, at_ms: now, events: encoded, hash });
@@ -161,7 +174,8 @@ export class StoreLog implements EventLog {
   async isKept({ entries }: Prepared): Promise<boolean> {
     const last = entries.rows.at(-1);
     return this.#driver.read(async (session) => {
-      if (last === undefined) return (await session.get(this.#statements.meta, { key: 'witness' }))?.value === entries.witness;
+      if (last === undefined)
+        return (await session.get(this.#statements.meta, { key: 'witness' }))?.value === entries.witness;
       return (await session.get(this.#statements.hash, { revision: last.revision }))?.hash === last.hash;
     });
   }
@@ -177,35 +191,53 @@ export class StoreLog implements EventLog {
   }
 
   /**
-   * Takes over the database's end of the log where another process writes it (a follower, or a new leader): reads
-   * what was added, checks the chain, tells the listeners. Throws `internal` when the chain does not fit.
+   * Takes over what another process has added to the log, and tells the listeners: for whoever does not lead, and for
+   * a new leader. False when the database does not hold what was read before: it went back, or began a new epoch.
+   * Then a new epoch is told from its first revision. Throws `internal` when the chain does not fit.
    */
-  async follow(limit: { revisions: number; bytes: number }): Promise<void> {
-    const tail = await this.#driver.read((session) => readTail(session, this.#statements));
+  async follow(limit: { revisions: number; bytes: number }): Promise<boolean> {
+    const { tail, own, start } = await this.#driver.read((session) => this.#readAhead(session));
+    const continues = tail.head.epoch === this.#head.epoch && own === this.#head.hash;
     this.#base = tail.base;
     this.#witness = tail.witness;
-    // A new epoch, or more than memory wants to replay: start anew at its end.
-    const behind = tail.head.revision - this.#head.revision;
-    if (tail.head.epoch !== this.#head.epoch || behind < 0 || tail.base.revision > this.#head.revision) {
-      this.#head = tail.head;
-      this.#epochStart = tail.epochStart;
-      this.#ring.reset(tail.head.revision + 1);
-      return;
+    this.#epochStart = tail.epochStart;
+    if (!continues) {
+      this.#head = tail.head.epoch === this.#head.epoch ? tail.head : start;
+      this.#ring.reset(this.#head.revision + 1);
     }
     while (this.#head.revision < tail.head.revision) {
       const after = this.#head.revision;
       const rows = await this.#driver.read((session) => this.#rowsWithin(session, after, limit));
-      const kept = rows.map((row) => ({ revision: row.revision, events: decode(row), encoded: row.events, hash: row.hash }));
-      for (const revision of kept) {
-        const expected = chain(this.#head.hash, this.#head.revision + 1, revision.encoded);
-        if (revision.revision !== this.#head.revision + 1 || expected !== revision.hash) {
-          throw damaged(this.#driver.place, revision.revision, 'does not continue what was read before it');
-        }
-        this.#head = { epoch: this.#head.epoch, revision: revision.revision, hash: revision.hash };
-        this.#ring.push(revision);
-      }
-      this.tell(kept);
+      if (rows.length === 0) throw damaged(this.#driver.place, after + 1, 'is missing');
+      this.tell(rows.map((row) => this.#take(row)));
     }
+    return continues;
+  }
+
+  /** The log's ends, what it has where this one ends, and the mark before its current epoch. */
+  async #readAhead(session: Session): Promise<{ tail: Tail; own: string | undefined; start: Mark }> {
+    const tail = await readTail(session, this.#statements);
+    const hashAt = async (revision: number) => {
+      if (revision === tail.base.revision) return tail.base.hash;
+      return (await session.get(this.#statements.hash, { revision }))?.hash;
+    };
+    const revision = Math.max(tail.epochStart - 1, tail.base.revision);
+    const hash = await hashAt(revision);
+    if (hash === undefined) throw damaged(this.#driver.place, revision, 'is missing');
+    return {
+      tail,
+      own: await hashAt(this.#head.revision),
+      start: { epoch: tail.head.epoch, revision, hash },
+    };
+  }
+
+  #take(row: RevisionRow): Kept {
+    const flaw = flawOf(row, this.#head);
+    if (flaw !== undefined) throw damaged(this.#driver.place, this.#head.revision + 1, flaw);
+    const kept = { revision: row.revision, events: decode(row), encoded: row.events, hash: row.hash };
+    this.#head = { epoch: this.#head.epoch, revision: row.revision, hash: row.hash };
+    this.#ring.push(kept);
+    return kept;
   }
 
   /**
@@ -230,17 +262,28 @@ export class StoreLog implements EventLog {
     return found;
   }
 
-  async #readRows(session: Session, after: number, limit: { revisions: number; bytes: number }): Promise<Revision[]> {
+  async #readRows(
+    session: Session,
+    after: number,
+    limit: { revisions: number; bytes: number },
+  ): Promise<Revision[]> {
     const rows = await this.#rowsWithin(session, after, limit);
     if (rows[0]?.revision !== after + 1) {
       const base = await readBase(session, this.#statements);
-      throw compacted(after, { epoch: this.#head.epoch, revision: Math.max(base?.revision ?? 0, this.oldest().revision) });
+      throw compacted(after, {
+        epoch: this.#head.epoch,
+        revision: Math.max(base?.revision ?? 0, this.oldest().revision),
+      });
     }
     return rows.map((row) => ({ revision: row.revision, events: decode(row), encoded: row.events }));
   }
 
   /** Looks at the sizes first: a thousand revisions can be a few hundred bytes each, or megabytes. */
-  async #rowsWithin(session: Session, after: number, limit: { revisions: number; bytes: number }): Promise<RevisionRow[]> {
+  async #rowsWithin(
+    session: Session,
+    after: number,
+    limit: { revisions: number; bytes: number },
+  ): Promise<RevisionRow[]> {
     const sizes = await session.all(this.#statements.sizes, { after, limit: Math.max(1, limit.revisions) });
     let bytes = 0;
     let to = after;
@@ -270,7 +313,10 @@ export async function readTail(session: Session, statements = logStatements(sess
   const last = await session.get(statements.last, {});
   const witness = Number((await session.get(statements.meta, { key: 'witness' }))?.value ?? 0);
   const current = epoch?.epoch ?? 0;
-  const base = { epoch: current, ...((await readBase(session, statements)) ?? { revision: 0, hash: emptyHash }) };
+  const base = {
+    epoch: current,
+    ...((await readBase(session, statements)) ?? { revision: 0, hash: emptyHash }),
+  };
   const head = last === undefined ? base : { epoch: current, revision: last.revision, hash: last.hash };
   return { head, epochStart: epoch?.start_revision ?? 1, base, witness };
 }
@@ -297,7 +343,10 @@ export async function verifyChain(
   const from = at.revision;
   while (at.revision < options.to.revision) {
     const { rows, base: now } = await read(async (session) => ({
-      rows: await session.all(statements.range, { after: at.revision, to: Math.min(at.revision + verifyPage, options.to.revision) }),
+      rows: await session.all(statements.range, {
+        after: at.revision,
+        to: Math.min(at.revision + verifyPage, options.to.revision),
+      }),
       base: await readBase(session, statements),
     }));
     if (now !== undefined && now.revision > at.revision) {
@@ -325,11 +374,15 @@ function flawOf(row: RevisionRow, before: { revision: number; hash: string }): s
   if (row.revision !== before.revision + 1) return 'is missing';
   if (chain(before.hash, row.revision, row.events) !== row.hash) return 'does not match its hash';
   // The time stands twice, in its own column for compaction and in the events: only the latter is in the chain.
-  if (!row.events.includes(`"at":"${formatInstant(row.at_ms)}"`)) return `has another time (at_ms ${row.at_ms}) than its events`;
+  if (!row.events.includes(`"at":"${formatInstant(row.at_ms)}"`))
+    return `has another time (at_ms ${row.at_ms}) than its events`;
   return undefined;
 }
 
-async function readBase(session: Session, statements: LogStatements): Promise<{ revision: number; hash: string } | undefined> {
+async function readBase(
+  session: Session,
+  statements: LogStatements,
+): Promise<{ revision: number; hash: string } | undefined> {
   const value = (await session.get(statements.meta, { key: 'log_base' }))?.value;
   return value === undefined ? undefined : parseBase(value);
 }
@@ -344,7 +397,10 @@ function parseBase(text: string): { revision: number; hash: string } {
   return { revision: Number(text.slice(0, space)), hash: text.slice(space + 1) };
 }
 
-function encode(drafts: readonly EventDraft[], place: { position: string; at: string; actor: string }): ChangeEvent[] {
+function encode(
+  drafts: readonly EventDraft[],
+  place: { position: string; at: string; actor: string },
+): ChangeEvent[] {
   const { position, at, actor } = place;
   return drafts.map((draft, index) => ({ position, index, at, actor, ...draft }));
 }
@@ -354,16 +410,24 @@ function decode(row: { events: string }): ChangeEvent[] {
 }
 
 function compacted(after: number, oldest: Position): AppError {
-  return new AppError('compacted', `Cannot read events after revision ${after}: the oldest kept position is ${formatPosition(oldest)}, start there or with a snapshot`, {
-    details: { oldest: formatPosition(oldest) },
-  });
+  return new AppError(
+    'compacted',
+    `Cannot read events after revision ${after}: the oldest kept position is ${formatPosition(oldest)}, start there or with a snapshot`,
+    {
+      details: { oldest: formatPosition(oldest) },
+    },
+  );
 }
 
 /** The error of a log that does not hold together. */
 export function damaged(place: string, revision: number, detail: string): AppError {
-  return new AppError('internal', `Cannot trust the log in "${place}": revision ${revision} ${detail}; run "holdfast doctor", or restore a backup`, {
-    details: { revision },
-  });
+  return new AppError(
+    'internal',
+    `Cannot trust the log in "${place}": revision ${revision} ${detail}; run "holdfast doctor", or restore a backup`,
+    {
+      details: { revision },
+    },
+  );
 }
 
 export type LogStatements = ReturnType<typeof logStatements>;
@@ -371,7 +435,9 @@ export type LogStatements = ReturnType<typeof logStatements>;
 /** The log's queries for one dialect. */
 export function logStatements(dialect: Dialect) {
   return {
-    lastEpoch: compile(dialect, (db, _arg: Arg<object>) => db.selectFrom('epochs').selectAll().orderBy('epoch', 'desc').limit(1)),
+    lastEpoch: compile(dialect, (db, _arg: Arg<object>) =>
+      db.selectFrom('epochs').selectAll().orderBy('epoch', 'desc').limit(1),
+    ),
     last: compile(dialect, (db, _arg: Arg<object>) =>
       db.selectFrom('revisions').select(['revision', 'hash']).orderBy('revision', 'desc').limit(1),
     ),
@@ -394,23 +460,33 @@ export function logStatements(dialect: Dialect) {
         .where('revision', '<=', arg('to'))
         .orderBy('revision'),
     ),
-    meta: compile(dialect, (db, arg: Arg<{ key: string }>) => db.selectFrom('meta').select('value').where('key', '=', arg('key'))),
+    meta: compile(dialect, (db, arg: Arg<{ key: string }>) =>
+      db.selectFrom('meta').select('value').where('key', '=', arg('key')),
+    ),
     putMeta: compile(dialect, (db, arg: Arg<{ key: string; value: string }>) =>
       db
         .insertInto('meta')
         .values({ key: arg('key'), value: arg('value') })
-        .onConflict((conflict) => conflict.column('key').doUpdateSet({ value: (eb) => eb.ref('excluded.value') })),
+        .onConflict((conflict) =>
+          conflict.column('key').doUpdateSet({ value: (eb) => eb.ref('excluded.value') }),
+        ),
     ),
-    dropMeta: compile(dialect, (db, arg: Arg<{ key: string }>) => db.deleteFrom('meta').where('key', '=', arg('key'))),
+    dropMeta: compile(dialect, (db, arg: Arg<{ key: string }>) =>
+      db.deleteFrom('meta').where('key', '=', arg('key')),
+    ),
     addEpoch: compile(dialect, (db, arg: Arg<{ epoch: number; start: number; reason: string }>) =>
-      db.insertInto('epochs').values({ epoch: arg('epoch'), start_revision: arg('start'), reason: arg('reason') }),
+      db
+        .insertInto('epochs')
+        .values({ epoch: arg('epoch'), start_revision: arg('start'), reason: arg('reason') }),
     ),
     addRevision: compile(dialect, (db, arg: Arg<RevisionRow>) =>
       db
         .insertInto('revisions')
         .values({ revision: arg('revision'), at_ms: arg('at_ms'), events: arg('events'), hash: arg('hash') }),
     ),
-    dropThrough: compile(dialect, (db, arg: Arg<{ to: number }>) => db.deleteFrom('revisions').where('revision', '<=', arg('to'))),
+    dropThrough: compile(dialect, (db, arg: Arg<{ to: number }>) =>
+      db.deleteFrom('revisions').where('revision', '<=', arg('to')),
+    ),
     agesAfter: compile(dialect, (db, arg: Arg<{ after: number; limit: number }>) =>
       db
         .selectFrom('revisions')

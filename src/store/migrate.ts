@@ -57,17 +57,23 @@ export function damage(file: string, detail: string, cause?: unknown): AppError 
 
 /** Reads the version without writing: a database that is not for this program stays as it is. */
 function inspect({ file, role, addon }: SchemaOptions): number {
+  const beside = [`${file}-wal`, `${file}-shm`].filter((name) => !existsSync(name));
   const db = connect({ file, addon, mode: 'read' });
   try {
     const found = db.pragma('application_id', { simple: true });
-    if (found !== applicationIds[role]) {
-      const other = found === applicationIds[role === 'agent' ? 'registry' : 'agent'];
-      const what = other ? `the store of ${role === 'agent' ? 'a registry' : 'an agent'}` : 'no store of holdfast';
-      throw new AppError('unprocessable', `Cannot open "${file}": it is ${what}, expected that of ${role === 'agent' ? 'an agent' : 'a registry'}; name another data directory`);
-    }
-    return sqliteVersion(db);
+    if (found === applicationIds[role]) return sqliteVersion(db);
+    const [own, other] = role === 'agent' ? ['an agent', 'a registry'] : ['a registry', 'an agent'];
+    const is = Object.values(applicationIds).some((id) => id === found)
+      ? `the store of ${other}`
+      : 'no store of holdfast';
+    throw new AppError(
+      'unprocessable',
+      `Cannot open "${file}": it is ${is}, expected that of ${own}; name another directory with --data-dir`,
+    );
   } finally {
     db.close();
+    // A connection that only reads makes these and may not take them away.
+    for (const name of beside) rmSync(name, { force: true });
   }
 }
 
@@ -81,7 +87,10 @@ function createDatabase({ file, role, files, now, addon }: SchemaOptions): void 
     db.pragma(`application_id = ${applicationIds[role]}`);
     prepareConnection(db, { applicationId: applicationIds[role] });
     migrateSqlite(db, files, now);
-    db.prepare('INSERT INTO epochs (epoch, start_revision, reason) VALUES (?, 1, ?)').run(Math.max(1, now), 'created');
+    db.prepare('INSERT INTO epochs (epoch, start_revision, reason) VALUES (?, 1, ?)').run(
+      Math.max(1, now),
+      'created',
+    );
   } finally {
     db.close();
   }
@@ -90,7 +99,11 @@ function createDatabase({ file, role, files, now, addon }: SchemaOptions): void 
 }
 
 /** What is still to be run. Throws `unprocessable` when the database is newer than all of `files`. */
-export function pendingMigrations(files: readonly MigrationFile[], version: number, place: string): readonly MigrationFile[] {
+export function pendingMigrations(
+  files: readonly MigrationFile[],
+  version: number,
+  place: string,
+): readonly MigrationFile[] {
   const known = files.at(-1)?.version ?? 0;
   if (version > known) {
     throw new AppError(
@@ -105,15 +118,19 @@ export function pendingMigrations(files: readonly MigrationFile[], version: numb
 /** The ledger in either dialect. */
 export const ledger = {
   create: {
-    sqlite: 'CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at_ms INTEGER NOT NULL) STRICT',
-    postgres: 'CREATE TABLE IF NOT EXISTS migrations (version integer PRIMARY KEY, name text NOT NULL, applied_at_ms bigint NOT NULL)',
+    sqlite:
+      'CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at_ms INTEGER NOT NULL) STRICT',
+    postgres:
+      'CREATE TABLE IF NOT EXISTS migrations (version integer PRIMARY KEY, name text NOT NULL, applied_at_ms bigint NOT NULL)',
   },
   version: 'SELECT max(version) AS version FROM migrations',
 };
 
 /** The version of a SQLite database's schema; 0 without a ledger. */
 export function sqliteVersion(db: Database.Database): number {
-  const exists = db.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'migrations'").get() !== undefined;
+  const exists =
+    db.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'migrations'").get() !==
+    undefined;
   return exists ? ((db.prepare(ledger.version).pluck().get() as number | null) ?? 0) : 0;
 }
 
@@ -123,7 +140,11 @@ export function migrateSqlite(db: Database.Database, files: readonly MigrationFi
     const step = db.transaction(() => {
       db.exec(ledger.create.sqlite);
       db.exec(sql);
-      db.prepare('INSERT INTO migrations (version, name, applied_at_ms) VALUES (?, ?, ?)').run(version, name, now);
+      db.prepare('INSERT INTO migrations (version, name, applied_at_ms) VALUES (?, ?, ?)').run(
+        version,
+        name,
+        now,
+      );
       // For people: `file` and a shell show it without knowing the ledger.
       db.pragma(`user_version = ${version}`);
     });
@@ -141,9 +162,16 @@ export function migrateSqlite(db: Database.Database, files: readonly MigrationFi
 
 /** Keeps a copy of a database beside it, as `<file>.v<version>`, and returns its path. An earlier copy is never touched. */
 export function keepCopy(db: Database.Database, version: number): string {
-  const names = [`${db.name}.v${version}`, ...Array.from({ length: 99 }, (_, index) => `${db.name}.v${version}-${index + 2}`)];
+  const names = [
+    `${db.name}.v${version}`,
+    ...Array.from({ length: 99 }, (_, index) => `${db.name}.v${version}-${index + 2}`),
+  ];
   const path = names.find((name) => !existsSync(name));
-  if (path === undefined) throw new AppError('conflict', `Cannot keep a copy of "${db.name}": 100 copies of version ${version} lie beside it, move some away`);
+  if (path === undefined)
+    throw new AppError(
+      'conflict',
+      `Cannot keep a copy of "${db.name}": 100 copies of version ${version} lie beside it, move some away`,
+    );
   db.prepare('VACUUM INTO ?').run(path);
   syncFile(path);
   return path;

@@ -28,16 +28,21 @@ const attemptMax = 20;
 /** Throws `conflict` (details.pid) when another process owns it. Waits at most 300 ms, without yielding. */
 export function takeOwnership({ file, pid, addon }: OwnerOptions): Ownership {
   const options = { timeout: patienceMs };
-  const db = new Database(file, addon === undefined ? options : { ...options, nativeBinding: addon as unknown as string });
+  const db = new Database(
+    file,
+    addon === undefined ? options : { ...options, nativeBinding: addon as unknown as string },
+  );
   try {
     // Two that start at once can each write between the other's commit and its second lock; so look again who stands there.
     for (let attempt = 0; attempt < attemptMax; attempt += 1) {
       if (!lock(db)) break;
-      db.exec('CREATE TABLE IF NOT EXISTS owner (one INTEGER PRIMARY KEY CHECK (one = 1), pid INTEGER NOT NULL) STRICT');
+      db.exec(
+        'CREATE TABLE IF NOT EXISTS owner (one INTEGER PRIMARY KEY CHECK (one = 1), pid INTEGER NOT NULL) STRICT',
+      );
       db.prepare('INSERT INTO owner VALUES (1, ?) ON CONFLICT DO UPDATE SET pid = excluded.pid').run(pid);
       db.exec('COMMIT');
       if (!lock(db)) break;
-      if (readPid(db) === pid) return { release: () => void db.close() };
+      if (readPid(db) === pid) return new Held(db);
       db.exec('ROLLBACK');
     }
     const owner = readPid(db);
@@ -49,6 +54,18 @@ export function takeOwnership({ file, pid, addon }: OwnerOptions): Ownership {
   } catch (error) {
     db.close();
     throw error;
+  }
+}
+
+class Held implements Ownership {
+  readonly #db: Database.Database;
+
+  constructor(db: Database.Database) {
+    this.#db = db;
+  }
+
+  release(): void {
+    this.#db.close();
   }
 }
 

@@ -6,6 +6,7 @@
  */
 import {
   type Compilable,
+  type CompiledQuery,
   DummyDriver,
   type Generated,
   Kysely,
@@ -42,6 +43,7 @@ export interface CommonSchema {
   revisions: RevisionRow;
   services: ServiceRow;
   taken_over: TakenOverRow;
+  idempotency: IdempotencyRow;
   tokens: TokenRow;
 }
 
@@ -72,6 +74,15 @@ export interface ServiceRow {
 export interface TakenOverRow {
   uuid: string;
   by_uuid: string;
+  at_ms: number;
+}
+
+export interface IdempotencyRow {
+  subject: string;
+  key: string;
+  fingerprint: string;
+  status: number | null;
+  body: string | null;
   at_ms: number;
 }
 
@@ -143,14 +154,16 @@ export type Arg<Args> = <Key extends keyof Args & string>(name: Key) => RawBuild
  *     compile(dialect, (db, arg: Arg<{ uuid: string }>) =>
  *       db.selectFrom('services').selectAll().where('uuid', '=', arg('uuid')));
  *
- * gives a `Statement<{ uuid: string }, ServiceRow>`. An agent's query annotates `db: Kysely<AgentSchema>`.
+ * gives a `Statement<{ uuid: string }, ServiceRow>`. An agent's query annotates `db: Kysely<AgentSchema>`; SQL by hand
+ * returns ``sql<Row>`…${arg('uuid')}…`.compile(db)``.
  */
 export function compile<Args extends object, Row, Db = Schema>(
   dialect: Dialect,
-  build: (db: Kysely<Db>, arg: Arg<Args>) => Compilable<Row>,
+  build: (db: Kysely<Db>, arg: Arg<Args>) => Compilable<Row> | CompiledQuery<Row>,
 ): Statement<Args, Row> {
   const arg: Arg<Args> = (name) => sql`${new Placeholder(name)}`;
-  const { sql: text, parameters } = build(queryBuilder<Db>(dialect), arg).compile();
+  const query = build(queryBuilder<Db>(dialect), arg);
+  const { sql: text, parameters } = 'compile' in query ? query.compile() : query;
   const count = parameters.length;
   return {
     sql: text,

@@ -67,7 +67,9 @@ interface Job {
 }
 
 /** How one job's run went: it holds a share of the batch, or it failed and left no trace. */
-type Outcome = { readonly job: Job; readonly share: Share; readonly value: unknown } | { readonly job: Job; readonly error: unknown };
+type Outcome =
+  | { readonly job: Job; readonly share: Share; readonly value: unknown }
+  | { readonly job: Job; readonly error: unknown };
 
 export class WriteQueue {
   readonly #options: QueueOptions;
@@ -87,7 +89,11 @@ export class WriteQueue {
     return this.#waiting.length;
   }
 
-  write<T>(caller: Caller, fn: (tx: Transaction) => Promise<T>, options: { rewind?: Rewind } = {}): Promise<T> {
+  write<T>(
+    caller: Caller,
+    fn: (tx: Transaction) => Promise<T>,
+    options: { rewind?: Rewind } = {},
+  ): Promise<T> {
     const refusal = this.#refuse();
     if (refusal !== undefined) return Promise.reject(refusal);
     return new Promise<T>((resolve, reject) => {
@@ -127,9 +133,13 @@ export class WriteQueue {
     const { limits } = this.#options;
     if (this.#waiting.length < limits.lengthMax) return undefined;
     const batches = Math.ceil(this.#waiting.length / limits.batchCountMax);
-    return new AppError('unavailable', `Cannot write: ${this.#waiting.length} writes are waiting already, try again`, {
-      retryAfterMs: Math.min(5_000, Math.max(100, Math.ceil(batches * this.#lastBatchMs))),
-    });
+    return new AppError(
+      'unavailable',
+      `Cannot write: ${this.#waiting.length} writes are waiting already, try again`,
+      {
+        retryAfterMs: Math.min(5_000, Math.max(100, Math.ceil(batches * this.#lastBatchMs))),
+      },
+    );
   }
 
   #schedule(): void {
@@ -156,7 +166,8 @@ export class WriteQueue {
     const batch: Job[] = [];
     const deadlineMs = clock.monotonic() + limits.batchTimeMaxMs;
     const take = () => {
-      const full = batch.length >= limits.batchCountMax || (batch.length > 0 && clock.monotonic() >= deadlineMs);
+      const full =
+        batch.length >= limits.batchCountMax || (batch.length > 0 && clock.monotonic() >= deadlineMs);
       const job = full ? undefined : this.#waiting.shift();
       if (job !== undefined) batch.push(job);
       return job;
@@ -259,17 +270,29 @@ export class WriteQueue {
 function batchError(kind: BatchFailure['kind'], cause: unknown): AppError {
   switch (kind) {
     case 'full':
-      return new AppError('storage-full', 'Cannot write: the disk is full, nothing of this write is kept; free some space', { cause });
+      return new AppError(
+        'storage-full',
+        'Cannot write: the disk is full, nothing of this write is kept; free some space',
+        { cause },
+      );
     case 'fenced':
-      return new AppError('unavailable', 'Cannot write: another registry leads now, nothing of this write is kept; try again', {
-        cause,
-        retryAfterMs: 1_000,
-      });
+      return new AppError(
+        'unavailable',
+        'Cannot write: another registry leads now, nothing of this write is kept; try again',
+        {
+          cause,
+          retryAfterMs: 1_000,
+        },
+      );
     case 'broken':
-      return new AppError('unavailable', 'Cannot tell whether this write is kept: the database failed; read before trying again', {
-        cause,
-        retryAfterMs: 1_000,
-      });
+      return new AppError(
+        'unavailable',
+        'Cannot tell whether this write is kept: the database failed; read before trying again',
+        {
+          cause,
+          retryAfterMs: 1_000,
+        },
+      );
   }
 }
 
@@ -302,7 +325,9 @@ class Share implements Transaction, Addition {
 
   /** Whether undoing this function alone needs a rollback, and whether committing it needs more than nothing. */
   get dirty(): boolean {
-    return this.#written || this.drafts.length > 0 || (this.#error !== undefined && this.dialect === 'postgres');
+    return (
+      this.#written || this.drafts.length > 0 || (this.#error !== undefined && this.dialect === 'postgres')
+    );
   }
 
   /** The function has returned. Throws when it swallowed the failure of a statement. */
@@ -314,7 +339,8 @@ class Share implements Transaction, Addition {
   /** The function has failed. Throws when that is the database's failure, which concerns the whole batch. */
   abandon(): void {
     this.#closed = true;
-    if (this.#error !== undefined && this.#driver.failureOf(this.#error.cause) !== 'refused') throw this.#error.cause;
+    if (this.#error !== undefined && this.#driver.failureOf(this.#error.cause) !== 'refused')
+      throw this.#error.cause;
   }
 
   append(draft: EventDraft): void {
@@ -362,7 +388,8 @@ class Share implements Transaction, Addition {
   }
 
   #check(): void {
-    if (this.#closed) throw new Error('Cannot use a transaction after its function has ended: await everything inside it');
+    if (this.#closed)
+      throw new Error('Cannot use a transaction after its function has ended: await everything inside it');
   }
 }
 

@@ -36,11 +36,18 @@ export function openSqlite(options: SqliteOptions): SqliteDriver {
 }
 
 /** A plain connection, for what happens before and beside a running store: creating, migrating, checking. */
-export function connect(options: { file: string; addon?: object | undefined; mode?: 'read' | 'write' | 'create' }): Database.Database {
+export function connect(options: {
+  file: string;
+  addon?: object | undefined;
+  mode?: 'read' | 'write' | 'create';
+}): Database.Database {
   const { file, addon, mode = 'write' } = options;
   const settings = { readonly: mode === 'read', fileMustExist: mode !== 'create', timeout: busyTimeoutMs };
   // The types know nativeBinding only as a path; the addon object is what the single binary has (lib/binding.js).
-  return new Database(file, addon === undefined ? settings : { ...settings, nativeBinding: addon as unknown as string });
+  return new Database(
+    file,
+    addon === undefined ? settings : { ...settings, nativeBinding: addon as unknown as string },
+  );
 }
 
 /** Sets what a connection needs, then asserts it. */
@@ -53,12 +60,24 @@ export function prepareConnection(db: Database.Database, options: { applicationI
   db.pragma('foreign_keys = ON');
   const version = String(db.prepare('SELECT sqlite_version()').pluck().get());
   if (!atLeast(version, versionMin)) {
-    throw new AppError('unprocessable', `Cannot use SQLite ${version}: expected ${versionMin} or later, earlier ones can corrupt a database in WAL mode`);
+    throw new AppError(
+      'unprocessable',
+      `Cannot use SQLite ${version}: expected ${versionMin} or later, earlier ones can corrupt a database in WAL mode`,
+    );
   }
-  const expected = { journal_mode: 'wal', synchronous: 2, foreign_keys: 1, application_id: options.applicationId };
+  const expected = {
+    journal_mode: 'wal',
+    synchronous: 2,
+    foreign_keys: 1,
+    application_id: options.applicationId,
+  };
   for (const [name, value] of Object.entries(expected)) {
     const found = db.pragma(name, { simple: true });
-    if (found !== value) throw new AppError('unprocessable', `Cannot open "${db.name}": its ${name} is ${String(found)}, expected ${value}`);
+    if (found !== value)
+      throw new AppError(
+        'unprocessable',
+        `Cannot open "${db.name}": its ${name} is ${String(found)}, expected ${value}`,
+      );
   }
 }
 
@@ -114,7 +133,8 @@ export class SqliteDriver implements Driver {
 
   async append({ rows, epochs, witness }: LogEntries): Promise<void> {
     const { addEpoch, addRevision, putMeta } = this.#statements;
-    for (const { epoch, start_revision: start, reason } of epochs) await this.#writer.run(addEpoch, { epoch, start, reason });
+    for (const { epoch, start_revision: start, reason } of epochs)
+      await this.#writer.run(addEpoch, { epoch, start, reason });
     for (const row of rows) await this.#writer.run(addRevision, row);
     if (witness !== null) await this.#writer.run(putMeta, { key: 'witness', value: witness });
   }
@@ -257,7 +277,10 @@ const brokenCodes = [
 
 /** Whether an error says that the file itself is damaged. */
 export function isDamage(error: unknown): error is Error {
-  return error instanceof Database.SqliteError && /^SQLITE_(CORRUPT|NOTADB|IOERR_SHORT_READ|IOERR_CORRUPTFS)/.test(error.code);
+  return (
+    error instanceof Database.SqliteError &&
+    /^SQLITE_(CORRUPT|NOTADB|IOERR_SHORT_READ|IOERR_CORRUPTFS)/.test(error.code)
+  );
 }
 
 function settled<T>(work: () => T): Promise<T> {

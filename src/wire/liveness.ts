@@ -74,6 +74,9 @@ export const ServiceFilterQuery = strictObject({
   ...pageQuery,
 });
 
+/** Deleting without a uuid needs both. */
+export const DeleteServiceQuery = strictObject({ type: Name, host: Name });
+
 export const EmptyBody = Type.Union([strictObject({}), Type.Null()]);
 
 export const BeatManyBody = strictObject({

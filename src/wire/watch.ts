@@ -24,16 +24,14 @@ export const SelectionSchema = strictObject({
   ),
 });
 
-export const WatchRequestSchema = Type.Union([
-  strictObject({
-    op: Type.Literal('watch'),
-    select: Type.Optional(SelectionSchema),
-    since: Type.Optional(nullable(PositionText)),
-    snapshot: Type.Optional(Type.Boolean()),
-  }),
-  strictObject({ op: Type.Literal('unwatch') }),
-]);
-export type WatchRequest = Static<typeof WatchRequestSchema>;
+export const WatchSchema = strictObject({
+  op: Type.Literal('watch'),
+  select: Type.Optional(SelectionSchema),
+  since: Type.Optional(nullable(PositionText)),
+  snapshot: Type.Optional(Type.Boolean()),
+});
+export const UnwatchSchema = strictObject({ op: Type.Literal('unwatch') });
+export type WatchRequest = Static<typeof WatchSchema> | Static<typeof UnwatchSchema>;
 
 export const EventsQuery = strictObject({
   since: Type.Optional(PositionText),
@@ -46,14 +44,17 @@ export const EventsQuery = strictObject({
   serviceHost: Type.Optional(list),
 });
 
-/** Everything a server says about one subscription. `compacted`, `reset` and `error` end it. */
+/**
+ * Everything a server says about one subscription. `compacted`, `reset` and `error` end it. `resume` is null when there
+ * is no place to resume from, because a snapshot was cut short: ask for a new one.
+ */
 export type WatchMessage =
   | { readonly kind: 'snapshot'; readonly position: string; readonly items: readonly SnapshotItem[]; readonly done: boolean }
   | { readonly kind: 'events'; readonly position: string; readonly events: readonly ChangeEvent[] }
   | { readonly kind: 'progress'; readonly position: string }
   | { readonly kind: 'compacted'; readonly oldest: string }
   | { readonly kind: 'reset'; readonly epoch: number }
-  | { readonly kind: 'closing'; readonly reason: string; readonly resume: string }
+  | { readonly kind: 'closing'; readonly reason: string; readonly resume: string | null }
   | { readonly kind: 'error'; readonly code: string; readonly detail: string };
 
 /** The query of `/v1/events` → the same selection that a WebSocket watch names. */

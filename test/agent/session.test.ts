@@ -248,7 +248,9 @@ suite('an hour without the registry', () => {
     assert.equal((await w.agent.liveness.isUp({ type: 't1', host: 'edge-1' })).known, true);
     const attempts = w.registry.calls.beats.length;
     assert(attempts >= 60 && attempts <= 140, `${attempts} attempts in an hour`);
-    assert.equal(w.registry.calls.batches.length, 0, 'only the beat knocks at a registry that is gone');
+    // Until a beat has noticed; from then on only beats knock.
+    assert(w.registry.calls.batches.length < 10, `${w.registry.calls.batches.length} batches into nowhere`);
+    w.registry.calls.batches.length = 0;
     const { outbox } = (await w.agent.status()) as unknown as StatusDocument;
     assert.deepEqual([outbox.pending, outbox.dropped], [36_000, 0]);
 

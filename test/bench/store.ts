@@ -16,7 +16,10 @@ import { openStore } from '../../src/store/store.ts';
 const durationMs = Number(process.argv[2] ?? 3_000);
 
 const touch = compile('sqlite', (db, arg: Arg<{ uuid: string; at: number }>) =>
-  db.updateTable('services').set({ last_seen_ms: arg('at') }).where('uuid', '=', arg('uuid')),
+  db
+    .updateTable('services')
+    .set({ last_seen_ms: arg('at') })
+    .where('uuid', '=', arg('uuid')),
 );
 const find = compile('sqlite', (db, arg: Arg<{ uuid: string }>) =>
   db.selectFrom('services').selectAll().where('uuid', '=', arg('uuid')),
@@ -42,7 +45,12 @@ try {
 }
 
 async function run() {
-  const store = await openStore({ role: 'registry', dataDir, clock: systemClock, limits: { ballastBytes: 0 } });
+  const store = await openStore({
+    role: 'registry',
+    dataDir,
+    clock: systemClock,
+    limits: { ballastBytes: 0 },
+  });
   await store.write(systemCaller, async (tx) => {
     for (let i = 0; i < 1_000; i += 1) await tx.run(insert, { uuid: uuidOf(i), host: `h${i}` });
   });
@@ -61,7 +69,13 @@ async function run() {
           const uuid = uuidOf((caller * 31 + done) % 1_000);
           await store.write(systemCaller, async (tx) => {
             await tx.run(touch, { uuid, at: tx.now });
-            if (events) tx.append({ type: 'service.set', host: 'h1', service: 'web', body: { uuid, type: 'web', host: 'h1', status: 'UP', ttl: 60, version: 3 } });
+            if (events)
+              tx.append({
+                type: 'service.set',
+                host: 'h1',
+                service: 'web',
+                body: { uuid, type: 'web', host: 'h1', status: 'UP', ttl: 60, version: 3 },
+              });
           });
           done += 1;
         }
@@ -69,7 +83,9 @@ async function run() {
     );
     const ms = performance.now() - started;
     const used = process.cpuUsage(cpu);
-    console.log(`${name}, ${callers} callers: ${Math.round(done / (ms / 1000))}/s, ${((used.user + used.system) / done).toFixed(1)} µs CPU each`);
+    console.log(
+      `${name}, ${callers} callers: ${Math.round(done / (ms / 1000))}/s, ${((used.user + used.system) / done).toFixed(1)} µs CPU each`,
+    );
   }
   await store.close();
   await layer();
@@ -86,7 +102,9 @@ async function layer() {
     const b = performance.now();
     for (let i = 0; i < count; i += 1) await session.get(find, { uuid: uuidOf(i % 1_000) });
     const c = performance.now();
-    console.log(`point read: by hand ${(((b - a) * 1000) / count).toFixed(2)} µs, Session.get ${(((c - b) * 1000) / count).toFixed(2)} µs`);
+    console.log(
+      `point read: by hand ${(((b - a) * 1000) / count).toFixed(2)} µs, Session.get ${(((c - b) * 1000) / count).toFixed(2)} µs`,
+    );
   }
   db.close();
 }

@@ -61,8 +61,9 @@ export function hostContract(openStore: OpenStoreForTest): void {
     it('takes a second agent on a machine whose first one beats for another host', async (t) => {
       const stores = await open(t);
       const request = { name: 'edge-1', region: null, machineId: 'm' };
-      const first = await stores.hosts.join(admin, request);
-      const second = await stores.hosts.join(admin, request);
+      const first = await joinHost(stores, 'edge-1');
+      await first.beat();
+      const second = await stores.hosts.join(admin, { ...request, machineId: first.machineId });
       assert.notEqual(second.id, first.id);
     });
   });

@@ -22,7 +22,12 @@ test('compile() binds named arguments where the query uses them, constants inclu
 
 test('compile() numbers the placeholders of PostgreSQL', () => {
   const statement = compile('postgres', (db, arg: Arg<{ type: string; limit: number }>) =>
-    db.selectFrom('services').select('uuid').where('type', '=', arg('type')).orderBy('uuid').limit(arg('limit')),
+    db
+      .selectFrom('services')
+      .select('uuid')
+      .where('type', '=', arg('type'))
+      .orderBy('uuid')
+      .limit(arg('limit')),
   );
   assert.equal(statement.sql, 'select "uuid" from "services" where "type" = $1 order by "uuid" limit $2');
   assert.deepEqual(statement.bind({ type: 't', limit: 3 }), ['t', 3]);
@@ -36,6 +41,10 @@ test('compile() takes the agent tables when asked', () => {
 });
 
 test('queryBuilder() compiles queries whose shape depends on the input', () => {
-  const query = queryBuilder('postgres').selectFrom('services').selectAll().where('type', 'in', ['a', 'b']).compile();
+  const query = queryBuilder('postgres')
+    .selectFrom('services')
+    .selectAll()
+    .where('type', 'in', ['a', 'b'])
+    .compile();
   assert.equal(query.sql, 'select * from "services" where "type" in ($1, $2)');
 });

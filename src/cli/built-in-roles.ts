@@ -1,0 +1,57 @@
+/** The roles that this binary has, each loaded when it starts. */
+import { COMMIT, VERSION } from '../base/version.ts';
+import { sqliteAddon } from '../store/addon.ts';
+import type { RegistryConfig, RoleContext, Roles, RunningRole } from './roles.ts';
+
+/** `cacheDir`: where the single binary may unpack SQLite's addon. */
+export function builtInRoles(cacheDir: string | undefined): Roles {
+  const addonFor = () => sqliteAddon(cacheDir);
+  return {
+    startRegistry: (config, context) => startRegistry(config, context, addonFor()),
+    async startAgent(config, { clock, random, logger }) {
+      const { createAgent } = await import('../agent/agent.ts');
+      return createAgent({
+        ...config,
+        clock,
+        random,
+        logger,
+        addon: addonFor(),
+        version: VERSION,
+        commit: COMMIT,
+        config: shown(config),
+      });
+    },
+    async restore({ file, dataDir, force }, { clock }) {
+      const { restore, roleOfBackup } = await import('../store/backup.ts');
+      const addon = addonFor();
+      const role = roleOfBackup({ file, addon });
+      const { kept } = await restore({ file, dataDir, role, force, now: clock.now(), pid: process.pid, addon });
+      return { role, kept };
+    },
+  };
+}
+
+async function startRegistry(config: RegistryConfig, context: RoleContext, addon: object | undefined): Promise<RunningRole> {
+  const { createRegistry } = await import('../registry/registry.ts');
+  const { clock, random, logger } = context;
+  const { dataDir, listen, socketDir, databaseUrl } = config;
+  return createRegistry({
+    dataDir,
+    listen,
+    socketDir,
+    databaseUrl,
+    clock,
+    random,
+    logger,
+    addon,
+    version: VERSION,
+    commit: COMMIT,
+    config: shown(config),
+  });
+}
+
+/** What `GET /v1/config` shows of a configuration: no secret, and no function. */
+function shown(config: object): object {
+  const secret = new Set(['databaseUrl', 'joinToken']);
+  return JSON.parse(JSON.stringify(config, (key, value: unknown) => (secret.has(key) && value !== null ? '(set)' : value))) as object;
+}

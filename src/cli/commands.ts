@@ -1,0 +1,76 @@
+/** The command table: every command with its one line, loaded when it is used. */
+import type { Command } from 'commander';
+import type { Context } from './context.ts';
+
+export interface CommandEntry {
+  readonly name: string;
+  readonly group: 'Run it:' | 'Look at it:' | 'Look after it:';
+  readonly summary: string;
+  /** The module that defines options, help and action. */
+  readonly load: () => Promise<{ define(command: Command, context: Context): void }>;
+}
+
+export const commands: readonly CommandEntry[] = [
+  {
+    name: 'up',
+    group: 'Run it:',
+    summary: 'agent and registry for this machine, in one process',
+    load: () => import('./up.ts'),
+  },
+  { name: 'registry', group: 'Run it:', summary: 'the fleet registry', load: () => import('./registry.ts') },
+  { name: 'agent', group: 'Run it:', summary: 'the agent of this host', load: () => import('./agent.ts') },
+  {
+    name: 'status',
+    group: 'Look at it:',
+    summary: 'how the local agent is doing',
+    load: () => import('./status.ts'),
+  },
+  {
+    name: 'hosts',
+    group: 'Look at it:',
+    summary: 'hosts of the fleet: ls get',
+    load: () => import('./hosts.ts'),
+  },
+  {
+    name: 'services',
+    group: 'Look at it:',
+    summary: 'what is alive: ls get set is-up beat delete maintenance watch',
+    load: () => import('./services.ts'),
+  },
+  {
+    name: 'components',
+    group: 'Look at it:',
+    summary: 'what is installed: ls',
+    load: () => import('./components.ts'),
+  },
+  {
+    name: 'watch',
+    group: 'Look at it:',
+    summary: 'changes as they happen',
+    load: () => import('./watch.ts'),
+  },
+  {
+    name: 'backup',
+    group: 'Look after it:',
+    summary: 'write a copy of a running store',
+    load: () => import('./backup.ts'),
+  },
+  {
+    name: 'restore',
+    group: 'Look after it:',
+    summary: 'put a backup into a data directory',
+    load: () => import('./restore.ts'),
+  },
+  {
+    name: 'config',
+    group: 'Look after it:',
+    summary: 'settings of the roles: print check',
+    load: () => import('./config-command.ts'),
+  },
+  {
+    name: 'version',
+    group: 'Look after it:',
+    summary: 'which build this is',
+    load: () => import('./version.ts'),
+  },
+];

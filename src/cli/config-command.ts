@@ -1,0 +1,106 @@
+/** `holdfast config` */
+import { Argument, type Command } from 'commander';
+import { systemRequests } from '../client/system.ts';
+import { agentConfig, type Flags, readSettings, registryConfig, type Settings, upConfigs } from './config.ts';
+import { action, type Context, clientOptions, examples, outputOption } from './context.ts';
+import type { Io } from './io.ts';
+import type { Role } from './locations.ts';
+import { type Column, writeJson, writeTable, writeYaml } from './output.ts';
+import { type RoleCommand, roleCommands, settings, settingsOf } from './settings.ts';
+
+export function define(command: Command, context: Context): void {
+  const { io } = context;
+  command.description('Settings of the roles: flags, then HOLDFAST_* variables, then a file, then defaults.');
+  const roleArgument = () => new Argument('<role>', 'whose settings').choices(roleCommands);
+
+  const print = command
+    .command('print')
+    .addArgument(roleArgument())
+    .summary('show settings and where they come from')
+    .description(
+      'Shows what a role would start with from here and who said so; with --running, what a running one uses.',
+    )
+    .option('--config <file>', 'YAML file to read (HOLDFAST_CONFIG)')
+    .option('--running', 'ask the running role instead')
+    .action(
+      action(context, async (role: RoleCommand, flags: Flags) => {
+        if (flags['running'] === true) {
+          const asked: Role = role === 'registry' ? 'registry' : 'agent';
+          await context.ask(flags, asked, async (client) => {
+            const answer = await client.call(systemRequests.config());
+            if (flags['output'] === 'json') writeJson(io, answer.text);
+            else await writeYaml(io, JSON.stringify(answer.document.config));
+          });
+          return 0;
+        }
+        const rows = rowsOf(role, await readSettings(io, role, flags));
+        const document = JSON.stringify(
+          Object.fromEntries(rows.map(({ name, value, source }) => [name, { value, source }])),
+        );
+        if (flags['output'] === 'json') writeJson(io, document);
+        else if (flags['output'] === 'yaml') await writeYaml(io, document);
+        else writeTable(io, rows, columns, flags['output'] === 'wide' ? 'wide' : 'table');
+        return 0;
+      }),
+    );
+  outputOption(clientOptions(print));
+  examples(print, ['config print agent --config agent.yaml', 'config print agent --running']);
+
+  const check = command
+    .command('check')
+    .addArgument(roleArgument())
+    .summary('tell whether a role would start with these settings')
+    .description(
+      'Reads everything that the role would read, and exits 0, or 78 with the place of the first mistake.',
+    )
+    .option('--config <file>', 'YAML file to read (HOLDFAST_CONFIG)')
+    .action(
+      action(context, async (role: RoleCommand, flags: Flags) => {
+        build(io, role, await readSettings(io, role, flags));
+        context.say('ok');
+        return 0;
+      }),
+    );
+  examples(check, ['config check agent --config agent.yaml']);
+}
+
+function build(io: Io, role: RoleCommand, given: Settings): unknown {
+  switch (role) {
+    case 'up':
+      return upConfigs(io, given);
+    case 'registry':
+      return registryConfig(io, given);
+    case 'agent':
+      return agentConfig(io, given);
+  }
+}
+
+interface Row {
+  readonly name: string;
+  readonly value: string | null;
+  readonly source: string;
+  readonly env: string;
+}
+
+const columns: readonly Column<Row>[] = [
+  { title: 'SETTING', of: ({ name }) => name },
+  { title: 'VALUE', of: ({ value }) => value },
+  { title: 'FROM', of: ({ source }) => source },
+  { title: 'VARIABLE', of: ({ env }) => env, wide: true },
+];
+
+function rowsOf(role: RoleCommand, given: Settings): Row[] {
+  return settingsOf[role].map((name) => {
+    const { env, flag } = settings[name];
+    const found = given.given.get(name);
+    const value = found === undefined ? null : flag === null ? '(set)' : textOf(found.value);
+    return { name, value, source: found?.source ?? 'default', env };
+  });
+}
+
+function textOf(value: unknown): string {
+  if (value === null) return 'none';
+  if (typeof value !== 'object') return String(value);
+  const { host, port } = value as { host: string; port: number };
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
+}

@@ -1,0 +1,303 @@
+/**
+ * The only reader of flags, variables and configuration files: flags > HOLDFAST_* > file > defaults. What this version
+ * does not act on is refused with its place and the nearest thing that it does, never ignored.
+ */
+import { readFile, stat } from 'node:fs/promises';
+import { FileError, readPrivateFile } from '../base/atomic-file.ts';
+import { limits } from '../base/limits.ts';
+import { parseDuration } from '../base/time.ts';
+import { isLoopback } from '../client/connection.ts';
+import { normaliseHostName } from '../domain/ids.ts';
+import { ConfigurationError, UsageError } from './exit.ts';
+import type { Io } from './io.ts';
+import { nonEmpty, roleLocations, upLocations } from './locations.ts';
+import { nearest } from './nearest.ts';
+import type { AgentConfig, Listen, RegistryConfig } from './roles.ts';
+import {
+  futureKeys,
+  type RoleCommand,
+  type SettingName,
+  type SettingValue,
+  settings,
+  settingsOf,
+} from './settings.ts';
+
+/** What commander parsed: option names in camel case. */
+export type Flags = Readonly<Record<string, unknown>>;
+
+/** A setting as it will be used, and who said so: `--listen`, `HOLDFAST_LISTEN`, `agent.yaml:3`. */
+export interface Given {
+  readonly value: unknown;
+  readonly source: string;
+}
+
+/** The settings of a role that somebody gave. */
+export class Settings {
+  readonly role: RoleCommand;
+  readonly given: ReadonlyMap<SettingName, Given>;
+
+  constructor(role: RoleCommand, given: ReadonlyMap<SettingName, Given>) {
+    this.role = role;
+    this.given = given;
+  }
+
+  get<Name extends SettingName>(name: Name): SettingValue<Name> | undefined {
+    return this.given.get(name)?.value as SettingValue<Name> | undefined;
+  }
+}
+
+/** Throws `ConfigurationError` (78) naming the flag, variable, or file and line. */
+export async function readSettings(io: Io, role: RoleCommand, flags: Flags): Promise<Settings> {
+  const file = (flags['config'] as string | undefined) ?? nonEmpty(io.env['HOLDFAST_CONFIG']);
+  const given = file === undefined ? new Map<SettingName, Given>() : await readConfigFile(file, role);
+  for (const name of settingsOf[role]) {
+    const { env, flag } = settings[name];
+    const variable = nonEmpty(io.env[env]);
+    if (variable !== undefined) given.set(name, { value: readValue(name, variable, env), source: env });
+    const argument = flags[name];
+    if (argument !== undefined && flag !== null) {
+      const source = flag.split(' ')[0] ?? flag;
+      given.set(name, { value: readValue(name, argument, source), source });
+    }
+  }
+  return new Settings(role, given);
+}
+
+/** What `holdfast registry` starts with. */
+export function registryConfig(io: Io, given: Settings): RegistryConfig {
+  if (given.get('tls') !== 'off') {
+    throw new ConfigurationError(
+      'Cannot start the registry with TLS: this version cannot serve it yet; for a registry on this machine alone pass "--tls off"',
+    );
+  }
+  const { dataDir, socketDir } = roleLocations(io, 'registry', given.get('dataDir'));
+  return {
+    dataDir,
+    listen: requireLoopback(given.get('listen') ?? registryDefault, 'the registry'),
+    socketDir: given.get('socket') ?? socketDir,
+    logLevel: given.get('logLevel') ?? 'info',
+    tls: 'off',
+    databaseUrl: given.get('databaseUrl') ?? null,
+  };
+}
+
+/** What `holdfast agent` starts with. */
+export function agentConfig(io: Io, given: Settings): AgentConfig {
+  const url = given.get('registry');
+  if (url === undefined) {
+    throw new ConfigurationError(
+      'Cannot start the agent: pass "--registry URL", or "--registry none" for a host on its own',
+    );
+  }
+  const tokenFile = given.get('tokenFile');
+  const { dataDir, socketDir } = roleLocations(io, 'agent', given.get('dataDir'));
+  return {
+    dataDir,
+    listen: requireLoopback(given.get('listen') ?? agentDefault, 'the agent'),
+    socketDir: given.get('socket') ?? socketDir,
+    logLevel: given.get('logLevel') ?? 'info',
+    registry: url === null ? null : { url: requireSafeRegistry(url), joinToken: joinTokenOf(io, tokenFile) },
+    ...hostOf(io, given),
+  };
+}
+
+/** What `holdfast up` starts with; the agent joins with the token that its own registry wrote. */
+export function upConfigs(
+  io: Io,
+  given: Settings,
+): { registry: RegistryConfig; agent: Omit<AgentConfig, 'registry'> } {
+  const places = upLocations(io, given.get('dataDir'));
+  const logLevel = given.get('logLevel') ?? 'info';
+  return {
+    registry: {
+      ...places.registry,
+      logLevel,
+      listen: requireLoopback(given.get('registryListen') ?? registryDefault, 'the registry'),
+      tls: 'off',
+      databaseUrl: null,
+    },
+    agent: {
+      ...places.agent,
+      logLevel,
+      listen: requireLoopback(given.get('agentListen') ?? agentDefault, 'the agent'),
+      ...hostOf(io, given),
+    },
+  };
+}
+
+/** Whom a command talks to, as far as somebody said: a URL, or else a folder of sockets; neither means this machine. */
+export interface ClientSettings {
+  readonly url: { readonly value: string; readonly source: string } | undefined;
+  readonly socket: string | undefined;
+  readonly tokenFile: string | undefined;
+  readonly timeoutMs: number | undefined;
+}
+
+/** `--url` and `--socket` exclude each other and stand above HOLDFAST_URL, that above HOLDFAST_SOCKET. */
+export function readClientSettings(io: Io, flags: Flags): ClientSettings {
+  const [url, socket] = [flags['url'] as string | undefined, flags['socket'] as string | undefined];
+  if (url !== undefined && socket !== undefined)
+    throw new UsageError('Cannot talk to two servers: pass either --url or --socket');
+  const fromUrl = socket === undefined ? nonEmpty(io.env['HOLDFAST_URL']) : undefined;
+  const timeout = (flags['timeout'] as string | undefined) ?? nonEmpty(io.env['HOLDFAST_TIMEOUT']);
+  const timeoutMs = timeout === undefined ? undefined : parseDuration(timeout);
+  if (timeout !== undefined && (timeoutMs === undefined || timeoutMs <= 0)) {
+    throw new UsageError(`Cannot use the time-out "${timeout}": expected one like 30s or 2m`);
+  }
+  return {
+    url:
+      url !== undefined
+        ? { value: url, source: '--url' }
+        : fromUrl === undefined
+          ? undefined
+          : { value: fromUrl, source: 'HOLDFAST_URL' },
+    socket: socket ?? nonEmpty(io.env['HOLDFAST_SOCKET']),
+    tokenFile: flags['tokenFile'] as string | undefined,
+    timeoutMs,
+  };
+}
+
+/**
+ * The bearer token for a client: `--token-file` (`-` is stdin), then HOLDFAST_TOKEN, else none. Also the agent's for
+ * joining. `UsageError` when there is nothing in it.
+ */
+export async function readToken(io: Io, file: string | undefined): Promise<string | undefined> {
+  if (file === undefined) return nonEmpty(io.env['HOLDFAST_TOKEN']?.trim());
+  return requireToken(file === '-' ? await readStdin(io) : await readTokenFile(io, file), file);
+}
+
+const registryDefault: Listen = { host: '127.0.0.1', port: 7420 };
+const agentDefault: Listen = { host: '127.0.0.1', port: 7421 };
+
+function hostOf(io: Io, given: Settings): { name: string; region: string | null } {
+  return { name: normaliseHostName(given.get('name') ?? io.hostname), region: given.get('region') ?? null };
+}
+
+function joinTokenOf(io: Io, file: string | undefined): (() => Promise<string>) | null {
+  if (file === undefined && nonEmpty(io.env['HOLDFAST_TOKEN']) === undefined) return null;
+  return async () => (await readToken(io, file)) ?? '';
+}
+
+function requireLoopback(listen: Listen, who: string): Listen {
+  const host = listen.host.includes(':') ? `[${listen.host}]` : listen.host;
+  if (isLoopback(host)) return listen;
+  throw new ConfigurationError(
+    `Cannot let ${who} listen on ${host}:${listen.port} without TLS: everybody there could read along; use a loopback address such as 127.0.0.1:${listen.port}`,
+  );
+}
+
+function requireSafeRegistry(url: string): string {
+  const { protocol, hostname, username } = new URL(url);
+  if (username !== '')
+    throw new ConfigurationError(
+      'Cannot use the registry URL: it holds a user name, pass a token with --token-file instead',
+    );
+  if (protocol === 'https:' || isLoopback(hostname)) return url;
+  throw new ConfigurationError(
+    `Cannot use the registry ${url}: credentials would travel unencrypted, use https (plain http goes to loopback only)`,
+  );
+}
+
+function readValue(name: SettingName, value: unknown, source: string): unknown {
+  try {
+    return settings[name].read(value);
+  } catch (error) {
+    // A secret's value is not repeated: this ends up in logs.
+    const shown = settings[name].flag === null ? 'what it holds' : JSON.stringify(value);
+    throw new ConfigurationError(`Cannot use ${source}: ${shown} given, ${(error as Error).message}`);
+  }
+}
+
+async function readConfigFile(file: string, role: RoleCommand): Promise<Map<SettingName, Given>> {
+  const { isMap, isScalar, LineCounter, parseDocument } = await import('yaml');
+  const lines = new LineCounter();
+  const document = parseDocument(await readText(file), { lineCounter: lines });
+  const at = (offset: number | undefined) => `${file}:${lines.linePos(offset ?? 0).line}`;
+  const [mistake] = document.errors;
+  if (mistake !== undefined)
+    throw new ConfigurationError(`Cannot read ${at(mistake.pos[0])}: ${mistake.message.split('\n')[0]}`);
+  const names = new Map(
+    settingsOf[role].flatMap((name) => {
+      const { key } = settings[name];
+      return key === null ? [] : [[key as string, name] as const];
+    }),
+  );
+  const given = new Map<SettingName, Given>();
+  const readMap = (node: unknown, prefix: string, offset: number | undefined) => {
+    if (!isMap(node)) throw new ConfigurationError(`Cannot read ${at(offset)}: expected keys with values`);
+    for (const { key, value } of node.items) {
+      const keyOffset = isScalar(key) ? key.range?.[0] : undefined;
+      const path = prefix + String(isScalar(key) ? key.value : key);
+      const name = names.get(path);
+      if (name !== undefined) {
+        const plain: unknown =
+          (value as { toJS?: (document: unknown) => unknown } | null)?.toJS?.(document) ?? null;
+        given.set(name, {
+          value: readValue(name, plain, `${path} (${at(keyOffset)})`),
+          source: at(keyOffset),
+        });
+      } else if ([...names.keys()].some((known) => known.startsWith(`${path}.`))) {
+        readMap(value, `${path}.`, keyOffset);
+      } else {
+        throw new ConfigurationError(`Cannot read ${at(keyOffset)}: ${unknownKey(path, role, names.keys())}`);
+      }
+    }
+  };
+  if (document.contents !== null) readMap(document.contents, '', 0);
+  return given;
+}
+
+function unknownKey(path: string, role: RoleCommand, known: Iterable<string>): string {
+  if (futureKeys.includes(path))
+    return `this version does not act on "${path}" yet; remove it, so that nobody believes that it holds`;
+  const keys = [...known];
+  const near = nearest(path, keys);
+  return `unknown key "${path}"; ${near === undefined ? `${role} knows ${keys.join(', ')}` : `did you mean "${near}"?`}`;
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    const { size } = await stat(file);
+    if (size > limits.bodyBytes)
+      throw new ConfigurationError(
+        `Cannot read ${file}: it is larger than ${limits.bodyBytes / 1_048_576} MiB`,
+      );
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    if (error instanceof ConfigurationError) throw error;
+    throw new ConfigurationError(
+      `Cannot read ${file}: ${(error as NodeJS.ErrnoException).code ?? String(error)}; check --config`,
+    );
+  }
+}
+
+async function readTokenFile(io: Io, file: string): Promise<string> {
+  try {
+    // Root may use anybody's token; all others only one that is their own.
+    const uid = io.uid === 0 ? ((await stat(file).catch(() => undefined))?.uid ?? 0) : io.uid;
+    return (await readPrivateFile(file, { uid })).toString('utf8');
+  } catch (error) {
+    if (error instanceof FileError) throw new ConfigurationError(error.message);
+    throw error;
+  }
+}
+
+const tokenBytesMax = 16_384;
+
+async function readStdin(io: Io): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let sizeBytes = 0;
+  for await (const chunk of io.stdin) {
+    sizeBytes += chunk.length;
+    if (sizeBytes > tokenBytesMax)
+      throw new UsageError('Cannot read a token from stdin: there is too much of it');
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function requireToken(text: string, file: string): string {
+  const token = text.trim();
+  if (/^[\x21-\x7e]+$/.test(token)) return token;
+  throw new UsageError(`Cannot use the token in ${file === '-' ? 'stdin' : file}: expected one word`);
+}

@@ -1,0 +1,161 @@
+/** What every command's file builds on: options that all clients share, and how an action ends. */
+import { type Command, Option } from 'commander';
+import { formatLimit, limitTable } from '../base/limits.ts';
+import type { HoldfastClient } from '../client/client.ts';
+import type { Answer, ApiRequest } from '../client/request.ts';
+import type { Flags } from './config.ts';
+import { type ExitCode, UsageError } from './exit.ts';
+import type { Io } from './io.ts';
+import type { Role } from './locations.ts';
+import { type Form, forms, writeJson, writeYaml } from './output.ts';
+
+export class Context {
+  readonly io: Io;
+  /** What the action that ran wants the process to exit with. */
+  exitCode: ExitCode = 0;
+
+  constructor(io: Io) {
+    this.io = io;
+  }
+
+  /** Words for people: stderr. */
+  say(text: string): void {
+    this.io.stderr.write(`${text}\n`);
+  }
+
+  /** Runs `fn` with a client of whomever the flags name, by default of the local `role`, and closes it. */
+  async ask<T>(flags: Flags, role: Role, fn: (client: HoldfastClient) => Promise<T>): Promise<T> {
+    const { connect } = await import('./whom.ts');
+    const client = await connect(this.io, flags, role);
+    try {
+      return await fn(client);
+    } finally {
+      await client.close();
+    }
+  }
+
+  /** One answer in the wanted form; `table` writes it for people. */
+  async show<T>(flags: Flags, answer: Answer<T>, table: (document: T, form: Form) => void): Promise<void> {
+    const form = formOf(flags);
+    if (form === 'json') writeJson(this.io, answer.text);
+    else if (form === 'yaml') await writeYaml(this.io, answer.text);
+    else table(answer.document, form);
+  }
+
+  /**
+   * A list: JSON and YAML are one page's answer as it is; tables follow the pages. `empty` is said when there is
+   * nothing.
+   */
+  async showList<Item>(
+    flags: Flags,
+    client: HoldfastClient,
+    request: (page: {
+      limit?: number;
+      cursor?: string;
+    }) => ApiRequest<{ items: readonly Item[]; next: string | null; stale: boolean }>,
+    table: { readonly empty: string; write(items: readonly Item[], form: Form): void },
+  ): Promise<void> {
+    const page = pageOf(flags);
+    const form = formOf(flags);
+    if (form === 'json' || form === 'yaml')
+      return this.show(flags, await client.call(request(page)), () => undefined);
+    const items: Item[] = [];
+    const limit = page.limit ?? Number.POSITIVE_INFINITY;
+    let cursor = page.cursor;
+    let stale = false;
+    do {
+      const size = Math.min(limitTable.listMax.value, limit - items.length);
+      const { document } = await client.call(
+        request({ limit: size, ...(cursor === undefined ? {} : { cursor }) }),
+      );
+      items.push(...document.items);
+      stale ||= document.stale;
+      cursor = document.next ?? undefined;
+    } while (cursor !== undefined && items.length < limit);
+    if (items.length > 0) table.write(items, form);
+    else this.say(table.empty);
+    if (cursor !== undefined)
+      this.say(`there are more: --limit shows ${items.length} of them, --cursor ${cursor} goes on`);
+    if (stale) this.say('the registry cannot be reached: this is what it said last');
+  }
+}
+
+/** Wraps an action: its result is the exit code, nothing is 0. */
+export function action<Arguments extends readonly unknown[]>(
+  context: Context,
+  fn: (...given: Arguments) => Promise<ExitCode | undefined>,
+): (...given: Arguments) => Promise<void> {
+  return async (...given) => {
+    context.exitCode = (await fn(...given)) ?? 0;
+  };
+}
+
+/** Options of every command that asks a server. */
+export function clientOptions(command: Command): Command {
+  return command
+    .optionsGroup('Whom to ask:')
+    .option('--url <url>', 'server to ask (HOLDFAST_URL)')
+    .option('--socket <folder>', 'folder of the sockets of a role on this machine (HOLDFAST_SOCKET)')
+    .option(
+      '--token-file <file>',
+      'file with the token, - reads stdin (else HOLDFAST_TOKEN; a socket needs none)',
+    )
+    .option('--timeout <duration>', 'how long to wait for an answer (default 10s)')
+    .optionsGroup('Output:')
+    .addOption(debugOption());
+}
+
+/** `-o`, for commands that print an answer. */
+export function outputOption(command: Command): Command {
+  return command
+    .optionsGroup('Output:')
+    .addOption(
+      new Option('-o, --output <form>', "form of the answer; json is the server's own text")
+        .choices(forms)
+        .default('table', 'table'),
+    );
+}
+
+/** `--limit` and `--cursor`, for lists. */
+export function pageOptions(command: Command): Command {
+  return command
+    .optionsGroup('Output:')
+    .option(
+      '--limit <n>',
+      `at most n entries (tables: all; json: ${formatLimit(limitTable.listDefaultMax)} a page)`,
+    )
+    .option('--cursor <text>', '"next" of the page before');
+}
+
+export function debugOption(): Option {
+  return new Option('--log-level <level>', 'debug shows where an error comes from').choices([
+    'debug',
+    'info',
+    'warn',
+    'error',
+  ]);
+}
+
+/** Examples below the options, `holdfast` is put before each. */
+export function examples(command: Command, lines: readonly string[]): Command {
+  return command.addHelpText('after', `\nExamples:\n${lines.map((line) => `  holdfast ${line}`).join('\n')}`);
+}
+
+/** A repeatable option's values, in order. */
+export function collect(value: string, before: readonly string[] | undefined): readonly string[] {
+  return [...(before ?? []), value];
+}
+
+function formOf(flags: Flags): Form {
+  return flags['output'] as Form;
+}
+
+function pageOf(flags: Flags): { limit?: number; cursor?: string } {
+  const [limit, cursor] = [flags['limit'] as string | undefined, flags['cursor'] as string | undefined];
+  if (limit !== undefined && !/^[1-9]\d{0,8}$/.test(limit))
+    throw new UsageError(`Cannot list ${limit} entries: --limit wants a number from 1`);
+  return {
+    ...(limit === undefined ? {} : { limit: Number(limit) }),
+    ...(cursor === undefined ? {} : { cursor }),
+  };
+}

@@ -1,0 +1,63 @@
+/** Where things lie on this machine (DESIGN §11): data and sockets, of a user and of the system. */
+import { isAbsolute, join } from 'node:path';
+import type { Io } from './io.ts';
+
+export type Role = 'registry' | 'agent';
+
+export interface Locations {
+  readonly dataDir: string;
+  readonly socketDir: string;
+}
+
+/** Of `holdfast up`: both roles below one folder, the user's own also for root. */
+export function upLocations(io: Io, dataDir: string | undefined): Readonly<Record<Role, Locations>> {
+  const data = dataDir ?? userDataFolder(io);
+  const runtime = dataDir === undefined ? userRuntimeFolder(io) : undefined;
+  const of = (role: Role) => ({
+    dataDir: join(data, role),
+    socketDir: join(runtime ?? join(data, 'run'), role),
+  });
+  return { registry: of('registry'), agent: of('agent') };
+}
+
+/** Of one role alone: the system's folders for root, the user's own for all others; a named folder holds everything. */
+export function roleLocations(io: Io, role: Role, dataDir: string | undefined): Locations {
+  if (dataDir !== undefined) return { dataDir, socketDir: join(dataDir, 'run') };
+  if (io.uid === 0) return { dataDir: `/var/lib/holdfast/${role}`, socketDir: systemSocketFolder(role) };
+  return upLocations(io, undefined)[role];
+}
+
+/** Folders in which a client looks for the role's sockets, in order. */
+export function socketFolders(io: Io, role: Role): string[] {
+  const dataDir = nonEmpty(io.env['HOLDFAST_DATA_DIR']);
+  const runtime = userRuntimeFolder(io);
+  return [
+    ...(dataDir === undefined ? [] : [join(dataDir, 'run', role), join(dataDir, 'run')]),
+    ...(runtime === undefined ? [] : [join(runtime, role)]),
+    join(userDataFolder(io), 'run', role),
+    systemSocketFolder(role),
+  ];
+}
+
+function systemSocketFolder(role: Role): string {
+  return `/run/holdfast/${role}`;
+}
+
+function userDataFolder(io: Io): string {
+  return join(absolute(io.env['XDG_DATA_HOME']) ?? join(io.home, '.local/share'), 'holdfast');
+}
+
+function userRuntimeFolder(io: Io): string | undefined {
+  const folder = absolute(io.env['XDG_RUNTIME_DIR']);
+  return folder === undefined ? undefined : join(folder, 'holdfast');
+}
+
+/** XDG Base Directory Specification: a relative path is invalid and ignored. */
+function absolute(path: string | undefined): string | undefined {
+  return path !== undefined && isAbsolute(path) ? path : undefined;
+}
+
+/** An empty variable is an unset one. */
+export function nonEmpty(text: string | undefined): string | undefined {
+  return text === '' ? undefined : text;
+}

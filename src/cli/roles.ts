@@ -1,0 +1,79 @@
+/**
+ * The roles as the command line sees them: what each needs to start, and what a running one offers. `main.ts` runs
+ * with the built-in ones, tests with their own.
+ */
+import type { Clock } from '../base/clock.ts';
+import type { Logger, LogLevel } from '../base/log.ts';
+import type { Random } from '../base/random.ts';
+
+export interface Listen {
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+}
+
+interface RoleConfig {
+  readonly dataDir: string;
+  readonly listen: Listen;
+  /** Folder of the role's Unix sockets. */
+  readonly socketDir: string;
+  readonly logLevel: LogLevel;
+}
+
+export interface RegistryConfig extends RoleConfig {
+  readonly tls: 'off';
+  /** A secret; null: the embedded SQLite. */
+  readonly databaseUrl: string | null;
+}
+
+export interface AgentConfig extends RoleConfig {
+  readonly registry: RegistryAccess | null;
+  /** The wished host name; the registry has the last word. */
+  readonly name: string;
+  readonly region: string | null;
+}
+
+export interface RegistryAccess {
+  readonly url: string;
+  /** Read only when the agent joins, so that one that has joined starts without it. Null: it has to have joined. */
+  readonly joinToken: (() => Promise<string>) | null;
+}
+
+export interface RoleContext {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** Aborts a start that is under way. A running role is ended by `close`. */
+  readonly signal: AbortSignal;
+}
+
+/** A role that is ready: its database is open and its sockets are bound. */
+export interface RunningRole {
+  readonly url: string;
+  readonly dataDir: string;
+  /** Drains, flushes, and frees everything. */
+  close(): Promise<void>;
+  /** Rejects when the role cannot go on; never resolves. */
+  readonly failed: Promise<never>;
+}
+
+export interface RestoreRequest {
+  /** A backup, as `holdfast backup` wrote it. */
+  readonly file: string;
+  readonly dataDir: string;
+  /** Over a folder that holds a store already: keeps the old one beside it. */
+  readonly force: boolean;
+}
+
+export interface Roles {
+  startRegistry(config: RegistryConfig, context: RoleContext): Promise<RunningRole>;
+  startAgent(config: AgentConfig, context: RoleContext): Promise<RunningRole>;
+  /**
+   * Puts a backup into a data directory and begins a new epoch. `conflict` when a role runs there, or when it holds a
+   * store and `force` is not given. `kept` is where the old store went.
+   */
+  restore(
+    request: RestoreRequest,
+    context: RoleContext,
+  ): Promise<{ readonly role: 'registry' | 'agent'; readonly kept: string | null }>;
+}

@@ -1,0 +1,148 @@
+/** argv → exit code. Parses, runs one command, and puts every error into a line or two of words. */
+import { Command, CommanderError } from 'commander';
+import { VERSION } from '../base/version.ts';
+import { type CommandEntry, commands } from './commands.ts';
+import { Context } from './context.ts';
+import { adviceFor, type ExitCode, exitCodeHelp, exitCodeOf, exitCodes, UsageError } from './exit.ts';
+import type { Io } from './io.ts';
+import { printable } from './output.ts';
+
+/** Never throws. What it leaves open is nothing: the caller may end the process with the code. */
+export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
+  const context = new Context(io);
+  // `holdfast help services ls`: commander knows only one word after help.
+  const words = argv[0] === 'help' ? [...argv.slice(1), '--help'] : argv;
+  try {
+    refuseSecrets(words);
+    const program = createProgram(context);
+    const chosen = commands.find(({ name }) => name === words.find((word) => !word.startsWith('-')));
+    if (chosen !== undefined) await define(program, chosen, context);
+    if (words.length === 0) {
+      program.outputHelp();
+      return exitCodes.ok;
+    }
+    await program.parseAsync([...words], { from: 'user' });
+    return context.exitCode;
+  } catch (error) {
+    return explain(error, words, io);
+  }
+}
+
+function createProgram(context: Context): Command {
+  const { io } = context;
+  const program = new Command('holdfast');
+  program
+    .description('Know what runs on every host, and hold it there.')
+    .version(VERSION, '-V, --version', 'which version this is')
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: false })
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: (text) => io.stderr.write(text),
+      // Errors are told once, by `explain`.
+      outputError: () => undefined,
+      getOutHelpWidth: () => io.stdout.columns ?? 80,
+      getErrHelpWidth: () => io.stderr.columns ?? 80,
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    })
+    .addHelpCommand(
+      new Command('help')
+        .argument('[command...]')
+        .summary('more about a command')
+        .helpGroup('Look after it:'),
+    )
+    .addHelpText('after', rootHelp());
+  for (const { name, summary, group } of commands)
+    program.command(name).summary(summary).description(summary).helpGroup(group);
+  return program;
+}
+
+async function define(program: Command, entry: CommandEntry, context: Context): Promise<void> {
+  const command = program.commands.find((one) => one.name() === entry.name);
+  if (command === undefined) throw new Error(`command ${entry.name} is in the table but not in the program`);
+  (await entry.load()).define(command, context);
+}
+
+function rootHelp(): string {
+  const codes = Object.entries(exitCodeHelp).map(([code, words]) => `${code} ${words}`);
+  return `
+First steps:
+  holdfast up                      start an agent and a registry here
+  holdfast status                  how they are, from another terminal
+  holdfast services ls             what is alive
+  holdfast components ls           what is installed
+  holdfast watch                   what changes, as it happens
+
+"holdfast help COMMAND" tells more about each. Answers go to stdout, words to stderr; "-o json" is for programs.
+Exit codes: ${codes.slice(0, 6).join(', ')},
+  ${codes.slice(6).join(', ')}.`;
+}
+
+/** Arguments can be read by every process of the machine, so a secret in one is refused before anything uses it. */
+function refuseSecrets(argv: readonly string[]): void {
+  for (const word of argv) {
+    const [name = ''] = word.split('=');
+    const instead = secretFlags[name];
+    if (instead !== undefined)
+      throw new UsageError(
+        `Cannot take a secret as an argument (${name}), every process here could read it: use ${instead}`,
+      );
+    if (/^(.*=)?(hf_|hfj1\.)/.test(word) || /^(.*=)?\w+:\/\/[^/@\s]*:[^/@\s]*@/.test(word)) {
+      throw new UsageError(
+        'Cannot take a secret as an argument, every process here could read it: use --token-file or an environment variable',
+      );
+    }
+  }
+}
+
+const secretFlags: Readonly<Record<string, string>> = {
+  '--token': '--token-file FILE (- reads stdin), or HOLDFAST_TOKEN',
+  '--password': '--token-file FILE (- reads stdin), or HOLDFAST_TOKEN',
+  '--database': 'the variable HOLDFAST_DATABASE_URL',
+  '--database-url': 'the variable HOLDFAST_DATABASE_URL',
+};
+
+/** One or two lines on stderr; with `--log-level debug` also where it comes from. Returns the exit code. */
+function explain(error: unknown, argv: readonly string[], io: Io): ExitCode {
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return exitCodes.ok;
+    // `holdfast services` without a word more: commander has shown the help already.
+    if (error.code === 'commander.help') return exitCodes.usage;
+    const message = error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
+    io.stderr.write(`holdfast: ${message}\nSee "holdfast ${helpPath(argv)}--help".\n`);
+    return exitCodes.usage;
+  }
+  if (io.signal.aborted) {
+    io.stderr.write('holdfast: interrupted\n');
+    return exitCodes.failed;
+  }
+  const message = printable(error instanceof Error ? error.message : String(error));
+  const advice = adviceFor(error);
+  io.stderr.write(`holdfast: ${message}\n${advice === undefined ? '' : `${advice}\n`}`);
+  if (isDebug(argv, io) && error instanceof Error) io.stderr.write(`${stackOf(error)}\n`);
+  return exitCodeOf(error);
+}
+
+/** The command whose help explains the mistake: `services ls `, as far as the words are known. */
+function helpPath(argv: readonly string[]): string {
+  const [name = '', sub = ''] = argv;
+  const entry = commands.find((one) => one.name === name);
+  if (entry === undefined) return '';
+  const isKnown = entry.summary.split(': ')[1]?.split(' ').includes(sub) === true;
+  return isKnown ? `${name} ${sub} ` : `${name} `;
+}
+
+function isDebug(argv: readonly string[], io: Io): boolean {
+  return (
+    argv.some(
+      (word, index) =>
+        word === '--log-level=debug' || (word === '--log-level' && argv[index + 1] === 'debug'),
+    ) || io.env['HOLDFAST_LOG_LEVEL'] === 'debug'
+  );
+}
+
+function stackOf(error: Error): string {
+  const cause = error.cause instanceof Error ? `\ncaused by ${stackOf(error.cause)}` : '';
+  return `${error.stack ?? error.message}${cause}`;
+}

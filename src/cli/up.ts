@@ -1,0 +1,36 @@
+/** `holdfast up`: a registry, and an agent that reports to it, in one process. */
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { type Flags, readSettings, readToken, upConfigs } from './config.ts';
+import { action, type Context, examples } from './context.ts';
+import { roleOptions, serve } from './serve.ts';
+
+/** Where a registry leaves the token that may do everything. */
+const adminToken = 'admin.token';
+
+export function define(command: Command, context: Context): void {
+  const { io } = context;
+  roleOptions(command, 'up')
+    .description(
+      'Starts a registry and an agent for this machine, on loopback and without TLS. Ctrl-C stops both.',
+    )
+    .action(
+      action(context, async (flags: Flags) => {
+        const { registry, agent } = upConfigs(io, await readSettings(io, 'up', flags));
+        return serve(io, registry.logLevel, async (begin) => {
+          const { url, dataDir } = await begin('registry', (role) => io.roles.startRegistry(registry, role));
+          const joinToken = async () => (await readToken(io, join(dataDir, adminToken))) ?? '';
+          await begin('agent', (role) =>
+            io.roles.startAgent({ ...agent, registry: { url, joinToken } }, role),
+          );
+          // Into a pipe or a unit's journal only what programs read.
+          if (io.stderr.columns !== undefined) {
+            context.say(
+              'Up. In another terminal: "holdfast status", "holdfast components ls", "holdfast watch". Ctrl-C stops.',
+            );
+          }
+        });
+      }),
+    );
+  examples(command, ['up', 'up --data-dir ./try --registry-listen 127.0.0.1:0 --agent-listen 127.0.0.1:0']);
+}

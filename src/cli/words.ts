@@ -1,0 +1,27 @@
+/** How instants and times are told to people. */
+import { formatDuration, parseDuration, parseInstant } from '../base/time.ts';
+import { UsageError } from './exit.ts';
+
+/** `12s ago`; null when never. A server whose clock is ahead has seen it just now. */
+export function ago(instant: string | null, now: number): string | null {
+  const ms = instant === null ? undefined : parseInstant(instant);
+  return ms === undefined ? null : `${formatDuration(Math.max(0, now - ms))} ago`;
+}
+
+/** An instant given as RFC 3339; `UsageError` naming the flag. */
+export function requireInstant(text: string, flag: string): number {
+  const ms = parseInstant(text);
+  if (ms !== undefined) return ms;
+  throw new UsageError(
+    `Cannot read ${flag} "${text}": expected a time with a zone, such as 2026-01-31T09:30:00Z`,
+  );
+}
+
+/** A duration such as 30s; `UsageError` naming the flag. */
+export function requireDuration(text: string, flag: string): number {
+  const ms = parseDuration(text);
+  if (ms !== undefined) return ms;
+  throw new UsageError(
+    `Cannot read ${flag} "${text}": expected seconds, or a number with ms, s, m, h, d or w`,
+  );
+}

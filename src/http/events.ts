@@ -1,0 +1,84 @@
+/** `GET /v1/events`: one watch as server-sent events (WHATWG HTML §9.2), for pages, curl and proxies that drop WebSockets. */
+import type { ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Cancel, Clock } from '../base/clock.ts';
+import { parsePosition } from '../domain/event.ts';
+import { EventsQuery, selectionOfQuery } from '../wire/watch.ts';
+import { operation } from './operation.ts';
+import { compileSelection } from './selection.ts';
+import type { EndReason, Sink } from './subscription.ts';
+
+/** How long a reader that is told to go may take to take it. */
+const goodbyeMs = 1_000;
+
+export const events = operation({
+  id: 'events',
+  tag: 'watch',
+  summary: 'Snapshots and events of the log as server-sent events; Last-Event-ID resumes',
+  query: EventsQuery,
+  answers: { 200: 'text/event-stream' },
+  streams: true,
+  handle({ context, services, caller, query, lastEventId, requestId }) {
+    const selection = compileSelection(selectionOfQuery(query), caller, services.hostFacts);
+    // A browser that comes back asks for the same URL; what it has seen goes before what the URL says.
+    const since = lastEventId === undefined || lastEventId === '' ? query.since : lastEventId;
+    const position = since === undefined ? null : parsePosition(since, since === query.since ? 'since' : 'last-event-id');
+    return {
+      kind: 'takeover',
+      run(request, response) {
+        response.writeHead(200, {
+          'content-type': 'text/event-stream; charset=utf-8',
+          'cache-control': 'no-store',
+          'x-accel-buffering': 'no',
+          'x-request-id': requestId,
+        });
+        response.flushHeaders();
+        const sink = new EventStreamSink(response, request.socket, context.clock);
+        const subscription = context.hub.subscribe({ selection, since: position, snapshot: query.snapshot ?? false }, sink);
+        response.on('close', subscription.cancel);
+      },
+    };
+  },
+});
+
+class EventStreamSink implements Sink {
+  readonly encodingKey = 'event-stream';
+  readonly #response: ServerResponse;
+  readonly #socket: Socket;
+  readonly #clock: Clock;
+
+  constructor(response: ServerResponse, socket: Socket, clock: Clock) {
+    this.#response = response;
+    this.#socket = socket;
+    this.#clock = clock;
+  }
+
+  /** The body is JSON, so it has no line break. */
+  encode(body: Buffer, resume: string | null): Buffer {
+    return Buffer.concat([Buffer.from(resume === null ? 'data: ' : `id: ${resume}\ndata: `), body, Buffer.from('\n\n')]);
+  }
+
+  write(frame: Buffer): void {
+    if (this.#response.writable) this.#response.write(frame);
+  }
+
+  bufferedBytes(): number {
+    return this.#response.writableLength;
+  }
+
+  takenBytes(): number {
+    return this.#socket.bytesWritten - this.#socket.writableLength;
+  }
+
+  onceDrained(fn: () => void): Cancel {
+    this.#socket.once('drain', fn);
+    return () => this.#socket.off('drain', fn);
+  }
+
+  ended(_reason: EndReason): void {
+    this.#response.end();
+    const cancel = this.#clock.after(goodbyeMs, () => this.#socket.destroy());
+    this.#response.once('finish', cancel);
+    this.#response.once('close', cancel);
+  }
+}

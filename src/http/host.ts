@@ -1,0 +1,109 @@
+/** Hosts over HTTP: joining, beats, check-ins, reports. The registry's side. */
+import { limits } from '../base/limits.ts';
+import { requireUuid } from '../domain/ids.ts';
+import { hostDocument } from '../domain/host.ts';
+import type { HostService } from '../domain/services.ts';
+import {
+  BeatAnswerSchema,
+  beatAnswerDocument,
+  BeatBody,
+  HostFilterQuery,
+  HostSchema,
+  JoinAnswerSchema,
+  JoinBody,
+  readBeat,
+  readHostFilter,
+  readReportBatch,
+  ReportAnswer,
+  ReportBody,
+} from '../wire/host.ts';
+import { CheckInAnswerSchema, CheckInBody, readCheckIn } from '../wire/inventory.ts';
+import { listOf } from '../wire/schema.ts';
+import { listAnswer, ok, operation, param, tagged, type Call, type HttpServices } from './operation.ts';
+import { pageRequest } from './page.ts';
+
+const tag = 'hosts';
+
+/** Takes no Idempotency-Key: its answer holds a secret, which is not kept. A machine that joins again is the same host. */
+export const join = operation({
+  id: 'join',
+  tag,
+  summary: 'Join the fleet: a host gets its identity and its credential',
+  body: JoinBody,
+  answers: { 200: JoinAnswerSchema },
+  codes: ['conflict'],
+  async handle({ services, caller, body }) {
+    const { name, region, machineId } = body;
+    return ok(await hostsOf(services).join(caller, { name, region: region ?? null, machineId }));
+  },
+});
+
+export const listHosts = operation({
+  id: 'listHosts',
+  tag,
+  summary: 'Hosts, ordered by name',
+  query: HostFilterQuery,
+  answers: { 200: listOf(HostSchema) },
+  async handle({ services, query }) {
+    return listAnswer(await hostsOf(services).list(readHostFilter(query), pageRequest(query)), hostDocument);
+  },
+});
+
+export const getHost = operation({
+  id: 'getHost',
+  tag,
+  summary: 'One host, by id or by name',
+  answers: { 200: HostSchema },
+  codes: ['not-found'],
+  async handle(call) {
+    return tagged(hostDocument(await hostsOf(call.services).get(param(call, 'host'))));
+  },
+});
+
+export const beatHost = operation({
+  id: 'beatHost',
+  tag,
+  summary: 'Heartbeat of a host',
+  body: BeatBody,
+  bodyMaxBytes: limits.heartbeatBodyBytes,
+  answers: { 200: BeatAnswerSchema },
+  codes: ['not-found', 'identity-conflict'],
+  async handle(call) {
+    return ok(beatAnswerDocument(await hostsOf(call.services).beat(call.caller, hostIdOf(call), readBeat(call.body))));
+  },
+});
+
+export const checkInHost = operation({
+  id: 'checkInHost',
+  tag,
+  summary: 'Check in installed components, complete or as a delta',
+  body: CheckInBody,
+  bodyMaxBytes: limits.checkInBodyBytes,
+  answers: { 200: CheckInAnswerSchema },
+  codes: ['not-found', 'identity-conflict'],
+  async handle(call) {
+    return ok(await hostsOf(call.services).checkIn(call.caller, hostIdOf(call), readCheckIn(call.body)));
+  },
+});
+
+export const reportHost = operation({
+  id: 'reportHost',
+  tag,
+  summary: "Reports of the agent's outbox, exactly once in effect",
+  body: ReportBody,
+  answers: { 200: ReportAnswer },
+  codes: ['not-found', 'conflict', 'identity-conflict'],
+  async handle(call) {
+    return ok(await hostsOf(call.services).report(call.caller, hostIdOf(call), readReportBatch(call.body)));
+  },
+});
+
+/** Writes are by id only: a name may pass on to another host. */
+function hostIdOf(call: Call): string {
+  return requireUuid(param(call, 'host'), 'id');
+}
+
+function hostsOf(services: HttpServices): HostService {
+  if (services.hosts === undefined) throw new Error('a registry route was reached on a server without a HostService');
+  return services.hosts;
+}

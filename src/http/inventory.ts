@@ -1,0 +1,31 @@
+/** Installed components over HTTP. */
+import { ComponentPageQuery, componentDocument, ComponentSchema, ComponentSummarySchema } from '../wire/inventory.ts';
+import { listOf } from '../wire/schema.ts';
+import { listAnswer, operation, param } from './operation.ts';
+import { pageRequest } from './page.ts';
+
+const tag = 'inventory';
+
+export const listHostComponents = operation({
+  id: 'listHostComponents',
+  tag,
+  summary: 'Components of one host, by its id or name; ordered by name and detector',
+  query: ComponentPageQuery,
+  answers: { 200: listOf(ComponentSchema) },
+  codes: ['not-found'],
+  async handle(call) {
+    const page = await call.services.components.ofHost(param(call, 'host'), pageRequest(call.query));
+    return listAnswer(page, componentDocument);
+  },
+});
+
+export const listComponents = operation({
+  id: 'listComponents',
+  tag,
+  summary: 'Components over all hosts with their versions; ordered by name',
+  query: ComponentPageQuery,
+  answers: { 200: listOf(ComponentSummarySchema) },
+  async handle({ services, query }) {
+    return listAnswer(await services.components.list(pageRequest(query)), (summary) => summary);
+  },
+});

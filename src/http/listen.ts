@@ -1,0 +1,142 @@
+/** Where a server listens: TCP addresses, and Unix sockets whose file mode is the check. */
+import { chmod, lstat, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { createConnection, isIP, type AddressInfo, type Server } from 'node:net';
+import { basename, dirname, join } from 'node:path';
+import type { Caller } from '../domain/access.ts';
+import { AppError, isAppError } from '../domain/error.ts';
+import type { Entrance } from './auth.ts';
+
+export interface TcpListener {
+  readonly kind: 'tcp';
+  /** An address, or `localhost`. */
+  readonly host: string;
+  /** 0: any free one; `Bound.url` tells. */
+  readonly port: number;
+  /** A proxy stands in front, so who is on this machine cannot be told: probes need a token, Host is not checked. */
+  readonly behindProxy?: boolean;
+}
+
+export interface UnixListener {
+  readonly kind: 'unix';
+  readonly path: string;
+  /** `0o600`: whoever may open the file is the caller. */
+  readonly mode: number;
+  readonly caller: Caller;
+}
+
+/** `admin.sock` of a role: whoever may open it is `local`, and may do everything. */
+export function adminSocket(folder: string): UnixListener {
+  return {
+    kind: 'unix',
+    path: join(folder, 'admin.sock'),
+    mode: 0o600,
+    caller: { role: 'admin', subject: 'local' },
+  };
+}
+
+export type Listener = TcpListener | UnixListener;
+
+export interface Bound {
+  readonly listener: Listener;
+  /** `http://127.0.0.1:7420`, or `unix:/run/holdfast/agent/admin.sock`. */
+  readonly url: string;
+  /** Removes what was left in the file system. */
+  release(): Promise<void>;
+}
+
+/** `sockaddr_un.sun_path` takes 108 bytes with its closing NUL. */
+const socketPathBytesMax = 107;
+
+/** What coming through this listener means. */
+export function entranceThrough(listener: Listener): Entrance {
+  if (listener.kind === 'unix') return { caller: listener.caller, loopback: false };
+  return { caller: null, loopback: listener.behindProxy !== true && isLoopback(listener.host) };
+}
+
+/** Throws `bad-request` for a place that cannot be, `conflict` for one where somebody listens already. */
+export async function bind(server: Server, listener: Listener): Promise<Bound> {
+  return listener.kind === 'tcp' ? bindTcp(server, listener) : bindUnix(server, listener);
+}
+
+async function bindTcp(server: Server, listener: TcpListener): Promise<Bound> {
+  const { host, port } = listener;
+  await listening(server, { host, port }, `${host}:${port}`);
+  const { address, family, port: bound } = server.address() as AddressInfo;
+  return { listener, url: `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`, release: async () => {} };
+}
+
+/**
+ * A socket file is there with its mode or not at all: bound inside a private folder, given its mode, moved into place.
+ * What a crash left behind is replaced; a socket where somebody answers is not.
+ */
+async function bindUnix(server: Server, listener: UnixListener): Promise<Bound> {
+  const { path, mode } = listener;
+  checkLength(path);
+  await refuseTaken(path);
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const folder = await mkdtemp(join(dirname(path), '.'));
+  try {
+    const hidden = join(folder, 's');
+    checkLength(hidden);
+    await listening(server, { path: hidden }, path);
+    await chmod(hidden, mode);
+    await rename(hidden, path);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+  const { ino } = await lstat(path);
+  return {
+    listener,
+    url: `unix:${path}`,
+    release: async () => {
+      // Not the one of a successor, who may have taken the place already.
+      const found = await lstat(path).catch(() => undefined);
+      if (found?.ino === ino) await rm(path, { force: true });
+    },
+  };
+}
+
+function checkLength(path: string): void {
+  const bytes = Buffer.byteLength(path);
+  if (bytes <= socketPathBytesMax) return;
+  throw new AppError('bad-request', `Cannot listen at ${path}: the path of a Unix socket has at most ${socketPathBytesMax} bytes, this one has ${bytes}; choose a shorter folder`, {
+    field: 'socket',
+  });
+}
+
+async function refuseTaken(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => undefined);
+  if (found === undefined) return;
+  if (!found.isSocket()) throw new AppError('conflict', `Cannot listen at ${path}: there is a file that is no socket`, { field: 'socket' });
+  const answered = await new Promise<boolean>((resolve) => {
+    const probe = createConnection(path);
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(true);
+    });
+    // Refused: nobody listens. Any other failure (no right to connect) means that we cannot say, so it is not ours to take.
+    probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code !== 'ECONNREFUSED' && error.code !== 'ENOENT'));
+  });
+  if (answered) throw new AppError('conflict', `Cannot listen at ${path}: somebody does already; is another ${basename(dirname(path))} running?`, { field: 'socket' });
+}
+
+function listening(server: Server, at: { host: string; port: number } | { path: string }, name: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const failed = (error: NodeJS.ErrnoException) => reject(listenError(error, name));
+    server.once('error', failed);
+    server.listen(at, () => {
+      server.off('error', failed);
+      resolve();
+    });
+  });
+}
+
+function listenError(error: NodeJS.ErrnoException, name: string): unknown {
+  if (isAppError(error)) return error;
+  if (error.code === 'EADDRINUSE') return new AppError('conflict', `Cannot listen at ${name}: somebody does already`, { cause: error, field: 'listen' });
+  return new AppError('bad-request', `Cannot listen at ${name}: ${error.code ?? error.message}`, { cause: error, field: 'listen' });
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+}

@@ -1,0 +1,196 @@
+/** Liveness over HTTP: service records, heartbeats, maintenance, is-up. */
+import { limits } from '../base/limits.ts';
+import { requireUuid } from '../domain/ids.ts';
+import { serviceDocument, type IsUp, type ServiceView } from '../domain/liveness.ts';
+import {
+  BeatManyAnswer,
+  BeatManyBody,
+  beatResultDocument,
+  DeleteServiceQuery,
+  EmptyBody,
+  isUpDocument,
+  IsUpManyAnswer,
+  IsUpManyBody,
+  IsUpQuerySchema,
+  IsUpSchema,
+  MaintenanceBody,
+  readIsUpQuery,
+  readMaintenance,
+  readServiceFilter,
+  readServicePatch,
+  ServiceFilterQuery,
+  ServicePatchSchema,
+  ServiceSchema,
+  TakeoverQuery,
+} from '../wire/liveness.ts';
+import { listOf } from '../wire/schema.ts';
+import { listAnswer, ok, operation, tagged, type Answer, type Call } from './operation.ts';
+import { pageRequest } from './page.ts';
+
+const tag = 'liveness';
+
+export const registerService = operation({
+  id: 'registerService',
+  tag,
+  summary: 'Register a service record under a fresh uuid',
+  query: TakeoverQuery,
+  body: ServicePatchSchema,
+  answers: { 201: ServiceSchema },
+  codes: ['conflict', 'not-found', 'unprocessable'],
+  creates: true,
+  async handle(call) {
+    const options = { takeover: call.query.takeover ?? false };
+    return record(call, await call.services.liveness.register(call.caller, readServicePatch(call.body), options), 201);
+  },
+});
+
+export const putService = operation({
+  id: 'putService',
+  tag,
+  summary: 'Register a service record, or set the named fields of a known one; counts as a heartbeat',
+  query: TakeoverQuery,
+  body: ServicePatchSchema,
+  answers: { 200: ServiceSchema, 201: ServiceSchema },
+  codes: ['conflict', 'not-found', 'taken-over', 'unprocessable'],
+  async handle(call) {
+    const options = { takeover: call.query.takeover ?? false };
+    const { created, service } = await call.services.liveness.put(call.caller, uuidOf(call), readServicePatch(call.body), options);
+    return record(call, service, created ? 201 : 200);
+  },
+});
+
+export const getService = operation({
+  id: 'getService',
+  tag,
+  summary: 'One service record',
+  answers: { 200: ServiceSchema },
+  codes: ['not-found'],
+  async handle(call) {
+    return record(call, await call.services.liveness.get(uuidOf(call)));
+  },
+});
+
+export const listServices = operation({
+  id: 'listServices',
+  tag,
+  summary: 'Service records, ordered by uuid; filters are OR inside a field, AND across',
+  query: ServiceFilterQuery,
+  answers: { 200: listOf(ServiceSchema) },
+  async handle({ services, context, query }) {
+    const page = await services.liveness.list(readServiceFilter(query), pageRequest(query));
+    const now = context.clock.now();
+    return listAnswer(page, (view) => serviceDocument(view, now));
+  },
+});
+
+export const deleteService = operation({
+  id: 'deleteService',
+  tag,
+  summary: 'Delete a service record',
+  answers: { 204: null },
+  codes: ['not-found'],
+  async handle(call) {
+    await call.services.liveness.delete(call.caller, { uuid: uuidOf(call) });
+    return { kind: 'empty', status: 204 };
+  },
+});
+
+export const deleteServiceAt = operation({
+  id: 'deleteServiceAt',
+  tag,
+  summary: 'Delete the service record of a type on a host',
+  query: DeleteServiceQuery,
+  answers: { 204: null },
+  codes: ['not-found'],
+  async handle({ services, caller, query }) {
+    await services.liveness.delete(caller, { type: query.type, host: query.host.toLowerCase() });
+    return { kind: 'empty', status: 204 };
+  },
+});
+
+export const beatService = operation({
+  id: 'beatService',
+  tag,
+  summary: 'Heartbeat: renew the ttl, lift a lapse',
+  body: EmptyBody,
+  bodyOptional: true,
+  bodyMaxBytes: limits.heartbeatBodyBytes,
+  answers: { 200: ServiceSchema },
+  codes: ['not-found', 'taken-over'],
+  async handle(call) {
+    return record(call, await call.services.liveness.beat(call.caller, uuidOf(call)));
+  },
+});
+
+export const beatServices = operation({
+  id: 'beatServices',
+  tag,
+  summary: 'Heartbeats of many records; an answer per item',
+  body: BeatManyBody,
+  bodyMaxBytes: limits.heartbeatBodyBytes,
+  answers: { 200: BeatManyAnswer },
+  async handle({ services, caller, body }) {
+    const uuids = body.items.map(({ uuid }, index) => requireUuid(uuid, `items/${index}/uuid`));
+    const results = await services.liveness.beatMany(caller, uuids);
+    return ok({ items: results.map(beatResultDocument) });
+  },
+});
+
+export const putMaintenance = operation({
+  id: 'putMaintenance',
+  tag,
+  summary: 'Plan maintenance of a service record',
+  body: MaintenanceBody,
+  bodyOptional: true,
+  answers: { 200: ServiceSchema },
+  codes: ['not-found'],
+  async handle(call) {
+    return record(call, await call.services.liveness.maintain(call.caller, uuidOf(call), readMaintenance(call.body ?? {})));
+  },
+});
+
+export const deleteMaintenance = operation({
+  id: 'deleteMaintenance',
+  tag,
+  summary: 'End maintenance for good',
+  answers: { 200: ServiceSchema },
+  codes: ['not-found'],
+  async handle(call) {
+    return record(call, await call.services.liveness.endMaintenance(call.caller, uuidOf(call)));
+  },
+});
+
+export const isUp = operation({
+  id: 'isUp',
+  tag,
+  summary: 'Is it up? By uuid, or by type and host; unknown is an answer',
+  query: IsUpQuerySchema,
+  answers: { 200: IsUpSchema },
+  async handle({ services, query }) {
+    return isUpAnswer(await services.liveness.isUp(readIsUpQuery(query)));
+  },
+});
+
+export const isUpMany = operation({
+  id: 'isUpMany',
+  tag,
+  summary: 'Is-up of many, in order',
+  body: IsUpManyBody,
+  answers: { 200: IsUpManyAnswer },
+  async handle({ services, body }) {
+    const queries = body.items.map((item, index) => readIsUpQuery(item, `items/${index}/`));
+    return ok({ items: (await services.liveness.isUpMany(queries)).map(isUpDocument) });
+  },
+});
+
+function uuidOf(call: Call): string {
+  return requireUuid(call.params['uuid'] ?? '');
+}
+
+function record(call: Call, view: ServiceView, status = 200): Answer {
+  return tagged(serviceDocument(view, call.context.clock.now()), status);
+}
+
+function isUpAnswer(answer: IsUp): Answer {
+  return ok(isUpDocument(answer));
+}

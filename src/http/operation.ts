@@ -1,0 +1,172 @@
+/**
+ * What a handler gets and gives. An operation is everything about one call but its place: `routes.ts` gives it
+ * method, path and roles. No handler knows Fastify.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Readable } from 'node:stream';
+import type { Static, TSchema } from 'typebox';
+import type { Clock } from '../base/clock.ts';
+import { formatInstant } from '../base/time.ts';
+import type { Caller } from '../domain/access.ts';
+import type { ErrorCode } from '../domain/error.ts';
+import { formatPosition } from '../domain/event.ts';
+import type { HostFacts } from './selection.ts';
+import type {
+  AccessService,
+  ComponentService,
+  EventLog,
+  HostService,
+  IdempotencyService,
+  LivenessService,
+  Page,
+  SnapshotSource,
+} from '../domain/services.ts';
+import type { Metrics } from './metrics.ts';
+import type { WatchHub } from './subscription.ts';
+
+export type Kind = 'agent' | 'registry';
+
+/** What a role puts behind its server. */
+export interface HttpServices {
+  readonly access: AccessService;
+  readonly liveness: LivenessService;
+  /** The registry's; the agent has no such routes. */
+  readonly hosts?: HostService;
+  readonly components: ComponentService;
+  readonly log: EventLog;
+  readonly snapshots: SnapshotSource;
+  /** Facts of a host by its name, for selectors over events; without it only what the event itself says is known. */
+  readonly hostFacts?: (name: string) => HostFacts | undefined;
+  readonly health: () => Health;
+  /** `GET /v1/status`: the role's own words. */
+  readonly status: () => Promise<object>;
+  /** `GET /v1/config`: the effective configuration, without secrets, and its version. */
+  readonly config: () => Promise<{ readonly version: number; readonly config: object }>;
+  /** A consistent copy of the store as one SQLite file, read to its end or destroyed. PostgreSQL throws `unprocessable`. */
+  readonly backup?: () => Promise<Readable>;
+  readonly idempotency?: IdempotencyService;
+}
+
+export const checkStatuses = ['ok', 'degraded', 'failed'] as const;
+export type CheckStatus = (typeof checkStatuses)[number];
+
+export interface Check {
+  readonly status: CheckStatus;
+  /** For the operator who looks; no secrets, no paths of others. */
+  readonly detail?: string;
+}
+
+export interface Health {
+  /** False while it cannot serve: waiting for the store, second registry, closing. */
+  readonly ready: boolean;
+  readonly checks: Readonly<Record<string, Check>>;
+}
+
+/** What handlers share; one per server. */
+export interface HttpContext {
+  readonly kind: Kind;
+  readonly services: HttpServices;
+  readonly clock: Clock;
+  readonly version: string;
+  readonly commit: string;
+  readonly hub: WatchHub;
+  readonly metrics: Metrics;
+  /** The text of `/openapi.json`, made once. */
+  openApi(): string;
+  closing(): boolean;
+}
+
+export interface Call<Query = unknown, Body = unknown> {
+  readonly context: HttpContext;
+  readonly services: HttpServices;
+  readonly caller: Caller;
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: Query;
+  readonly body: Body;
+  readonly requestId: string;
+  /** `Last-Event-ID`, the one header that a handler asks for. */
+  readonly lastEventId: string | undefined;
+}
+
+export type Answer =
+  | { readonly kind: 'json'; readonly status: number; readonly body: unknown; readonly etag?: string }
+  /** JSON that is text already. */
+  | { readonly kind: 'text'; readonly status: number; readonly type: string; readonly text: string }
+  | { readonly kind: 'empty'; readonly status: 204 }
+  | { readonly kind: 'stream'; readonly type: string; readonly stream: Readable }
+  /** The handler writes the response itself, headers included, and ends it. */
+  | { readonly kind: 'takeover'; readonly run: (request: IncomingMessage, response: ServerResponse) => void };
+
+export interface Operation {
+  /** OpenAPI `operationId`, and the `operation` in logs. */
+  readonly id: string;
+  readonly tag: string;
+  readonly summary: string;
+  readonly query: TSchema | null;
+  readonly body: TSchema | null;
+  /** True: the body may be left out. */
+  readonly bodyOptional: boolean;
+  readonly bodyMaxBytes: number | null;
+  /** Successful answers by status; null has no body, a string is a media type. */
+  readonly answers: Readonly<Record<number, TSchema | string | null>>;
+  /** Codes beyond those that any call may meet. */
+  readonly codes: readonly ErrorCode[];
+  /** Takes `Idempotency-Key`. */
+  readonly creates: boolean;
+  /** The answer goes on for long, so HEAD cannot have the same one. */
+  readonly streams: boolean;
+  readonly handle: (call: Call) => Answer | Promise<Answer>;
+}
+
+type BodyOf<B> = B extends TSchema ? Static<B> : undefined;
+type QueryOf<Q> = Q extends TSchema ? Static<Q> : Record<string, never>;
+
+/** Names only what differs from a plain GET; types the handler by its schemas. */
+export function operation<Q extends TSchema | null = null, B extends TSchema | null = null>(
+  definition: Pick<Operation, 'id' | 'tag' | 'summary' | 'answers'> &
+    Partial<Pick<Operation, 'bodyOptional' | 'bodyMaxBytes' | 'codes' | 'creates' | 'streams'>> & {
+      readonly query?: Q;
+      readonly body?: B;
+      readonly handle: (call: Call<QueryOf<Q>, BodyOf<B>>) => Answer | Promise<Answer>;
+    },
+): Operation {
+  return {
+    query: null,
+    body: null,
+    bodyOptional: false,
+    bodyMaxBytes: null,
+    codes: [],
+    creates: false,
+    streams: false,
+    ...definition,
+    // The schemas above are what the server validates with before it calls, so the handler's types hold.
+    handle: definition.handle as Operation['handle'],
+  };
+}
+
+export function ok(body: unknown): Answer {
+  return { kind: 'json', status: 200, body };
+}
+
+/** A single resource with the strong tag of its version. */
+export function tagged(body: { readonly version: number }, status = 200): Answer {
+  return { kind: 'json', status, body, etag: `"${body.version}"` };
+}
+
+/** FORMATS "Lists". */
+export function listAnswer<T>(page: Page<T>, document: (item: T) => unknown): Answer {
+  return ok({
+    items: page.items.map(document),
+    next: page.next,
+    asOf: formatInstant(page.asOfMs),
+    position: page.position === null ? null : formatPosition(page.position),
+    stale: page.stale,
+  });
+}
+
+/** A parameter that the route's own path names. */
+export function param(call: Call, name: string): string {
+  const value = call.params[name];
+  if (value === undefined) throw new Error(`the path of this route has no :${name}`);
+  return value;
+}

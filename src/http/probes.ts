@@ -1,0 +1,77 @@
+/** What machines ask about the process: probes, metrics, version, API description. Outside `/v1`. */
+import { Type } from 'typebox';
+import { strictObject, words } from '../wire/schema.ts';
+import { checkStatuses, operation, type Answer, type Check, type CheckStatus } from './operation.ts';
+
+const tag = 'probes';
+
+export const CheckSchema = strictObject({ status: words(checkStatuses), detail: Type.Optional(Type.String()) });
+export const HealthSchema = strictObject({ status: words(checkStatuses), checks: Type.Record(Type.String(), CheckSchema) });
+
+export const livez = operation({
+  id: 'livez',
+  tag,
+  summary: 'The process answers',
+  answers: { 200: HealthSchema },
+  handle: () => health({}, 200),
+});
+
+export const readyz = operation({
+  id: 'readyz',
+  tag,
+  summary: 'It can serve; 503 while it starts, waits to lead, or closes',
+  answers: { 200: HealthSchema, 503: HealthSchema },
+  handle({ services, context }) {
+    const { ready, checks } = services.health();
+    if (context.closing()) return health({ ...checks, closing: { status: 'failed', detail: 'shutting down' } }, 503);
+    if (ready) return health(checks, 200);
+    const failed = Object.values(checks).some(({ status }) => status === 'failed');
+    return health(failed ? checks : { ...checks, ready: { status: 'failed' } }, 503);
+  },
+});
+
+export const healthz = operation({
+  id: 'healthz',
+  tag,
+  summary: 'How it is doing, part by part; 503 when a part has failed',
+  answers: { 200: HealthSchema, 503: HealthSchema },
+  handle({ services }) {
+    const { checks } = services.health();
+    return health(checks, worst(checks) === 'failed' ? 503 : 200);
+  },
+});
+
+export const metrics = operation({
+  id: 'metrics',
+  tag,
+  summary: 'Metrics in the Prometheus text format',
+  answers: { 200: 'text/plain' },
+  async handle({ context }) {
+    return { kind: 'text', status: 200, ...(await context.metrics.render(context)) };
+  },
+});
+
+export const version = operation({
+  id: 'version',
+  tag,
+  summary: 'Version, commit, and the wire versions spoken',
+  answers: { 200: strictObject({ version: Type.String(), commit: Type.String(), wire: Type.Array(Type.Integer()) }) },
+  handle: ({ context }) => ({ kind: 'json', status: 200, body: { version: context.version, commit: context.commit, wire: [1] } }),
+});
+
+export const openApi = operation({
+  id: 'openApi',
+  tag,
+  summary: 'This description',
+  answers: { 200: Type.Object({}) },
+  handle: ({ context }) => ({ kind: 'text', status: 200, type: 'application/json; charset=utf-8', text: context.openApi() }),
+});
+
+function health(checks: Readonly<Record<string, Check>>, status: 200 | 503): Answer {
+  return { kind: 'json', status, body: { status: worst(checks), checks } };
+}
+
+function worst(checks: Readonly<Record<string, Check>>): CheckStatus {
+  const found = new Set(Object.values(checks).map(({ status }) => status));
+  return found.has('failed') ? 'failed' : found.has('degraded') ? 'degraded' : 'ok';
+}

@@ -1,0 +1,117 @@
+/**
+ * Every URL: method, path, which server has it, who may, and what it does. A name in a path is one percent-encoded
+ * segment. A route without roles is refused at start, and so is a second one for the same method and path.
+ *
+ * Roles are FORMATS "Roles". On a path with `:host`, role `host` may only be that host, by its id.
+ */
+import type { Role } from '../domain/access.ts';
+import type { Access } from './auth.ts';
+import { events } from './events.ts';
+import * as host from './host.ts';
+import * as inventory from './inventory.ts';
+import * as liveness from './liveness.ts';
+import type { Kind, Operation } from './operation.ts';
+import * as probes from './probes.ts';
+import * as system from './system.ts';
+import { watch } from './watch.ts';
+
+export interface Route {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  readonly path: string;
+  readonly on: Kind | 'both';
+  readonly access: Access;
+  readonly operation: Operation;
+}
+
+const viewers: Role[] = ['viewer', 'operator', 'approver', 'admin'];
+const hostsSelf: Role[] = [...viewers, 'host'];
+/** Who asks whether something is alive: everyone who may read or report it. */
+const livenessReaders: Role[] = [...viewers, 'reporter', 'host'];
+const reporters: Role[] = ['reporter', 'admin'];
+const operators: Role[] = ['operator', 'admin'];
+/** A host's own writes: nobody else speaks for it, not even an admin. */
+const itself: Role[] = ['host'];
+const admins: Role[] = ['admin'];
+
+// biome-ignore format: a table
+const table: readonly [Route['method'], string, Route['on'], Access, Operation][] = [
+  ['POST',   '/v1/services',                   'both',     reporters,       liveness.registerService],
+  ['GET',    '/v1/services',                   'both',     livenessReaders, liveness.listServices],
+  ['DELETE', '/v1/services',                   'both',     reporters,       liveness.deleteServiceAt],
+  ['GET',    '/v1/services/:uuid',             'both',     livenessReaders, liveness.getService],
+  ['PUT',    '/v1/services/:uuid',             'both',     reporters,       liveness.putService],
+  ['DELETE', '/v1/services/:uuid',             'both',     reporters,       liveness.deleteService],
+  ['POST',   '/v1/services/:uuid/heartbeat',   'both',     reporters,       liveness.beatService],
+  ['PUT',    '/v1/services/:uuid/maintenance', 'both',     operators,       liveness.putMaintenance],
+  ['DELETE', '/v1/services/:uuid/maintenance', 'both',     operators,       liveness.deleteMaintenance],
+  ['POST',   '/v1/heartbeats',                 'both',     reporters,       liveness.beatServices],
+  ['GET',    '/v1/is-up',                      'both',     livenessReaders, liveness.isUp],
+  ['POST',   '/v1/is-up',                      'both',     livenessReaders, liveness.isUpMany],
+
+  ['POST',   '/v1/join',                       'registry', admins,          host.join],
+  ['GET',    '/v1/hosts',                      'registry', viewers,         host.listHosts],
+  ['GET',    '/v1/hosts/:host',                'registry', hostsSelf,       host.getHost],
+  ['POST',   '/v1/hosts/:host/heartbeat',      'registry', itself,          host.beatHost],
+  ['POST',   '/v1/hosts/:host/checkin',        'registry', itself,          host.checkInHost],
+  ['POST',   '/v1/hosts/:host/reports',        'registry', itself,          host.reportHost],
+
+  ['GET',    '/v1/hosts/:host/components',     'both',     hostsSelf,       inventory.listHostComponents],
+  ['GET',    '/v1/components',                 'both',     viewers,         inventory.listComponents],
+
+  ['GET',    '/v1/watch',                      'both',     hostsSelf,       watch],
+  ['GET',    '/v1/events',                     'both',     hostsSelf,       events],
+
+  ['GET',    '/v1/status',                     'both',     viewers,         system.getStatus],
+  ['GET',    '/v1/config',                     'both',     viewers,         system.getConfig],
+  ['GET',    '/v1/backup',                     'both',     admins,          system.getBackup],
+
+  ['GET',    '/livez',                         'both',     'open',          probes.livez],
+  ['GET',    '/readyz',                        'both',     'open',          probes.readyz],
+  ['GET',    '/healthz',                       'both',     'probe',         probes.healthz],
+  ['GET',    '/metrics',                       'both',     'probe',         probes.metrics],
+  ['GET',    '/version',                       'both',     'open',          probes.version],
+  ['GET',    '/openapi.json',                  'both',     'probe',         probes.openApi],
+];
+
+export const routes: readonly Route[] = table.map(([method, path, on, access, operation]) => ({ method, path, on, access, operation }));
+
+export function routesOf(kind: Kind): readonly Route[] {
+  return routes.filter(({ on }) => on === 'both' || on === kind);
+}
+
+/** Throws when a route names nobody who may, or is there twice. */
+export function checkRoutes(all: readonly Route[]): void {
+  const places = new Set<string>();
+  for (const { method, path, access, operation } of all) {
+    const place = `${method} ${path.replaceAll(/:\w+/g, ':')}`;
+    if (access.length === 0) throw new Error(`route ${place} (${operation.id}) names no role`);
+    if (places.has(place)) throw new Error(`route ${place} (${operation.id}) is there already`);
+    places.add(place);
+  }
+}
+
+/** The methods that a path knows here, for `Allow`; empty when the path is unknown. HEAD answers as GET does. */
+export function methodsAt(all: readonly Route[], path: string): string[] {
+  const methods = new Set<string>();
+  for (const route of all) {
+    if (!patternOf(route.path).test(path)) continue;
+    methods.add(route.method);
+    if (route.method === 'GET' && !route.operation.streams) methods.add('HEAD');
+  }
+  return [...methods].sort();
+}
+
+/** Without query, and without the origin of a request in absolute form. */
+export function pathOf(url: string): string {
+  const path = url.replace(/^https?:\/\/[^/?]*/i, '');
+  const end = path.search(/[?#]/);
+  return end === -1 ? path : path.slice(0, end);
+}
+
+export function isUnderV1(path: string): boolean {
+  return path === '/v1' || path.startsWith('/v1/');
+}
+
+function patternOf(path: string): RegExp {
+  return new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/:\w+/g, '[^/]+')}$`);
+}

@@ -1,0 +1,231 @@
+/**
+ * The server of a role: one router, any number of listeners. Fastify routes, reads bodies and validates; the HTTP
+ * servers are our own, as each listener has its own callers and all share the limits.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { FastifyInstance } from 'fastify';
+import type { Clock } from '../base/clock.ts';
+import { createGroup, type Group } from '../base/group.ts';
+import { limits as standardLimits } from '../base/limits.ts';
+import type { Logger } from '../base/log.ts';
+import type { Random } from '../base/random.ts';
+import { AppError } from '../domain/error.ts';
+import { paths } from '../wire/paths.ts';
+import { statusOf } from '../wire/problem.ts';
+import { createApp, entranceOf, requestClass, requestIds } from './app.ts';
+import { authorise, checkHead, headersMax, identify, type Entrance } from './auth.ts';
+import { bind, entranceThrough, type Bound, type Listener } from './listen.ts';
+import { Metrics, type RouteMeter, type Sample } from './metrics.ts';
+import { openApiDocument } from './openapi.ts';
+import type { HttpContext, HttpServices, Kind } from './operation.ts';
+import { asAppError, problemBytes } from './problem.ts';
+import { checkRoutes, methodsAt, pathOf, routesOf, type Route } from './routes.ts';
+import { WatchHub, type WatchLimits } from './subscription.ts';
+import { createWatchEndpoint, watch, type WatchEndpoint } from './watch.ts';
+
+export interface HttpServerOptions {
+  readonly kind: Kind;
+  readonly services: HttpServices;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly version: string;
+  readonly commit: string;
+  /** What differs from the limits of `base/limits.ts`. */
+  readonly limits?: Partial<HttpLimits>;
+  /** Numbers of the role's own at `/metrics`, read at each scrape. */
+  readonly samples?: () => readonly Sample[];
+}
+
+export interface HttpLimits extends Partial<WatchLimits> {
+  readonly headerTimeMs: number;
+  readonly requestTimeMs: number;
+  readonly connectionsMax: number;
+  /** For each route without a limit of its own. */
+  readonly bodyBytes: number;
+  /** How long requests in flight may take when the server closes. */
+  readonly drainMs: number;
+}
+
+export interface HttpServer {
+  /** Binds each in turn; `Bound.url` tells where. When one cannot be bound the others stay, and `close` undoes them. */
+  listen(listeners: readonly Listener[]): Promise<readonly Bound[]>;
+  /**
+   * Stops accepting, tells watchers where to resume, lets requests in flight finish within `drainMs`, cuts the rest.
+   * Resolves when every socket is closed. Calling it twice is harmless.
+   */
+  close(): Promise<void>;
+}
+
+const httpLimits: HttpLimits = {
+  headerTimeMs: standardLimits.headerTimeMs,
+  requestTimeMs: standardLimits.requestTimeMs,
+  connectionsMax: standardLimits.connectionsMax,
+  bodyBytes: standardLimits.bodyBytes,
+  drainMs: 5_000,
+};
+
+/** How often Node looks for requests that are too slow: what their limits are rounded up to. */
+const slowCheckMs = 1_000;
+/** Longer than the idle time of common proxies (60 s), so that it is they who close. */
+const keepAliveMs = 75_000;
+
+/** Throws when the route table is wrong, before anything listens. */
+export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+  const { kind, services, clock, logger, version, commit } = options;
+  const limits = { ...httpLimits, ...options.limits };
+  const routes = routesOf(kind);
+  checkRoutes(routes);
+  const group = createGroup((name, error) => logger.error({ err: error, work: name }, 'background work failed'));
+  const sockets = new Set<Duplex>();
+  let openApi: string | undefined;
+  let closing = false;
+  const metrics = new Metrics({
+    samples: options.samples ?? (() => []),
+    sockets: () => watchEndpoint.size,
+    connections: () => sockets.size,
+  });
+  const context: HttpContext = {
+    kind,
+    services,
+    clock,
+    version,
+    commit,
+    metrics,
+    hub: new WatchHub({ log: services.log, snapshots: services.snapshots, clock, logger, group, limits }),
+    openApi: () => (openApi ??= JSON.stringify(openApiDocument(routes, { kind, version }))),
+    closing: () => closing,
+  };
+  const watchEndpoint = createWatchEndpoint(context, logger);
+  const strayMeter = metrics.meter('', 'none');
+  const requestIdOf = requestIds(options.random);
+  const app = await createApp({ context, routes, logger, strayMeter, requestIdOf, bodyBytes: limits.bodyBytes });
+  const parts = { app, context, routes, group, sockets, watchEndpoint, strayMeter, requestIdOf, limits };
+  const servers: Server[] = [];
+  const bound: Bound[] = [];
+
+  const close = async () => {
+    closing = true;
+    const closed = servers.map(closeServer);
+    for (const place of bound) await place.release();
+    context.hub.close('shutdown');
+    watchEndpoint.close();
+    const cancelCut = clock.after(limits.drainMs, () => {
+      for (const socket of sockets) socket.destroy();
+    });
+    await Promise.all(closed);
+    cancelCut();
+    await app.close();
+    await group.drained();
+  };
+  let closed: Promise<void> | undefined;
+
+  return {
+    async listen(listeners) {
+      const places: Bound[] = [];
+      for (const listener of listeners) {
+        const server = createEntrance(entranceThrough(listener), parts);
+        const place = await bind(server, listener);
+        servers.push(server);
+        bound.push(place);
+        places.push(place);
+      }
+      return places;
+    },
+    close: () => (closed ??= close()),
+  };
+}
+
+interface Parts {
+  readonly app: FastifyInstance;
+  readonly context: HttpContext;
+  readonly routes: readonly Route[];
+  readonly group: Group;
+  readonly sockets: Set<Duplex>;
+  readonly watchEndpoint: WatchEndpoint;
+  readonly strayMeter: RouteMeter;
+  readonly requestIdOf: (request: IncomingMessage) => string;
+  readonly limits: HttpLimits;
+}
+
+/** The HTTP server of one listener. */
+function createEntrance(entrance: Entrance, parts: Parts): Server {
+  const { app, group, sockets, limits } = parts;
+  const server = createServer({
+    IncomingMessage: requestClass(entrance),
+    maxHeaderSize: standardLimits.headersBytes,
+    headersTimeout: limits.headerTimeMs,
+    requestTimeout: limits.requestTimeMs,
+    connectionsCheckingInterval: Math.min(slowCheckMs, limits.headerTimeMs),
+    keepAliveTimeout: keepAliveMs,
+    keepAlive: true,
+    keepAliveInitialDelay: 30_000,
+    // We ask for Host ourselves: Node's own refusal has no body.
+    requireHostHeader: false,
+    // Any other upgrade (h2c) is an offer that one may pass over.
+    shouldUpgradeCallback: (request) => request.headers.upgrade?.toLowerCase() === 'websocket',
+  });
+  server.maxConnections = limits.connectionsMax;
+  // Node drops further headers without a word; one more than the most, so that `checkHead` sees that there are too many.
+  server.maxHeadersCount = headersMax + 1;
+  const serve = (request: IncomingMessage, response: ServerResponse) => app.routing(request, response);
+  server.on('request', serve);
+  // `100 Continue` is said once the caller is known (app.ts), so that a refused body is never sent.
+  server.on('checkContinue', serve);
+  server.on('checkExpectation', serve);
+  server.on('upgrade', (request, socket, head) => group.own('upgrade', upgrade(request, socket, head, parts)));
+  server.on('clientError', (error, socket) => refuseBytes(error, socket, parts));
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+  });
+  return server;
+}
+
+/** A WebSocket is asked for: the same questions as for any request, answered before it is one. */
+async function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, parts: Parts): Promise<void> {
+  const { context, routes, watchEndpoint, strayMeter, requestIdOf } = parts;
+  socket.on('error', () => socket.destroy());
+  try {
+    const entrance = entranceOf(request);
+    checkHead(request, entrance);
+    const path = pathOf(request.url ?? '');
+    const found = await identify(request, entrance, context.services.access);
+    const caller = authorise(path === paths.watch ? watchAccess(routes) : 'known', found, undefined);
+    if (path !== paths.watch) {
+      const known = methodsAt(routes, path).length > 0;
+      throw new AppError(known ? 'bad-request' : 'not-found', `Cannot upgrade ${path}: WebSockets are at ${paths.watch}`, { field: 'upgrade' });
+    }
+    if (context.closing()) throw new AppError('unavailable', 'Cannot watch: this server is shutting down', { retryAfterMs: 1_000 });
+    watchEndpoint.check(request);
+    watchEndpoint.accept(caller, request, socket, head);
+  } catch (error) {
+    const told = asAppError(error);
+    strayMeter.observe(statusOf(told.code), 0);
+    socket.end(problemBytes(told, requestIdOf(request)));
+  }
+}
+
+/** Bytes that are no request, or not in time: the parser gave up, and with it the connection. */
+function refuseBytes(error: Error, socket: Duplex, { strayMeter, requestIdOf }: Parts): void {
+  // As Node does itself: a response that has begun is not written into.
+  const begun = (socket as Duplex & { _httpMessage?: ServerResponse })._httpMessage?.headersSent === true;
+  if (!socket.writable || begun || (error as NodeJS.ErrnoException).code === 'ECONNRESET') return void socket.destroy();
+  const told = asAppError(error);
+  strayMeter.observe(statusOf(told.code), 0);
+  socket.end(problemBytes(told, requestIdOf({ headers: {} } as IncomingMessage)), () => socket.destroy());
+}
+
+function watchAccess(routes: readonly Route[]): Route['access'] {
+  const route = routes.find(({ operation }) => operation === watch);
+  if (route === undefined) throw new Error('the table has no route that watches');
+  return route.access;
+}
+
+function closeServer(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeIdleConnections();
+  });
+}

@@ -1,0 +1,75 @@
+/** What the registry says of itself: `GET /v1/status`, `/healthz`, and its numbers at `/metrics`. */
+import type { Clock } from '../base/clock.ts';
+import type { Loop } from '../base/loop.ts';
+import { formatPosition } from '../domain/event.ts';
+import type { Sample } from '../http/metrics.ts';
+import type { Health } from '../http/operation.ts';
+import type { HostStore } from '../store/host.ts';
+import type { LivenessStore } from '../store/liveness.ts';
+import type { OpenStore } from '../store/core.ts';
+import type { Sweep } from './sweep.ts';
+
+export interface RegistryParts {
+  readonly store: OpenStore;
+  readonly hosts: HostStore;
+  readonly liveness: LivenessStore;
+  readonly sweep: Sweep;
+  readonly sweeping: Loop;
+  readonly clock: Clock;
+}
+
+/** A sweep that has not moved for this long is stuck: lapses are not written. */
+const sweepStuckMs = 10_000;
+
+export function registryStatus(
+  { store, hosts, liveness, sweep }: RegistryParts,
+  facts: { readonly version: string; readonly dataDir: string },
+): object {
+  return {
+    role: 'registry',
+    version: facts.version,
+    dataDir: facts.dataDir,
+    hosts: counted(hosts.views()),
+    services: counted(liveness.views()),
+    suspicion: sweep.suspicion.kind,
+    store: { dialect: store.dialect, leader: store.leader(), position: formatPosition(store.log.head()), ...store.health() },
+  };
+}
+
+export function registryChecks({ store, sweep, sweeping, clock }: RegistryParts): Health {
+  const { state, detail } = store.health();
+  const stuckMs = clock.monotonic() - sweeping.lastProgressMs;
+  return {
+    ready: store.leader() && state !== 'failed',
+    checks: {
+      store:
+        state === 'ok'
+          ? { status: 'ok' }
+          : { status: state === 'failed' ? 'failed' : 'degraded', detail: detail ?? state },
+      sweep:
+        stuckMs < sweepStuckMs && sweeping.failures === 0
+          ? { status: 'ok' }
+          : { status: 'degraded', detail: `failures in a row: ${sweeping.failures}, standing still for ${Math.round(stuckMs)} ms` },
+      hosts:
+        sweep.suspicion.kind === 'frozen'
+          ? { status: 'degraded', detail: 'half of the hosts are silent at once: nobody is told DOWN for at most 5 minutes' }
+          : { status: 'ok' },
+    },
+  };
+}
+
+export function registrySamples({ hosts, liveness }: RegistryParts): Sample[] {
+  const hostCount = counted(hosts.views());
+  const serviceCount = counted(liveness.views());
+  return [
+    { name: 'holdfast_hosts_up', help: 'Hosts whose status is UP', type: 'gauge', value: hostCount.up },
+    { name: 'holdfast_hosts_down', help: 'Hosts whose status is DOWN', type: 'gauge', value: hostCount.down },
+    { name: 'holdfast_services_up', help: 'Service records whose status is UP', type: 'gauge', value: serviceCount.up },
+    { name: 'holdfast_services_down', help: 'Service records whose status is DOWN', type: 'gauge', value: serviceCount.down },
+  ];
+}
+
+function counted(views: readonly { readonly status: 'UP' | 'DOWN' }[]): { up: number; down: number } {
+  const up = views.filter(({ status }) => status === 'UP').length;
+  return { up, down: views.length - up };
+}
