@@ -12,8 +12,9 @@ import type { Beat, BeatAnswer } from '../../src/domain/host.ts';
 import type { CheckIn, Component } from '../../src/domain/inventory.ts';
 import type { ServiceDocument } from '../../src/domain/liveness.ts';
 import type { ReportBatch } from '../../src/domain/services.ts';
+import type { OpenStore } from '../../src/store/core.ts';
 import { queryBuilder } from '../../src/store/query.ts';
-import { type OpenStore, openStore } from '../../src/store/store.ts';
+import { openStore } from '../../src/store/store.ts';
 import type { FakeClock } from '../helpers/clock.ts';
 import type { SeededRandom } from '../helpers/random.ts';
 import { openRegistryStores, type RegistryStores } from '../helpers/registry-stores.ts';
@@ -198,7 +199,9 @@ export async function startAgent(options: TestAgentOptions): Promise<Agent> {
     dataDir,
     name,
     region: null,
-    registry: registry === null ? null : { url: registry.url, token: options.token === undefined ? registry.token : options.token },
+    registry: registry === null ? null : { url: registry.url, joinToken: options.token === undefined ? registry.token : options.token },
+    listen: null,
+    socketDir: null,
     connect: (_, token) => {
       assert(registry !== null, 'an agent without a registry connects to none');
       return registry.connect(token);
@@ -207,6 +210,7 @@ export async function startAgent(options: TestAgentOptions): Promise<Agent> {
     random,
     logger: silentLogger,
     version: '0.0.0-test',
+    commit: 'test',
     detectors,
     machine: { machineId: `${dataDir}/no-such-machine-id`, bootId: `${dataDir}/no-such-boot-id` },
   });
