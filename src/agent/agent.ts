@@ -19,13 +19,15 @@ import { adminSocket } from '../http/listen.ts';
 import { backupStream } from '../store/backup-stream.ts';
 import { Snapshots } from '../store/snapshots.ts';
 import type { JoinToken } from './join.ts';
+import { IdempotencyStore } from '../store/idempotency.ts';
 import { type Identity, IdentityStore } from '../store/identity.ts';
 import { LivenessStore } from '../store/liveness.ts';
 import { LocalInventory } from '../store/local-inventory.ts';
 import { Outbox } from '../store/outbox.ts';
 import { PeerMarks } from '../store/peer-marks.ts';
 import { RemoteAnswers } from '../store/remote-answers.ts';
-import { type OpenStore, openStore } from '../store/store.ts';
+import type { OpenStore } from '../store/core.ts';
+import { openStore } from '../store/store.ts';
 import { startDetection } from './detection.ts';
 import type { Detector } from './detectors/detector.ts';
 import { dpkgDetector } from './detectors/dpkg.ts';
@@ -88,6 +90,7 @@ const sweepEveryMs = 250;
 /** A sweep that comes later than this was held up: nobody could be heard meanwhile, so nobody is to blame. */
 const lagMaxMs = 1_000;
 const flushEveryMs = 30_000;
+const compactEveryMs = 600_000;
 
 export function createAgent(options: AgentOptions): Promise<Agent> {
   return Undo.building((undo) => build(options, undo));
@@ -157,6 +160,21 @@ async function build(options: AgentOptions, undo: Undo): Promise<Agent> {
     answers,
   });
 
+  const idempotency = new IdempotencyStore({ store, clock });
+  const compaction = startLoop({
+    ...shared,
+    name: 'compact',
+    everyMs: compactEveryMs,
+    firstMs: compactEveryMs,
+    backoffBaseMs: 60_000,
+    backoffCapMs: compactEveryMs,
+    run: async ({ signal }) => {
+      await store.compact({ signal });
+      await idempotency.forget();
+    },
+  });
+  undo.add('compact', () => compaction.stop());
+
   const access = await AccessStore.open({ store, clock, random });
   await keepAdminToken({ access, file: join(dataDir, 'admin.token') });
 
@@ -171,6 +189,7 @@ async function build(options: AgentOptions, undo: Undo): Promise<Agent> {
       liveness,
       components: inventory,
       log: store.log,
+      idempotency,
       snapshots: new Snapshots({ store, clock, liveness: own }),
       hostFacts: (name) =>
         name === hostName()

@@ -34,7 +34,9 @@ export function toLinkError(error: unknown, label: string): AppError {
       { cause: error },
     );
   }
-  if (code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW') {
+  // undici's parser gives a code only where llhttp has one.
+  const garbled = error instanceof Error && error.name === 'HTTPParserError';
+  if (garbled || code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW') {
     return new LinkError('foreign', `Cannot talk to ${label}: what answers there is not HTTP`, {
       cause: error,
     });

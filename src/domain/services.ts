@@ -159,6 +159,20 @@ export interface SnapshotItem {
   readonly body: unknown;
 }
 
+/** Remembers the answers of POSTs that create, for a day. */
+export interface IdempotencyService {
+  /**
+   * Runs `fn` once per (caller, key) and answers the first result again. `unprocessable` when the same key comes with
+   * another `fingerprint`, `conflict` while the first is still running.
+   */
+  run(key: string, caller: Caller, fingerprint: string, fn: () => Promise<StoredAnswer>): Promise<StoredAnswer>;
+}
+
+export interface StoredAnswer {
+  readonly status: number;
+  readonly body: unknown;
+}
+
 /** Establishes who calls. */
 export interface AccessService {
   /** The caller of a bearer token; `unauthenticated` when unknown, expired or revoked. */

@@ -14,6 +14,7 @@ import { keepAdminToken } from '../store/admin-token.ts';
 import { backupStream } from '../store/backup-stream.ts';
 import { AccessStore } from '../store/access.ts';
 import { HostStore } from '../store/host.ts';
+import { IdempotencyStore } from '../store/idempotency.ts';
 import { InventoryStore } from '../store/inventory.ts';
 import { LivenessStore } from '../store/liveness.ts';
 import { Snapshots } from '../store/snapshots.ts';
@@ -91,6 +92,7 @@ async function build(options: RegistryOptions, undo: Undo): Promise<Registry> {
     returnsPerSecondMax,
     onRewind: rewindOnce({ store, logger }),
   });
+  const idempotency = new IdempotencyStore({ store, clock });
   const snapshots = new Snapshots({ store, clock, liveness, hosts });
 
   const sweep = new Sweep({ store, hosts, liveness, clock, logger });
@@ -116,6 +118,7 @@ async function build(options: RegistryOptions, undo: Undo): Promise<Registry> {
     backoffCapMs: compactEveryMs,
     run: async ({ signal }) => {
       await store.compact({ signal });
+      await idempotency.forget();
     },
   });
   undo.add('compact', () => compacting.stop());
@@ -132,6 +135,7 @@ async function build(options: RegistryOptions, undo: Undo): Promise<Registry> {
       components: inventory,
       log: store.log,
       snapshots,
+      idempotency,
       hostFacts: (name) => hosts.find(name),
       health: () => registryChecks(parts),
       status: async () => registryStatus(parts, { version, dataDir }),

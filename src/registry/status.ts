@@ -6,7 +6,7 @@ import type { Sample } from '../http/metrics.ts';
 import type { Health } from '../http/operation.ts';
 import type { HostStore } from '../store/host.ts';
 import type { LivenessStore } from '../store/liveness.ts';
-import type { OpenStore } from '../store/store.ts';
+import type { OpenStore } from '../store/core.ts';
 import type { Sweep } from './sweep.ts';
 
 export interface RegistryParts {

@@ -8,15 +8,15 @@ import fc from 'fast-check';
 import type { Caller } from '../../src/domain/access.ts';
 import { AppError, isAppError } from '../../src/domain/error.ts';
 import type { EventDraft, Revision } from '../../src/domain/event.ts';
+import type { CoreLimits, OpenStore } from '../../src/store/core.ts';
 import { chain, emptyHash } from '../../src/store/log.ts';
 import type { Dialect, Transaction } from '../../src/store/port.ts';
 import { type Arg, compile } from '../../src/store/query.ts';
-import type { OpenStore, StoreLimits } from '../../src/store/store.ts';
 import { FakeClock } from '../helpers/clock.ts';
 
 /** A database that a test has for itself: opened, closed and opened again by the test. */
 export interface StoreBed {
-  open(options?: { limits?: Partial<StoreLimits>; clock?: FakeClock }): Promise<OpenStore>;
+  open(options?: { limits?: Partial<CoreLimits>; clock?: FakeClock }): Promise<OpenStore>;
   /** Runs SQL beside the closed store, as a bad disk or a careless administrator would. */
   tamper(sql: string): Promise<void>;
 }
