@@ -13,7 +13,7 @@ import type { Random } from '../base/random.ts';
 import { AppError } from '../domain/error.ts';
 import { paths } from '../wire/paths.ts';
 import { statusOf } from '../wire/problem.ts';
-import { createApp, entranceOf, requestClass, requestIds } from './app.ts';
+import { createApp, entranceOf, enterThrough, requestIds } from './app.ts';
 import { authorise, checkHead, headersMax, identify, type Entrance } from './auth.ts';
 import { bind, entranceThrough, type Bound, type Listener } from './listen.ts';
 import { Metrics, type RouteMeter, type Sample } from './metrics.ts';
@@ -153,7 +153,6 @@ interface Parts {
 function createEntrance(entrance: Entrance, parts: Parts): Server {
   const { app, group, sockets, limits } = parts;
   const server = createServer({
-    IncomingMessage: requestClass(entrance),
     maxHeaderSize: standardLimits.headersBytes,
     headersTimeout: limits.headerTimeMs,
     requestTimeout: limits.requestTimeMs,
@@ -169,12 +168,18 @@ function createEntrance(entrance: Entrance, parts: Parts): Server {
   server.maxConnections = limits.connectionsMax;
   // Node drops further headers without a word; one more than the most, so that `checkHead` sees that there are too many.
   server.maxHeadersCount = headersMax + 1;
-  const serve = (request: IncomingMessage, response: ServerResponse) => app.routing(request, response);
+  const serve = (request: IncomingMessage, response: ServerResponse) => {
+    enterThrough(request, entrance);
+    app.routing(request, response);
+  };
   server.on('request', serve);
   // `100 Continue` is said once the caller is known (app.ts), so that a refused body is never sent.
   server.on('checkContinue', serve);
   server.on('checkExpectation', serve);
-  server.on('upgrade', (request, socket, head) => group.own('upgrade', upgrade(request, socket, head, parts)));
+  server.on('upgrade', (request, socket, head) => {
+    enterThrough(request, entrance);
+    group.own('upgrade', upgrade(request, socket, head, parts));
+  });
   server.on('clientError', (error, socket) => refuseBytes(error, socket, parts));
   server.on('connection', (socket) => {
     sockets.add(socket);
