@@ -130,12 +130,15 @@ class Answerer {
 
   /** From the head alone: may this caller do this? Only then is the body read. */
   admit(route: Route, request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
+    const params = request.params as Call['params'];
+    // The router lets a name be empty; a path that ends too early is not that path.
+    for (const name in params) if (params[name] === '') return this.stray(request, reply);
     request.startedMs = this.#context.clock.monotonic();
     const { raw } = request;
     const entrance = entranceOf(raw);
     const decide = (caller: Caller | null) => {
       try {
-        request.caller = authorise(needsCaller(route.access, entrance) ? route.access : 'open', caller, (request.params as Call['params'])['host']);
+        request.caller = authorise(needsCaller(route.access, entrance) ? route.access : 'open', caller, params['host']);
         if (raw.headers.expect !== undefined) reply.raw.writeContinue();
       } catch (error) {
         return done(error as Error);

@@ -3,6 +3,7 @@
  * servers are our own, as each listener has its own callers and all share the limits.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import type { Clock } from '../base/clock.ts';
@@ -78,7 +79,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   const routes = routesOf(kind);
   checkRoutes(routes);
   const group = createGroup((name, error) => logger.error({ err: error, work: name }, 'background work failed'));
-  const sockets = new Set<Duplex>();
+  const sockets = new Set<Socket>();
   let openApi: string | undefined;
   let closing = false;
   const metrics = new Metrics({
@@ -111,6 +112,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     for (const place of bound) await place.release();
     context.hub.close('shutdown');
     watchEndpoint.close();
+    // Node counts a connection that has not said anything yet as busy.
+    for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
     const cancelCut = clock.after(limits.drainMs, () => {
       for (const socket of sockets) socket.destroy();
     });
@@ -142,7 +145,7 @@ interface Parts {
   readonly context: HttpContext;
   readonly routes: readonly Route[];
   readonly group: Group;
-  readonly sockets: Set<Duplex>;
+  readonly sockets: Set<Socket>;
   readonly watchEndpoint: WatchEndpoint;
   readonly strayMeter: RouteMeter;
   readonly requestIdOf: (request: IncomingMessage) => string;
