@@ -186,7 +186,7 @@ test('holdfast alone, help and --help teach and exit 0', async () => {
   assert.match(alone.stdout, /Exit codes: 0 ok, 1 failed, 2 usage,/);
   const nested = await cli(['help', 'services', 'is-up']);
   assert.match(nested.stdout, /exits 0, 1 or 3/);
-  assert.equal((await cli(['services'])).code, 2);
+  assert.equal((await cli(['config'])).code, 2);
 });
 
 test('every command has a summary, a description and examples', async () => {
