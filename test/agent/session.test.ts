@@ -255,6 +255,7 @@ suite('an hour without the registry', () => {
     assert.deepEqual([outbox.pending, outbox.dropped], [36_000, 0]);
 
     w.registry.line = 'up';
+    await until(w.clock, 120_000, 'the first batch', () => w.registry.calls.batches.length > 0);
     const startedMs = performance.now();
     await inSync(w);
     t.diagnostic(`36,000 reports replayed in ${Math.round(performance.now() - startedMs)} ms, ${w.registry.calls.batches.length} batches`);
