@@ -28,11 +28,7 @@ export function toLinkError(error: unknown, label: string): AppError {
   if (error instanceof AppError) return error;
   const code = codeOf(error);
   if (code === 'EACCES' || code === 'EPERM') {
-    return new AppError(
-      'forbidden',
-      `Cannot open ${label}: permission denied, run this as the user that it belongs to, or as root`,
-      { cause: error },
-    );
+    return new AppError('forbidden', `Cannot open ${label}: permission denied`, { cause: error });
   }
   // undici's parser gives a code only where llhttp has one.
   const garbled = error instanceof Error && error.name === 'HTTPParserError';

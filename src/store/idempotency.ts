@@ -34,9 +34,13 @@ export class IdempotencyStore implements IdempotencyService {
     const subject = caller.subject;
     const place = `${subject}\0${key}`;
     if (this.#running.has(place)) {
-      throw new AppError('conflict', 'Cannot create twice at once: the request with this Idempotency-Key still runs', {
-        field: 'idempotency-key',
-      });
+      throw new AppError(
+        'conflict',
+        'Cannot create twice at once: the request with this Idempotency-Key still runs',
+        {
+          field: 'idempotency-key',
+        },
+      );
     }
     this.#running.add(place);
     try {
@@ -63,16 +67,25 @@ export class IdempotencyStore implements IdempotencyService {
         return null;
       }
       if (row.fingerprint !== at.fingerprint) {
-        throw new AppError('unprocessable', 'Cannot use this Idempotency-Key again: it came with another request before', {
-          field: 'idempotency-key',
-        });
+        throw new AppError(
+          'unprocessable',
+          'Cannot use this Idempotency-Key again: it came with another request before',
+          {
+            field: 'idempotency-key',
+          },
+        );
       }
-      return row.status === null ? null : { status: row.status, body: JSON.parse(row.body ?? 'null') as unknown };
+      return row.status === null
+        ? null
+        : { status: row.status, body: JSON.parse(row.body ?? 'null') as unknown };
     });
   }
 
   /** A creation that is refused leaves its key free: nothing was created, and the caller may mend the request. */
-  async #settle(at: { subject: string; key: string }, fn: () => Promise<StoredAnswer>): Promise<StoredAnswer> {
+  async #settle(
+    at: { subject: string; key: string },
+    fn: () => Promise<StoredAnswer>,
+  ): Promise<StoredAnswer> {
     try {
       const answer = await fn();
       const { status, body } = answer;

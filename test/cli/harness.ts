@@ -1,6 +1,7 @@
 /** Runs a command line in this process, with streams, environment and machine of its own. */
+
+import { type Clock, systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/log.ts';
-import { systemClock } from '../../src/base/clock.ts';
 import type { Io } from '../../src/cli/io.ts';
 import type { Roles } from '../../src/cli/roles.ts';
 import { run } from '../../src/cli/run.ts';
@@ -23,6 +24,7 @@ export interface CliOptions {
   readonly home?: string;
   /** What the clock on the wall says; the real one otherwise. */
   readonly now?: number;
+  readonly clock?: Clock;
   /** Called with each text that goes to stdout. */
   readonly onStdout?: (text: string) => void;
 }
@@ -52,7 +54,7 @@ export async function cli(argv: readonly string[], options: CliOptions = {}): Pr
     home: options.home ?? '/nonexistent',
     hostname: 'This_Machine',
     uid: options.uid ?? process.getuid?.() ?? 0,
-    clock: now === undefined ? systemClock : { ...systemClock, now: () => now },
+    clock: options.clock ?? (now === undefined ? systemClock : { ...systemClock, now: () => now }),
     random: new SeededRandom(),
     signal: options.signal ?? new AbortController().signal,
     logger: async () => silentLogger,

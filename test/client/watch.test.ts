@@ -319,7 +319,9 @@ test('watch() falls back to server-sent events where a WebSocket is refused, and
     const bytes = asked.length === 1 ? stream(events(1), note) : stream(events(3));
     let at = 0;
     const writeNext = () => {
-      if (at < bytes.length) response.write(bytes.subarray(at, (at += 7)), writeNext);
+      const piece = bytes.subarray(at, at + 7);
+      at += 7;
+      if (piece.length > 0) response.write(piece, writeNext);
       else if (asked.length === 1) response.write('data: {"kind":"ev', () => response.destroy());
     };
     writeNext();

@@ -15,5 +15,6 @@ it('README.md says of every dependency why it is there', () => {
 
 it('README.md names its two commands as they are tested', () => {
   const readme = readFileSync(readmeFile, 'utf8');
-  for (const command of ['npm ci && npm start', 'npm ci && npm test']) assert(readme.includes(command), command);
+  for (const command of ['npm ci && npm start', 'npm ci && npm test'])
+    assert(readme.includes(command), command);
 });

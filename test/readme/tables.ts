@@ -42,7 +42,8 @@ const errorMeaning: Record<ErrorCode, string> = {
 
 /** Why each package is here and not another, or our own code. */
 const dependencyReason: Record<string, string> = {
-  'better-sqlite3': 'the fastest SQLite for Node, synchronous inside a transaction, with prebuilt addons for every platform',
+  'better-sqlite3':
+    'the fastest SQLite for Node, synchronous inside a transaction, with prebuilt addons for every platform',
   commander: 'commands, options and help; the most used, without dependencies',
   fastify: 'routing, bodies and validation at nearly the speed of bare `node:http`',
   kysely: 'typed SQL for two databases, without an ORM; compiled once per statement here',
@@ -93,7 +94,11 @@ export function tables(): Record<TableName, string> {
     ),
     limits: table(
       ['limit', 'value', 'what happens there'],
-      Object.entries<Limit>(limitTable).map(([name, limit]) => [`\`${name}\``, formatLimit(limit), limit.reached]),
+      Object.entries<Limit>(limitTable).map(([name, limit]) => [
+        `\`${name}\``,
+        formatLimit(limit),
+        limit.reached,
+      ]),
     ),
     dependencies: table(
       ['package', 'why this one'],
@@ -126,7 +131,8 @@ const accessWord = {
 } as const;
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
   return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
 }
 
