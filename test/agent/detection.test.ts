@@ -8,9 +8,14 @@ import { openStore } from '../../src/store/store.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { SeededRandom } from '../helpers/random.ts';
 import { tempFolder } from '../helpers/temp.ts';
-import { component, scriptedDetector, until } from './fleet.ts';
+import { component, never, scriptedDetector, until } from './fleet.ts';
 
-async function start(t: TestContext, detectors: readonly Detector[], clock = new FakeClock(), dataDir = tempFolder(t)) {
+async function start(
+  t: TestContext,
+  detectors: readonly Detector[],
+  clock = new FakeClock(),
+  dataDir = tempFolder(t),
+) {
   const store = await openStore({ role: 'agent', dataDir, clock, limits: { ballastBytes: 0 } });
   const inventory = await LocalInventory.open({ store, clock, host: () => ({ name: 'edge-1', id: null }) });
   let completed = 0;
@@ -29,7 +34,8 @@ async function start(t: TestContext, detectors: readonly Detector[], clock = new
     await store.close();
   };
   t.after(close);
-  const names = async () => (await inventory.ofHost('edge-1', { limit: 100 })).items.map(({ name, version }) => `${name} ${version}`);
+  const names = async () =>
+    (await inventory.ofHost('edge-1', { limit: 100 })).items.map(({ name, version }) => `${name} ${version}`);
   const begun = () => until(clock, 120_000, 'the first look', () => completed === 1);
   return { store, inventory, detection, clock, names, begun, close, dataDir };
 }
@@ -49,7 +55,11 @@ suite('startDetection()', () => {
     assert.deepEqual(await names(), ['a 2', 'linux 6']);
     const [, revision] = await store.log.read(0, { revisions: 10, bytes: 1_000_000 });
     assert.deepEqual(
-      revision?.events.map(({ type, body }) => [type, (body as { name: string }).name, (body as { previousVersion?: string }).previousVersion]),
+      revision?.events.map(({ type, body }) => [
+        type,
+        (body as { name: string }).name,
+        (body as { previousVersion?: string }).previousVersion,
+      ]),
       [
         ['component.changed', 'a', '1'],
         ['component.removed', 'b', undefined],
@@ -71,7 +81,10 @@ suite('startDetection()', () => {
     await clock.advance(60_000);
     assert.deepEqual(await names(), ['a 2', 'b 1']);
     const status = new Map(detection.status().map((one) => [one.name, one]));
-    assert.deepEqual([status.get('good')?.state, status.get('bad')?.state, status.get('bad')?.error], ['ok', 'failed', 'unreadable']);
+    assert.deepEqual(
+      [status.get('good')?.state, status.get('bad')?.state, status.get('bad')?.error],
+      ['ok', 'failed', 'unreadable'],
+    );
     assert.equal(status.get('bad')?.components, 1);
     bad.error = null;
     bad.found = [component('b', '2', 'bad')];
@@ -84,11 +97,14 @@ suite('startDetection()', () => {
     good.found = [component('a', '1', 'good')];
     const bad = scriptedDetector('bad');
     bad.error = new Error('no');
-    const hung: Detector = { name: 'hung', everyMs: 1_000, detect: () => new Promise(() => {}) };
+    const hung: Detector = { name: 'hung', everyMs: 1_000, detect: () => never() };
     const { names, begun, detection } = await start(t, [good, bad, hung]);
     await begun();
     assert.deepEqual(await names(), ['a 1']);
-    assert.deepEqual(detection.status().map(({ state }) => state), ['ok', 'failed', 'failed']);
+    assert.deepEqual(
+      detection.status().map(({ state }) => state),
+      ['ok', 'failed', 'failed'],
+    );
     assert.match(detection.status()[2]?.error ?? '', /took longer than 60 s/);
   });
 

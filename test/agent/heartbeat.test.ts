@@ -7,15 +7,28 @@ import { AppError } from '../../src/domain/error.ts';
 import type { Beat, BeatAnswer } from '../../src/domain/host.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { SeededRandom } from '../helpers/random.ts';
+import { never } from './fleet.ts';
 
 const mark = { epoch: 1, revision: 1, hash: `sha256:${'0'.repeat(64)}` };
 
 function answerOf(more: Partial<BeatAnswer> = {}): BeatAnswer {
-  return { intervalMs: 10_000, spreadMs: 20_000, nowMs: 0, own: mark, seen: null, checkin: 'none', acked: null, ...more };
+  return {
+    intervalMs: 10_000,
+    spreadMs: 20_000,
+    nowMs: 0,
+    own: mark,
+    seen: null,
+    checkin: 'none',
+    acked: null,
+    ...more,
+  };
 }
 
 /** A heartbeat to a registry that answers what `answer` says; times are since the start. */
-function start(answer: (beat: Beat, index: number) => Promise<BeatAnswer>, more: Partial<HeartbeatOptions> = {}) {
+function start(
+  answer: (beat: Beat, index: number) => Promise<BeatAnswer>,
+  more: Partial<HeartbeatOptions> = {},
+) {
   const clock = new FakeClock();
   const startMs = clock.monotonic();
   const atMs: number[] = [];
@@ -51,7 +64,12 @@ const gone = () => Promise.reject(new AppError('unavailable', 'gone'));
 const gaps = (atMs: readonly number[]) => atMs.slice(1).map((at, i) => at - (atMs[i] ?? 0));
 
 suite('nextBeatInMs()', () => {
-  const inputs = [fc.integer({ min: 0, max: 2 ** 45 }), fc.integer({ min: 100, max: 600_000 }), fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }), fc.double({ min: 0, max: 1, noNaN: true })] as const;
+  const inputs = [
+    fc.integer({ min: 0, max: 2 ** 45 }),
+    fc.integer({ min: 100, max: 600_000 }),
+    fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }),
+    fc.double({ min: 0, max: 1, noNaN: true }),
+  ] as const;
 
   test('is never more than 1.6 intervals away, and never less than 0.4', () => {
     fc.assert(
@@ -73,14 +91,18 @@ suite('nextBeatInMs()', () => {
 
   test('keeps 1.2 intervals at most between beats that keep their phase', () => {
     fc.assert(
-      fc.property(fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 3, maxLength: 50 }), inputs[2], (jitters, phase) => {
-        let nowMs = 1_700_000_000_000 + nextBeatInMs(1_700_000_000_000, 10_000, phase, 0.5);
-        return jitters.every((jitter) => {
-          const waitMs = nextBeatInMs(nowMs, 10_000, phase, jitter);
-          nowMs += waitMs;
-          return waitMs >= 7_999 && waitMs <= 12_001;
-        });
-      }),
+      fc.property(
+        fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 3, maxLength: 50 }),
+        inputs[2],
+        (jitters, phase) => {
+          let nowMs = 1_700_000_000_000 + nextBeatInMs(1_700_000_000_000, 10_000, phase, 0.5);
+          return jitters.every((jitter) => {
+            const waitMs = nextBeatInMs(nowMs, 10_000, phase, jitter);
+            nowMs += waitMs;
+            return waitMs >= 7_999 && waitMs <= 12_001;
+          });
+        },
+      ),
     );
   });
 
@@ -96,12 +118,17 @@ suite('nextBeatInMs()', () => {
 
 suite('startHeartbeat()', () => {
   test('beats at once, then at the interval that it is told, numbered', async () => {
-    const { clock, heartbeat, atMs, beats } = start(async (_, index) => answerOf({ intervalMs: index < 10 ? 10_000 : 30_000 }));
+    const { clock, heartbeat, atMs, beats } = start(async (_, index) =>
+      answerOf({ intervalMs: index < 10 ? 10_000 : 30_000 }),
+    );
     await clock.advance(400_000);
     assert.equal(atMs[0], 0);
     for (const gap of gaps(atMs).slice(1, 9)) assert(gap >= 8_000 && gap <= 12_000, `${gap}`);
     for (const gap of gaps(atMs).slice(11)) assert(gap >= 24_000 && gap <= 36_000, `${gap}`);
-    assert.deepEqual(beats.map(({ seq }) => seq), beats.map((_, i) => i + 1));
+    assert.deepEqual(
+      beats.map(({ seq }) => seq),
+      beats.map((_, i) => i + 1),
+    );
     assert(beats.every(({ leaving, bootId }) => !leaving && bootId === 'boot'));
     await heartbeat.stop({ leaving: false });
   });
@@ -115,7 +142,8 @@ suite('startHeartbeat()', () => {
     await clock.advance(3_600_000);
     const [first = 0, ...later] = gaps(atMs);
     assert(first <= 20_000, `${first}`);
-    later.slice(0, 6).forEach((gap, i) => assert(gap >= 500 * 2 ** i && gap <= 1_000 * 2 ** i, `${i}: ${gap}`));
+    for (const [i, gap] of later.slice(0, 6).entries())
+      assert(gap >= 500 * 2 ** i && gap <= 1_000 * 2 ** i, `${i}: ${gap}`);
     for (const gap of later.slice(6)) assert(gap >= 30_000 && gap <= 60_000, `${gap}`);
     assert.equal(heartbeat.status().connected, false);
     assert.equal(heartbeat.status().error?.code, 'unavailable');
@@ -130,7 +158,9 @@ suite('startHeartbeat()', () => {
   test('obeys Retry-After, up to ten minutes', async () => {
     let retryAfterMs = 120_000;
     const { clock, heartbeat, atMs } = start((_, index) =>
-      index === 0 ? Promise.resolve(answerOf()) : Promise.reject(new AppError('unavailable', 'later', { retryAfterMs })),
+      index === 0
+        ? Promise.resolve(answerOf())
+        : Promise.reject(new AppError('unavailable', 'later', { retryAfterMs })),
     );
     await clock.advance(1_500_000);
     const [, ...waits] = gaps(atMs);
@@ -143,7 +173,9 @@ suite('startHeartbeat()', () => {
   });
 
   test('takes no answer within the interval for a failure', async () => {
-    const { clock, heartbeat, beats } = start((_, index) => (index === 0 ? Promise.resolve(answerOf()) : new Promise(() => {})));
+    const { clock, heartbeat, beats } = start((_, index) =>
+      index === 0 ? Promise.resolve(answerOf()) : never(),
+    );
     await clock.advance(30_000);
     assert.equal(heartbeat.status().connected, false);
     await clock.advance(60_000);
@@ -161,7 +193,9 @@ suite('startHeartbeat()', () => {
   });
 
   test('goes on when its answer could not be acted upon', async () => {
-    const { clock, heartbeat, beats } = start(async () => answerOf(), { onAnswer: () => Promise.reject(new Error('disk full')) });
+    const { clock, heartbeat, beats } = start(async () => answerOf(), {
+      onAnswer: () => Promise.reject(new Error('disk full')),
+    });
     await clock.advance(60_000);
     assert(beats.length >= 5);
     assert.equal(heartbeat.status().connected, true);
@@ -172,7 +206,7 @@ suite('startHeartbeat()', () => {
     let answer = () => Promise.resolve(answerOf());
     const { clock, heartbeat, beats } = start(() => answer());
     await clock.advance(1_000);
-    answer = () => new Promise(() => {});
+    answer = () => never();
     let stopped = false;
     const stopping = heartbeat.stop({ leaving: true }).then(() => {
       stopped = true;
@@ -191,7 +225,7 @@ suite('startHeartbeat()', () => {
   });
 
   test('stops in the middle of a beat that hangs', async () => {
-    const { clock, heartbeat } = start(() => new Promise(() => {}));
+    const { clock, heartbeat } = start(() => never());
     await clock.advance(1_000);
     await heartbeat.stop({ leaving: true });
     assert.deepEqual(clock.pendingMs.length <= 1, true);

@@ -49,9 +49,21 @@ suite('decideSync()', () => {
     assert.deepEqual(decideSync(input({})), well);
     assert.deepEqual(decideSync(input({ answer: { seen: null } })), well);
     assert.deepEqual(decideSync(input({ answer: { seen: mark(5, 90) }, ownHashAtSeen: hash(90) })), well);
-    assert.deepEqual(decideSync(input({ answer: { seen: mark(5, 1) }, ownHashAtSeen: null })), well, 'compacted');
-    assert.deepEqual(decideSync(input({ answer: { seen: mark(4, 500) }, ownHashAtSeen: null })), well, 'an earlier life');
-    assert.deepEqual(decideSync(input({ answer: { acked: { epoch: 5, seq: 30 } } })), well, 'a lost acknowledgement');
+    assert.deepEqual(
+      decideSync(input({ answer: { seen: mark(5, 1) }, ownHashAtSeen: null })),
+      well,
+      'compacted',
+    );
+    assert.deepEqual(
+      decideSync(input({ answer: { seen: mark(4, 500) }, ownHashAtSeen: null })),
+      well,
+      'an earlier life',
+    );
+    assert.deepEqual(
+      decideSync(input({ answer: { acked: { epoch: 5, seq: 30 } } })),
+      well,
+      'a lost acknowledgement',
+    );
   });
 
   test('notices that our own store was put back', () => {
@@ -70,7 +82,11 @@ suite('decideSync()', () => {
     const decision = decideSync(input({ answer: { own: mark(10, 1) } }));
     assert.deepEqual([decision.ownRewoundAtLeast, decision.resend], [null, 'everything']);
     assert.deepEqual(decideSync(input({ answer: { own: mark(10, 1) }, registrySeen: null })), well);
-    assert.deepEqual(decideSync(input({ answer: { own: mark(9, 1) } })), well, 'the registry has to notice first');
+    assert.deepEqual(
+      decideSync(input({ answer: { own: mark(9, 1) } })),
+      well,
+      'the registry has to notice first',
+    );
   });
 
   test('tells everything again when reports that were acknowledged are missing', () => {
@@ -84,7 +100,11 @@ suite('decideSync()', () => {
   test('sends the complete inventory when the registry has another than it acknowledged', () => {
     assert.equal(decideSync(input({ answer: { checkin: 'delta' } })).resend, 'inventory');
     assert.equal(decideSync(input({ answer: { checkin: 'complete' } })).resend, 'inventory');
-    assert.deepEqual(decideSync(input({ answer: { checkin: 'delta' }, inventoryAcked: false })), well, 'a difference is on its way');
+    assert.deepEqual(
+      decideSync(input({ answer: { checkin: 'delta' }, inventoryAcked: false })),
+      well,
+      'a difference is on its way',
+    );
     const expected = decideSync(input({ answer: { checkin: 'complete' }, inventoryAcked: false }));
     assert.deepEqual([expected.resend, expected.reason], ['inventory', null]);
   });

@@ -15,7 +15,12 @@ const everything: ReportDraft = { type: 'services', uuid: null, body: 'everythin
 
 async function open(t: TestContext, limits: Limits = {}) {
   const dataDir = tempFolder(t);
-  const store = await openStore({ role: 'agent', dataDir, clock: new FakeClock(), limits: { ballastBytes: 0 } });
+  const store = await openStore({
+    role: 'agent',
+    dataDir,
+    clock: new FakeClock(),
+    limits: { ballastBytes: 0 },
+  });
   t.after(() => store.close());
   const outbox = await reopen(store, limits);
   await reset(store, outbox, null);
@@ -24,15 +29,22 @@ async function open(t: TestContext, limits: Limits = {}) {
   return { store, outbox };
 }
 
-const reopen = (store: Store, limits: Limits = {}) => Outbox.open({ store, reportAll: async () => everything, ...limits });
+const reopen = (store: Store, limits: Limits = {}) =>
+  Outbox.open({ store, reportAll: async () => everything, ...limits });
 
 function reset(store: Store, outbox: Outbox, acked: { epoch: number; seq: number } | null): Promise<void> {
   return store.write(systemCaller, (tx) => outbox.reset(tx, { epoch: 1, acked }));
 }
 
-async function append(store: Store, outbox: Outbox, ...reports: readonly (readonly [uuid: string, body: unknown])[]): Promise<void> {
+async function append(
+  store: Store,
+  outbox: Outbox,
+  ...reports: readonly (readonly [uuid: string, body: unknown])[]
+): Promise<void> {
   for (const [uuid, body] of reports) {
-    await store.write(systemCaller, (tx) => outbox.append(tx, { type: body === 'deleted' ? 'service-deleted' : 'service', uuid, body }));
+    await store.write(systemCaller, (tx) =>
+      outbox.append(tx, { type: body === 'deleted' ? 'service-deleted' : 'service', uuid, body }),
+    );
   }
 }
 
@@ -97,7 +109,11 @@ suite('Outbox', () => {
     for (let n = 0; n < 5; n += 1) await append(store, outbox, ['a', `a${n}`]);
     await append(store, outbox, ['b', 'b'], ['c', 'deleted'], ['a', 'a5'], ['d', 'd']);
     const batch = await outbox.cut();
-    assert.deepEqual(bodies(batch), [0, 1, 'a3', 'a4', 'b', 'deleted', 'a5', 'd'], 'what was sent keeps its number');
+    assert.deepEqual(
+      bodies(batch),
+      [0, 1, 'a3', 'a4', 'b', 'deleted', 'a5', 'd'],
+      'what was sent keeps its number',
+    );
     assert.deepEqual(seqs(batch), [2, 3, 4, 5, 6, 7, 8, 9]);
     assert.deepEqual([outbox.status().pending, outbox.status().dropped], [8, 3]);
   });
@@ -155,7 +171,13 @@ suite('Outbox.reset()', () => {
     const { epoch } = outbox.status();
     await reset(store, outbox, { epoch, seq: 2 });
     const batch = await outbox.cut();
-    assert.deepEqual([seqs(batch), bodies(batch)], [[1, 2, 3], [2, 3, 'everything']]);
+    assert.deepEqual(
+      [seqs(batch), bodies(batch)],
+      [
+        [1, 2, 3],
+        [2, 3, 'everything'],
+      ],
+    );
     assert((batch?.epoch ?? 0) > epoch);
   });
 
@@ -199,8 +221,10 @@ test('Outbox: a registry that applies each number once ends with all of it in or
   let appended = 0;
   for (let step = 0; step < 500; step += 1) {
     const dice = random.uniform();
-    if (dice < 0.5) await append(store, outbox, ['a', (appended += 1)]);
-    else if (dice < 0.55) outbox = await reopen(store);
+    if (dice < 0.5) {
+      appended += 1;
+      await append(store, outbox, ['a', appended]);
+    } else if (dice < 0.55) outbox = await reopen(store);
     else {
       const batch = await outbox.cut({ items: random.integer(1, 5), bytes: 100_000 });
       if (batch === null || random.uniform() < 0.2) continue;
@@ -218,5 +242,8 @@ test('Outbox: a registry that applies each number once ends with all of it in or
     acked = { epoch: batch.epoch, seq: Math.max(acked.seq, batch.items.at(-1)?.seq ?? 0) };
     await outbox.ack(acked);
   }
-  assert.deepEqual(applied, Array.from({ length: appended }, (_, i) => i + 1));
+  assert.deepEqual(
+    applied,
+    Array.from({ length: appended }, (_, i) => i + 1),
+  );
 });
