@@ -5,10 +5,8 @@
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { ensurePrivateFolder } from '../base/atomic-file.ts';
-import type { Clock } from '../base/clock.ts';
-import type { Logger } from '../base/log.ts';
 import { startLoop } from '../base/loop.ts';
-import type { Random } from '../base/random.ts';
+import { type Surroundings, surroundings } from '../base/surroundings.ts';
 import { Undo } from '../base/undo.ts';
 import { adminSocket } from '../http/listen.ts';
 import { createHttpServer, type HttpLimits } from '../http/server.ts';
@@ -30,22 +28,18 @@ import { Sweep, sweepEveryMs } from './sweep.ts';
 
 /** A quarter of the beats that one core was measured at, and the handshakes that it does beside its work. */
 const capacity = { beatsPerSecondMax: 10_000, returnsPerSecondMax: 1_000 };
+const listenDefault = { host: '127.0.0.1', port: 7420 };
 const flushEveryMs = 30_000;
 const compactEveryMs = 600_000;
 
-export interface RegistryOptions {
+export interface RegistryOptions extends Partial<Surroundings> {
   readonly dataDir: string;
-  /** `port` 0 takes a free one. */
-  readonly listen: { readonly host: string; readonly port: number };
+  /** `port` 0 takes a free one; default 127.0.0.1:7420. */
+  readonly listen?: { readonly host: string; readonly port: number };
   /** PostgreSQL instead of the embedded store; a secret. */
   readonly databaseUrl?: string | null;
-  /** Where `admin.sock` goes; null: no Unix socket. */
-  readonly socketDir: string | null;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly logger: Logger;
-  readonly version: string;
-  readonly commit: string;
+  /** Where `admin.sock` goes; null or absent: no Unix socket. */
+  readonly socketDir?: string | null;
   /** What `GET /v1/config` shows; no secrets. */
   readonly config?: object;
   /** The native addon in the single binary. */
@@ -65,11 +59,20 @@ export interface Registry {
 
 /** Resolves when its database is open and its sockets are bound. */
 export function createRegistry(options: RegistryOptions): Promise<Registry> {
-  return Undo.building((undo) => build(options, undo));
+  return Undo.building((undo) => build({ ...surroundings, ...options }, undo));
 }
 
-async function build(options: RegistryOptions, undo: Undo): Promise<Registry> {
-  const { dataDir, listen, socketDir, clock, random, logger, version, commit } = options;
+async function build(options: RegistryOptions & Surroundings, undo: Undo): Promise<Registry> {
+  const {
+    dataDir,
+    listen = listenDefault,
+    socketDir = null,
+    clock,
+    random,
+    logger,
+    version,
+    commit,
+  } = options;
   const shared = { clock, random, logger };
 
   const store = await openEither(options);
@@ -198,7 +201,7 @@ async function build(options: RegistryOptions, undo: Undo): Promise<Registry> {
 }
 
 /** PostgreSQL when there is a URL; its data directory then holds the admin token and the sockets only. */
-async function openEither(options: RegistryOptions): Promise<OpenStore> {
+async function openEither(options: RegistryOptions & Surroundings): Promise<OpenStore> {
   const { dataDir, databaseUrl, clock, random, logger, addon } = options;
   const limits = options.limits?.store ?? {};
   if (databaseUrl === undefined || databaseUrl === null) {

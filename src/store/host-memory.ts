@@ -15,6 +15,8 @@ export interface HostFacts {
   /** The interval that it was last told to beat at. */
   intervalToldMs: number;
   inventoryHash: string | null;
+  /** The end of our log as the last answer told it: what the next beat says it has seen, and then needs no look-up. */
+  toldMark: Mark | null;
   /** The furthest seen of the agent's own log. */
   agentMark: Mark | null;
   /** The last report of the agent's outbox that is in effect. */
@@ -175,6 +177,7 @@ function factsOf(row: HostRow): HostFacts {
   return {
     intervalToldMs: row.interval_told_ms,
     inventoryHash: row.inventory_hash,
+    toldMark: null,
     agentMark: epoch === null || revision === null || hash === null ? null : { epoch, revision, hash },
     acked: outboxEpoch === null || seq === null ? null : { epoch: outboxEpoch, seq },
     session: null,

@@ -93,7 +93,6 @@ class PostgresStore extends CoreStore<PostgresDriver> {
     super(options);
     this.#holder = options.holder;
     this.log.subscribe(() => this.#wakeSoon());
-    this.queue.halt(standbyError);
   }
 
   leader(): boolean {

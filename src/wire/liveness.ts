@@ -91,7 +91,7 @@ export const ServiceFilterQuery = strictObject({
 /** Deleting without a uuid needs both. */
 export const DeleteServiceQuery = strictObject({ type: Name, host: Name });
 
-export const EmptyBody = Type.Union([strictObject({}), Type.Null()]);
+export const EmptyBody = strictObject({});
 
 export const BeatManyBody = strictObject({
   items: Type.Array(strictObject({ uuid: Uuid }), { maxItems: 1_000 }),

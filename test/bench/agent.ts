@@ -1,0 +1,1 @@
+import type { BenchGroup } from './bench.ts'; const n = (name: string): BenchGroup => ({ name, run: async () => ({ title: name, rows: [], notes: [] }) }); export const agentStart = n('agent-start'); export const agentIdle = n('agent-idle');

@@ -1,0 +1,1 @@
+import type { BenchGroup } from './bench.ts'; export const offline: BenchGroup = { name: 'offline', run: async () => ({ title: 'offline', rows: [], notes: [] }) };

@@ -1,0 +1,1 @@
+import type { BenchGroup } from './bench.ts'; export const watch: BenchGroup = { name: 'watch', run: async () => ({ title: 'watch', rows: [], notes: [] }) };
