@@ -1,12 +1,13 @@
 /** The public, embeddable API of the package `holdfast`: the one deliberate barrel. */
-export { VERSION } from './base/version.ts';
 
+// The roles, embedded.
+export { type Agent, type AgentOptions, createAgent } from './agent/agent.ts';
+export { VERSION } from './base/version.ts';
 // A client of an agent or registry.
 export { type ClientOptions, createClient, type HoldfastClient } from './client/client.ts';
 export type { Target } from './client/connection.ts';
 export { LinkError, type LinkFailure } from './client/link.ts';
 export type { WatchLink, WatchOptions, WatchUpdate } from './client/watch.ts';
-
 // What it says and throws.
 export { AppError, type ErrorCode, errorCodes } from './domain/error.ts';
 export type { ChangeEvent, EventType, Position, Selection } from './domain/event.ts';
@@ -31,3 +32,4 @@ export type {
   PageRequest,
   ServiceFilter,
 } from './domain/services.ts';
+export { createRegistry, type Registry, type RegistryOptions } from './registry/registry.ts';

@@ -1,22 +1,27 @@
 /** argv → command. The only signal handlers, and the only process.exit. */
 import { runProcess } from './cli/process.ts';
 
-const stop = new AbortController();
 /** Ctrl-C under npm arrives twice, from the terminal and from npm: only a third signal means impatience. */
 const signalsMax = 2;
-let signals = 0;
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.on(signal, () => {
-    signals += 1;
-    if (signals > signalsMax) process.exit(1);
-    stop.abort(new Error(`got ${signal}`));
-  });
+
+function stopSignal(): AbortSignal {
+  const stop = new AbortController();
+  let count = 0;
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      count += 1;
+      if (count > signalsMax) process.exit(1);
+      stop.abort(new Error(`got ${signal}`));
+    });
+  }
+  return stop.signal;
 }
+
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   // `holdfast watch | head -1`: nobody reads any more.
   process.exit(error.code === 'EPIPE' ? 0 : 1);
 });
-runProcess(process.argv.slice(2), stop.signal).then(
+runProcess(process.argv.slice(2), stopSignal()).then(
   (code) => process.exit(code),
   (error: unknown) => {
     process.stderr.write(`holdfast: ${String(error)}\n`);

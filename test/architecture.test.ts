@@ -50,8 +50,8 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
     'an embedder asks which version it has, and no role should carry that constant',
 };
 
-/** Names that may stand in several of http/, store/ and client/ without being a domain. */
-const SHARED_TECHNOLOGY = ['watch.ts'];
+/** Names that may stand in several of http/, store/ and client/ without being a domain: watching, paging, the role itself. */
+const SHARED_TECHNOLOGY = ['page.ts', 'system.ts', 'watch.ts'];
 
 const importMatrix: Rule = (module) =>
   module.imports.flatMap((edge) => {

@@ -95,3 +95,16 @@ CREATE TABLE remote_answers (
   at_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX remote_answers_by_age ON remote_answers (at_ms);
+
+-- The first answer to a POST that creates, for whoever sends it again. No status: it was taken and not answered yet.
+CREATE TABLE idempotency (
+  subject TEXT NOT NULL,
+  key TEXT NOT NULL,
+  fingerprint TEXT NOT NULL,
+  status INTEGER,
+  body TEXT,
+  at_ms INTEGER NOT NULL,
+  PRIMARY KEY (subject, key),
+  CHECK ((status IS NULL) = (body IS NULL))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_by_age ON idempotency (at_ms);

@@ -121,3 +121,16 @@ CREATE TABLE components (
 );
 CREATE INDEX components_by_name ON components (name, version);
 CREATE INDEX components_of_host ON components (host_id, name, detector);
+
+-- The first answer to a POST that creates, for whoever sends it again. No status: it was taken and not answered yet.
+CREATE TABLE idempotency (
+  subject text COLLATE "C" NOT NULL,
+  key text COLLATE "C" NOT NULL,
+  fingerprint text NOT NULL,
+  status bigint,
+  body text,
+  at_ms bigint NOT NULL,
+  PRIMARY KEY (subject, key),
+  CHECK ((status IS NULL) = (body IS NULL))
+);
+CREATE INDEX idempotency_by_age ON idempotency (at_ms);

@@ -109,3 +109,16 @@ CREATE TABLE components (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX components_by_name ON components (name, version);
 CREATE INDEX components_of_host ON components (host_id, name, detector);
+
+-- The first answer to a POST that creates, for whoever sends it again. No status: it was taken and not answered yet.
+CREATE TABLE idempotency (
+  subject TEXT NOT NULL,
+  key TEXT NOT NULL,
+  fingerprint TEXT NOT NULL,
+  status INTEGER,
+  body TEXT,
+  at_ms INTEGER NOT NULL,
+  PRIMARY KEY (subject, key),
+  CHECK ((status IS NULL) = (body IS NULL))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_by_age ON idempotency (at_ms);

@@ -4,57 +4,53 @@
  */
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
-import type { Logger } from '../base/log.ts';
 import { startLoop } from '../base/loop.ts';
-import type { Random } from '../base/random.ts';
+import { type Surroundings, surroundings } from '../base/surroundings.ts';
 import { Undo } from '../base/undo.ts';
+import { createClient } from '../client/client.ts';
 import { systemCaller } from '../domain/access.ts';
 import { normaliseHostName } from '../domain/ids.ts';
 import type { ComponentService, LivenessService } from '../domain/services.ts';
-import { createClient } from '../client/client.ts';
+import { adminSocket } from '../http/listen.ts';
 import { createHttpServer, type HttpLimits } from '../http/server.ts';
 import { AccessStore } from '../store/access.ts';
 import { keepAdminToken } from '../store/admin-token.ts';
-import { adminSocket } from '../http/listen.ts';
 import { backupStream } from '../store/backup-stream.ts';
-import { Snapshots } from '../store/snapshots.ts';
-import type { JoinToken } from './join.ts';
+import type { OpenStore } from '../store/core.ts';
+import { IdempotencyStore } from '../store/idempotency.ts';
 import { type Identity, IdentityStore } from '../store/identity.ts';
 import { LivenessStore } from '../store/liveness.ts';
 import { LocalInventory } from '../store/local-inventory.ts';
 import { Outbox } from '../store/outbox.ts';
 import { PeerMarks } from '../store/peer-marks.ts';
 import { RemoteAnswers } from '../store/remote-answers.ts';
-import { type OpenStore, openStore } from '../store/store.ts';
+import { Snapshots } from '../store/snapshots.ts';
+import { openStore } from '../store/store.ts';
 import { startDetection } from './detection.ts';
 import type { Detector } from './detectors/detector.ts';
 import { dpkgDetector } from './detectors/dpkg.ts';
 import { agentDetector, kernelDetector } from './detectors/fixed.ts';
 import { osReleaseDetector } from './detectors/os-release.ts';
+import type { JoinToken } from './join.ts';
 import { AgentLiveness } from './liveness.ts';
 import { linuxPaths, type MachinePaths, mintMachineId, readBootId, readMachineId } from './machine.ts';
 import { reportOf, reportOfAll } from './reports.ts';
 import { type RegistryPeer, Session } from './session.ts';
-import { agentChecks, type AgentParts, agentStatus, type Check } from './status.ts';
+import { type AgentParts, agentChecks, agentStatus, type Check } from './status.ts';
 
-export interface AgentOptions {
+export interface AgentOptions extends Partial<Surroundings> {
   readonly dataDir: string;
   /** What this host wishes to be called. */
   readonly name: string;
-  readonly region: string | null;
-  /** Null: this host stands alone. `token` is needed for the first join only. */
+  readonly region?: string | null;
+  /** Null: this host stands alone. `joinToken` is needed for the first join only. */
   readonly registry: { readonly url: string; readonly joinToken: JoinToken } | null;
-  /** Where it serves, `port` 0 takes a free one; null: nowhere on TCP. */
-  readonly listen: { readonly host: string; readonly port: number } | null;
-  /** Where `admin.sock` goes; null: no Unix socket. */
-  readonly socketDir: string | null;
+  /** Where it serves, `port` 0 takes a free one; null or absent: nowhere on TCP. */
+  readonly listen?: { readonly host: string; readonly port: number } | null;
+  /** Where `admin.sock` goes; null or absent: no Unix socket. */
+  readonly socketDir?: string | null;
   /** A client of the registry with this bearer token; ours when absent. */
   readonly connect?: (url: string, token: string) => RegistryPeer;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly logger: Logger;
-  readonly version: string;
-  readonly commit: string;
   /** What `GET /v1/config` shows; no secrets. */
   readonly config?: object;
   /** Those of this machine when absent. */
@@ -88,9 +84,10 @@ const sweepEveryMs = 250;
 /** A sweep that comes later than this was held up: nobody could be heard meanwhile, so nobody is to blame. */
 const lagMaxMs = 1_000;
 const flushEveryMs = 30_000;
+const compactEveryMs = 600_000;
 
 export function createAgent(options: AgentOptions): Promise<Agent> {
-  return Undo.building((undo) => build(options, undo));
+  return Undo.building((undo) => build({ ...surroundings, ...options }, undo));
 }
 
 export function standardDetectors(options: { clock: Clock; version: string }): Detector[] {
@@ -102,8 +99,17 @@ export function standardDetectors(options: { clock: Clock; version: string }): D
   ];
 }
 
-async function build(options: AgentOptions, undo: Undo): Promise<Agent> {
-  const { dataDir, registry, clock, random, logger } = options;
+async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<Agent> {
+  const {
+    dataDir,
+    registry,
+    listen = null,
+    socketDir = null,
+    region = null,
+    clock,
+    random,
+    logger,
+  } = options;
   const shared = { clock, random, logger };
 
   const store = await openStore({ role: 'agent', dataDir, clock, logger, random, addon: options.addon });
@@ -113,7 +119,10 @@ async function build(options: AgentOptions, undo: Undo): Promise<Agent> {
   let identity: Identity | null = await identities.read();
   const hostName = () => identity?.name ?? normaliseHostName(options.name);
 
-  const outbox = await Outbox.open({ store, reportAll: async (tx) => reportOfAll(await own.allIn(tx), tx.now) });
+  const outbox = await Outbox.open({
+    store,
+    reportAll: async (tx) => reportOfAll(await own.allIn(tx), tx.now),
+  });
   const own: LivenessStore = await LivenessStore.open({
     store,
     clock,
@@ -121,13 +130,29 @@ async function build(options: AgentOptions, undo: Undo): Promise<Agent> {
     heldBy: 'agent',
     onChange: (tx, change, record) => outbox.append(tx, reportOf(change, record, tx.now)),
   });
-  const sweep = startLoop({ ...shared, name: 'sweep', everyMs: sweepEveryMs, backoffBaseMs: 1_000, backoffCapMs: 10_000, run: sweeper(own, clock) });
+  const sweep = startLoop({
+    ...shared,
+    name: 'sweep',
+    everyMs: sweepEveryMs,
+    backoffBaseMs: 1_000,
+    backoffCapMs: 10_000,
+    run: sweeper(own, clock),
+  });
   undo.add('sweep', () => sweep.stop());
 
   let session: Session | null = null;
-  const inventory = await LocalInventory.open({ store, clock, host: () => ({ name: hostName(), id: identity?.id ?? null }) });
+  const inventory = await LocalInventory.open({
+    store,
+    clock,
+    host: () => ({ name: hostName(), id: identity?.id ?? null }),
+  });
   const detectors = options.detectors ?? standardDetectors(options);
-  const detection = startDetection({ ...shared, detectors, inventory, onComplete: () => session?.inventoryChanged() });
+  const detection = startDetection({
+    ...shared,
+    detectors,
+    inventory,
+    onComplete: () => session?.inventoryChanged(),
+  });
   undo.add('detection', () => detection.stop());
 
   const answers = await RemoteAnswers.open({ store, clock });
@@ -153,14 +178,37 @@ async function build(options: AgentOptions, undo: Undo): Promise<Agent> {
     clock,
     own,
     hostName,
-    registry: registry === null ? null : { url: registry.url, liveness: () => session?.peer?.liveness ?? null },
+    registry:
+      registry === null ? null : { url: registry.url, liveness: () => session?.peer?.liveness ?? null },
     answers,
   });
+
+  const idempotency = new IdempotencyStore({ store, clock });
+  const compaction = startLoop({
+    ...shared,
+    name: 'compact',
+    everyMs: compactEveryMs,
+    firstMs: compactEveryMs,
+    backoffBaseMs: 60_000,
+    backoffCapMs: compactEveryMs,
+    run: async ({ signal }) => {
+      await store.compact({ signal });
+      await idempotency.forget();
+    },
+  });
+  undo.add('compact', () => compaction.stop());
 
   const access = await AccessStore.open({ store, clock, random });
   await keepAdminToken({ access, file: join(dataDir, 'admin.token') });
 
-  const parts: AgentParts = { store, outbox, inventory, detection, session, host: () => ({ id: identity?.id ?? null, name: hostName() }) };
+  const parts: AgentParts = {
+    store,
+    outbox,
+    inventory,
+    detection,
+    session,
+    host: () => ({ id: identity?.id ?? null, name: hostName() }),
+  };
   const health = () => ({ ready: store.health().state !== 'failed', checks: agentChecks(parts) });
   const status = async () => ({ version: options.version, dataDir, ...agentStatus(parts) });
 
@@ -171,11 +219,10 @@ async function build(options: AgentOptions, undo: Undo): Promise<Agent> {
       liveness,
       components: inventory,
       log: store.log,
+      idempotency,
       snapshots: new Snapshots({ store, clock, liveness: own }),
       hostFacts: (name) =>
-        name === hostName()
-          ? { id: identity?.id ?? '', name, region: options.region, labels: {}, self: {} }
-          : undefined,
+        name === hostName() ? { id: identity?.id ?? '', name, region, labels: {}, self: {} } : undefined,
       health,
       status,
       config: async () => ({ version: 1, config: options.config ?? {} }),
@@ -187,7 +234,6 @@ async function build(options: AgentOptions, undo: Undo): Promise<Agent> {
     limits: options.limits ?? {},
   });
   undo.add('server', () => server.close());
-  const { listen, socketDir } = options;
   const bound = await server.listen([
     ...(listen === null ? [] : [{ kind: 'tcp', ...listen } as const]),
     ...(socketDir === null ? [] : [adminSocket(socketDir)]),
@@ -198,7 +244,7 @@ async function build(options: AgentOptions, undo: Undo): Promise<Agent> {
   return {
     url: listen === null ? '' : (bound[0]?.url ?? ''),
     dataDir,
-    failed: new Promise<never>(() => {}),
+    failed: Promise.withResolvers<never>().promise,
     store,
     liveness,
     components: inventory,
@@ -211,7 +257,8 @@ async function build(options: AgentOptions, undo: Undo): Promise<Agent> {
 
   async function openSession({ url, joinToken }: { url: string; joinToken: JoinToken }): Promise<Session> {
     const machine = options.machine ?? linuxPaths;
-    const machineId = (await readMachineId(machine)) ?? (await identities.keptMachineId(mintMachineId(random)));
+    const machineId =
+      (await readMachineId(machine)) ?? (await identities.keptMachineId(mintMachineId(random)));
     const opened = await Session.start({
       ...shared,
       store,
@@ -222,7 +269,7 @@ async function build(options: AgentOptions, undo: Undo): Promise<Agent> {
       dataDir,
       registryUrl: url,
       name: options.name,
-      region: options.region,
+      region,
       machineId,
       bootId: await readBootId(machine, random),
       token: joinToken,
@@ -235,8 +282,11 @@ async function build(options: AgentOptions, undo: Undo): Promise<Agent> {
         await moveRecords(own, member.name);
       },
     });
-    const unsubscribe = [inventory.onChanged(() => opened.inventoryChanged()), outbox.onQueued(() => opened.reportQueued())];
-    undo.add('wakes', () => unsubscribe.forEach((stop) => stop()));
+    const unsubscribe = [
+      inventory.onChanged(() => opened.inventoryChanged()),
+      outbox.onQueued(() => opened.reportQueued()),
+    ];
+    for (const stop of unsubscribe) undo.add('wakes', stop);
     return opened;
   }
 }

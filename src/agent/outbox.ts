@@ -22,8 +22,10 @@ export interface OutboxSenderOptions {
   readonly outbox: Outbox;
   /** False while the registry does not answer beats. Woken when it does. */
   readonly ready: () => boolean;
-  /** The registry has other reports of ours in effect than we thought: begins a new life of the outbox. */
-  readonly onDisagreement: (acked: Acked, reason: string) => Promise<void>;
+  /** The registry misses reports that it had acknowledged: they have to be told in another way. */
+  readonly onConflict: (acked: Acked, reason: string) => Promise<void>;
+  /** The registry acknowledges reports that were never sent. */
+  readonly onAhead: (acked: Acked) => Promise<void>;
 }
 
 const answerMs = 30_000;
@@ -34,7 +36,7 @@ const backoffCapMs = 60_000;
 const refusals: readonly ErrorCode[] = ['bad-request', 'unprocessable', 'too-large'];
 
 export function startOutboxSender(options: OutboxSenderOptions): Loop {
-  const { clock, random, logger, hosts, hostId, outbox, ready, onDisagreement } = options;
+  const { clock, random, logger, hosts, hostId, outbox, ready, onConflict, onAhead } = options;
   /** Smaller while a report that the registry refuses is being singled out. */
   let itemsMax = limits.reportBatchMax;
   return startLoop({ name: 'outbox', clock, random, logger, backoffBaseMs, backoffCapMs, run });
@@ -61,16 +63,18 @@ export function startOutboxSender(options: OutboxSenderOptions): Loop {
     itemsMax = limits.reportBatchMax;
     const before = outbox.status().ackedSeq;
     const result = await outbox.ack({ epoch: batch.epoch, seq: acked });
-    if (result === 'ahead') return onDisagreement({ epoch: batch.epoch, seq: acked }, 'it acknowledged reports that were never sent');
+    if (result === 'ahead') return onAhead({ epoch: batch.epoch, seq: acked });
     if (outbox.status().epoch === batch.epoch && outbox.status().ackedSeq === before) {
       throw new AppError('unavailable', `Cannot send reports: the registry acknowledged ${acked} of ${batch.items.at(-1)?.seq}, none of this batch`);
     }
   }
 
   async function disagree(batch: ReportBatch, error: AppError): Promise<void> {
-    const expected = error.details['expected'];
+    const { expected, epoch } = error.details;
+    // Of a later life than ours nothing is known but that it is.
+    const later = typeof epoch === 'number' && epoch > batch.epoch;
     const seq = typeof expected === 'number' ? Math.max(0, expected - 1) : 0;
-    await onDisagreement({ epoch: batch.epoch, seq }, error.message);
+    await onConflict(later ? { epoch, seq: 0 } : { epoch: batch.epoch, seq }, error.message);
   }
 
   async function refused(batch: ReportBatch, error: AppError): Promise<void> {

@@ -70,6 +70,8 @@ export class Session {
   #joining: Loop | null = null;
   #member: Member | null = null;
   #problem: string | null = null;
+  /** Whether the first answer after a silence has been acted upon. */
+  #acted = false;
 
   private constructor(options: SessionOptions) {
     this.#options = options;
@@ -165,13 +167,15 @@ export class Session {
     const peer = connect(credential);
     const { hosts } = peer;
     const shared = { clock, random, logger, hosts, hostId: identity.id };
-    const connected = () => this.#member?.beats.status().connected ?? false;
+    // Not before the answer is acted upon: it may say that the numbers of the reports mean something else there.
+    const connected = () => this.#acted && (this.#member?.beats.status().connected ?? false);
     const checkIn = startCheckIn({ ...shared, inventory, ready: () => connected() && inventoryReady() });
     const sender = startOutboxSender({
       ...shared,
       outbox,
       ready: connected,
-      onDisagreement: (acked, reason) => this.#resend(acked, reason),
+      onConflict: (acked, reason) => this.#resend(acked, reason),
+      onAhead: (acked) => this.#ahead(acked),
     });
     const beats = startHeartbeat({
       ...shared,
@@ -189,12 +193,10 @@ export class Session {
   async #heard(sent: SentBeat, answer: BeatAnswer, { returned }: { returned: boolean }): Promise<void> {
     const { clock, logger, store, inventory } = this.#options;
     const { seen, acked } = answer;
+    if (returned) this.#acted = false;
     const ownHashAtSeen = seen === null ? null : await store.log.hashAt(seen.revision);
     const decision = decideSync({ ...sent, answer, head: store.log.head(), ownHashAtSeen });
-    if (decision.ownRewoundAtLeast !== null) {
-      const mark = await store.beginEpoch(systemCaller, { atLeast: decision.ownRewoundAtLeast, reason: decision.reason ?? 'rewound' });
-      logger.error({ reason: decision.reason, epoch: mark.epoch }, 'this store was put back to an earlier state, beginning a new life');
-    }
+    if (decision.ownRewoundAtLeast !== null) await this.#beginLife(decision.ownRewoundAtLeast, decision.reason ?? '');
     if (decision.resend === 'everything') await this.#resend(acked, decision.reason ?? '');
     else if (decision.resend === 'inventory') {
       if (decision.reason !== null) logger.warn({ reason: decision.reason }, 'sending the complete inventory');
@@ -202,6 +204,7 @@ export class Session {
     }
     if (decision.resend !== 'everything' && acked !== null) await this.#acknowledge(acked);
     await this.#noteMark(answer, clock.monotonic());
+    this.#acted = true;
     for (const loop of [this.#member?.checkIn, this.#member?.sender]) {
       // Their failures were the outage's; otherwise a Retry-After that they were told holds.
       if (returned) loop?.retryNow();
@@ -214,7 +217,20 @@ export class Session {
     const { outbox } = this.#options;
     const { epoch, ackedSeq } = outbox.status();
     if (acked.epoch !== epoch || acked.seq <= ackedSeq) return;
-    if ((await outbox.ack(acked)) === 'ahead') await this.#resend(acked, 'it has reports that were never sent');
+    if ((await outbox.ack(acked)) === 'ahead') await this.#ahead(acked);
+  }
+
+  /** Reports are in effect that this store never sent: it was put back to before it did. */
+  async #ahead(acked: Acked): Promise<void> {
+    const reason = `the registry has ${acked.seq} reports, more than were sent`;
+    await this.#beginLife(this.#options.store.log.head().epoch + 1, reason);
+    await this.#resend(acked, reason);
+  }
+
+  async #beginLife(atLeast: number, reason: string): Promise<void> {
+    const { store, logger } = this.#options;
+    const { epoch } = await store.beginEpoch(systemCaller, { atLeast, reason });
+    logger.error({ reason, epoch }, 'this store was put back to an earlier state, beginning a new life');
   }
 
   /** Both sides begin anew: all that is held and all that is installed is told again. */

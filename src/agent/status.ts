@@ -2,7 +2,7 @@
 import { formatInstant } from '../base/time.ts';
 import type { LocalInventory } from '../store/local-inventory.ts';
 import type { Outbox } from '../store/outbox.ts';
-import type { OpenStore } from '../store/store.ts';
+import type { OpenStore } from '../store/core.ts';
 import type { Detection } from './detection.ts';
 import type { Session } from './session.ts';
 

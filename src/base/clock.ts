@@ -42,10 +42,14 @@ function sleepInSlices(ms: number, options: { signal?: AbortSignal } = {}): Prom
       cancel();
       reject(signal?.reason);
     };
-    const cancel = timerInSlices(ms, () => {
-      signal?.removeEventListener('abort', onAbort);
-      resolve();
-    }, { keepAlive: true });
+    const cancel = timerInSlices(
+      ms,
+      () => {
+        signal?.removeEventListener('abort', onAbort);
+        resolve();
+      },
+      { keepAlive: true },
+    );
     signal?.addEventListener('abort', onAbort, { once: true });
   });
 }

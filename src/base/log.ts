@@ -15,7 +15,11 @@ export interface Logger {
 }
 
 /** A logger that writes to a file descriptor (2 is stderr), synchronously, so that the last line before a crash is there. */
-export function createLogger(options: { level: LogLevel; fd?: number; fields?: Record<string, unknown> }): Logger {
+export function createLogger(options: {
+  level: LogLevel;
+  fd?: number;
+  fields?: Record<string, unknown>;
+}): Logger {
   return pino(
     {
       level: options.level,

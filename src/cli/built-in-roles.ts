@@ -25,13 +25,25 @@ export function builtInRoles(cacheDir: string | undefined): Roles {
       const { restore, roleOfBackup } = await import('../store/backup.ts');
       const addon = addonFor();
       const role = roleOfBackup({ file, addon });
-      const { kept } = await restore({ file, dataDir, role, force, now: clock.now(), pid: process.pid, addon });
+      const { kept } = await restore({
+        file,
+        dataDir,
+        role,
+        force,
+        now: clock.now(),
+        pid: process.pid,
+        addon,
+      });
       return { role, kept };
     },
   };
 }
 
-async function startRegistry(config: RegistryConfig, context: RoleContext, addon: object | undefined): Promise<RunningRole> {
+async function startRegistry(
+  config: RegistryConfig,
+  context: RoleContext,
+  addon: object | undefined,
+): Promise<RunningRole> {
   const { createRegistry } = await import('../registry/registry.ts');
   const { clock, random, logger } = context;
   const { dataDir, listen, socketDir, databaseUrl } = config;
@@ -53,5 +65,7 @@ async function startRegistry(config: RegistryConfig, context: RoleContext, addon
 /** What `GET /v1/config` shows of a configuration: no secret, and no function. */
 function shown(config: object): object {
   const secret = new Set(['databaseUrl', 'joinToken']);
-  return JSON.parse(JSON.stringify(config, (key, value: unknown) => (secret.has(key) && value !== null ? '(set)' : value))) as object;
+  return JSON.parse(
+    JSON.stringify(config, (key, value: unknown) => (secret.has(key) && value !== null ? '(set)' : value)),
+  ) as object;
 }

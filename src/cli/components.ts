@@ -64,8 +64,8 @@ function componentColumns(now: number): readonly Column<ComponentRow>[] {
     { title: 'NAME', of: ({ name }) => name },
     { title: 'VERSION', of: ({ version }) => version },
     { title: 'FOUND BY', of: ({ detector }) => detector },
-    { title: 'ARCHITECTURE', of: ({ architecture }) => architecture ?? null, wide: true },
-    { title: 'FIRST SEEN', of: ({ firstSeen }) => firstSeen, wide: true },
+    { title: 'ARCHITECTURE', of: ({ architecture }) => architecture ?? null, wide: true, spare: true },
+    { title: 'FIRST SEEN', of: ({ firstSeen }) => firstSeen, wide: true, spare: true },
     { title: 'CHANGED', of: ({ changedAt }) => ago(changedAt, now) },
   ];
 }

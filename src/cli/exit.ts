@@ -90,7 +90,7 @@ export function adviceFor(error: unknown): string | undefined {
     case 'unauthenticated':
       return 'Pass a token: --token-file FILE (or - for stdin), or HOLDFAST_TOKEN. A local one: admin.token in the data directory.';
     case 'forbidden':
-      return 'Use a token with a role that may do this.';
+      return 'Ask as somebody who may: with a token of another role, or for a socket as its owner or root.';
     case 'unavailable':
     case 'rate-limited':
     case 'too-slow':

@@ -14,7 +14,7 @@ import {
   pageOptions,
 } from './context.ts';
 import { type Column, writeRecord, writeTable } from './output.ts';
-import { ago } from './words.ts';
+import { ago, statusWords } from './words.ts';
 
 export function define(command: Command, context: Context): void {
   const { io } = context;
@@ -72,12 +72,11 @@ function filterOf(flags: Flags): HostFilter {
 function columns(now: number): Column<HostDocument>[] {
   return [
     { title: 'NAME', of: (host) => host.name },
-    { title: 'STATUS', of: (host) => host.status },
-    { title: 'REASON', of: (host) => host.reason },
-    { title: 'REGION', of: (host) => host.region },
-    { title: 'LAST SEEN', of: (host) => ago(host.lastSeen, now) },
-    { title: 'CONFIRMED', of: (host) => (host.confirmed ? 'yes' : 'no'), wide: true },
-    { title: 'FIRST SEEN', of: (host) => host.firstSeen, wide: true },
+    { title: 'STATUS', of: statusWords, status: true },
+    { title: 'REGION', of: (host) => host.region, spare: true },
+    { title: 'SEEN', of: (host) => ago(host.lastSeen, now) },
+    { title: 'CONFIRMED', of: (host) => (host.confirmed ? 'yes' : 'no'), wide: true, spare: true },
+    { title: 'FIRST SEEN', of: (host) => host.firstSeen, wide: true, spare: true },
     { title: 'ID', of: (host) => host.id, whole: true },
   ];
 }
@@ -89,8 +88,7 @@ function fields(host: HostDocument, now: number): (readonly [string, string | nu
       .join(' ') || null;
   return [
     ['name', host.name],
-    ['status', host.status],
-    ['reason', host.reason],
+    ['status', statusWords(host)],
     ['region', host.region],
     ['labels', pairs(host.labels)],
     ['self', pairs(host.self)],

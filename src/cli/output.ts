@@ -9,13 +9,17 @@ export interface Column<Row> {
   readonly of: (row: Row) => string | null;
   /** Only with `-o wide`. */
   readonly wide?: boolean;
-  /** Never cut: what people copy, such as ids. */
+  /** Cut last: what people copy, such as ids. */
   readonly whole?: boolean;
+  /** Left out first where the terminal is narrow. */
+  readonly spare?: boolean;
+  /** Begins with a status word, which gets its color. */
+  readonly status?: boolean;
 }
 
 /** What an empty value looks like. */
 export const none = '-';
-const gap = 2;
+const gap = '  ';
 /** A cut column keeps at least this much, or its title. */
 const columnMin = 8;
 
@@ -30,8 +34,8 @@ export async function writeYaml(io: Io, text: string): Promise<void> {
 }
 
 /**
- * Rows below titles. On a terminal the table fits its width: the widest columns are cut first, never wrapped; into a
- * pipe everything is written whole.
+ * Rows below titles. On a terminal the table fits its width: spare columns give way, then the widest are cut, and no
+ * row is ever wrapped. Into a pipe everything is written whole.
  */
 export function writeTable<Row>(
   io: Io,
@@ -39,17 +43,24 @@ export function writeTable<Row>(
   columns: readonly Column<Row>[],
   form: Form,
 ): void {
-  const shown = columns.filter((column) => form === 'wide' || column.wide !== true);
-  const cells = rows.map((row) => shown.map((column) => printable(column.of(row) ?? none)));
-  const titles = shown.map((column) => column.title);
-  const natural = titles.map((title, index) =>
-    Math.max(...[title, ...cells.map((line) => line[index] ?? '')].map(displayWidth)),
-  );
-  const widths = fitted(natural, shown, io.stdout.columns);
+  const laidOut = columns
+    .filter((column) => form === 'wide' || column.wide !== true)
+    .map((column): LaidOut => {
+      const cells = rows.map((row) => printable(column.of(row) ?? none));
+      const natural = Math.max(...[column.title, ...cells].map(displayWidth));
+      const least = Math.min(natural, Math.max(columnMin, displayWidth(column.title)));
+      return { ...column, cells, width: natural, widthMin: column.whole === true ? natural : least };
+    });
+  const shown = io.stdout.columns === undefined ? laidOut : fitted(laidOut, io.stdout.columns);
   const colors = hasColors(io, io.stdout);
-  io.stdout.write(`${paint(colors, 'bold', line(titles, widths))}\n`);
-  for (const row of cells) {
-    io.stdout.write(`${line(row, widths, (text) => paintWord(colors, text))}\n`);
+  const titles = shown.map(({ title, width }) => pad(cut(title, width), width));
+  io.stdout.write(`${paint(colors, 'bold', titles.join(gap).trimEnd())}\n`);
+  for (const index of rows.keys()) {
+    const line = shown.map(({ cells, width, status }) => {
+      const text = pad(cut(cells[index] ?? none, width), width);
+      return status === true ? paintStatus(colors, text) : text;
+    });
+    io.stdout.write(`${line.join(gap).trimEnd()}\n`);
   }
 }
 
@@ -62,7 +73,7 @@ export function writeRecord(
   const colors = hasColors(io, io.stdout);
   for (const [label, value] of fields) {
     const text = printable(value ?? none);
-    io.stdout.write(`${pad(label, width)}  ${paintWord(colors, text)}\n`);
+    io.stdout.write(`${pad(label, width)}${gap}${label === 'status' ? paintStatus(colors, text) : text}\n`);
   }
 }
 
@@ -77,61 +88,57 @@ export function paint(colors: boolean, style: keyof typeof styles, text: string)
   return colors ? `\u001b[${styles[style]}m${text}\u001b[0m` : text;
 }
 
-/** Status words in their color, everything else as it is. */
-function paintWord(colors: boolean, text: string): string {
-  const word = text.trimEnd();
-  if (word === 'UP' || word === 'ok') return paint(colors, 'green', text);
-  if (word === 'DOWN' || word === 'failed') return paint(colors, 'red', text);
-  if (word === 'UNKNOWN' || word === 'degraded') return paint(colors, 'yellow', text);
-  return text;
+/** A text that begins with a status word, in its color. */
+export function paintStatus(colors: boolean, text: string): string {
+  const [word = ''] = /^\w+/.exec(text) ?? [];
+  const style = statusStyles[word];
+  return style === undefined ? text : paint(colors, style, text);
 }
+
+const statusStyles: Readonly<Record<string, keyof typeof styles>> = {
+  UP: 'green',
+  ok: 'green',
+  DOWN: 'red',
+  failed: 'red',
+  UNKNOWN: 'yellow',
+  degraded: 'yellow',
+};
 
 /** What others wrote must not move the cursor, color the screen or break the row. */
 export function printable(text: string): string {
   return text.replace(/\s+/g, ' ').replace(/\p{C}/gu, '\u{fffd}');
 }
 
-function line(
-  cells: readonly string[],
-  widths: readonly number[],
-  style: (text: string) => string = (text) => text,
-): string {
-  return cells
-    .map((cell, index) => {
-      const text = cut(cell, widths[index] ?? 0);
-      return style(index === cells.length - 1 ? text : pad(text, widths[index] ?? 0));
-    })
-    .join(' '.repeat(gap))
-    .trimEnd();
+interface LaidOut {
+  readonly title: string;
+  readonly cells: readonly string[];
+  readonly width: number;
+  readonly widthMin: number;
+  readonly spare?: boolean;
+  readonly status?: boolean;
 }
 
-/** Takes from the widest column that may be cut until the row fits, or nothing more can be taken. */
-function fitted<Row>(
-  natural: readonly number[],
-  columns: readonly Column<Row>[],
-  terminalWidth: number | undefined,
-): number[] {
-  const widths = [...natural];
-  if (terminalWidth === undefined) return widths;
-  const minima = columns.map((column, index) =>
-    column.whole === true
-      ? (natural[index] ?? 0)
-      : Math.min(natural[index] ?? 0, Math.max(columnMin, displayWidth(column.title))),
-  );
-  let excess = widths.reduce((sum, width) => sum + width, gap * (widths.length - 1)) - terminalWidth;
-  for (; excess > 0; excess -= 1) {
-    const slack = widths.map((width, index) => (width > (minima[index] ?? 0) ? width : 0));
-    const widest = slack.indexOf(Math.max(...slack));
-    const width = slack[widest] ?? 0;
-    if (width === 0) {
-      // Even ids must give way when the terminal is narrower than they are: a wrapped row is worse.
-      const last = widths.indexOf(Math.max(...widths));
-      widths[last] = Math.max(1, (widths[last] ?? 1) - 1);
-    } else {
-      widths[widest] = width - 1;
-    }
+function fitted(columns: readonly LaidOut[], terminalWidth: number): LaidOut[] {
+  const fitting = [...columns];
+  const excess = (widthOf: (column: LaidOut) => number) =>
+    fitting.reduce((sum, column) => sum + widthOf(column), gap.length * (fitting.length - 1)) - terminalWidth;
+  // Leave out: spare columns first, the last first; in the end those for which not even one character is left.
+  while (excess(({ widthMin }) => widthMin) > 0 && fitting.some(({ spare }) => spare === true)) {
+    fitting.splice(
+      fitting.findLastIndex(({ spare }) => spare === true),
+      1,
+    );
   }
-  return widths;
+  while (excess(() => 1) > 0 && fitting.length > 1) fitting.pop();
+  // Cut: the widest by one, as long as one can give; then also what should stay whole.
+  const widths = fitting.map(({ width }) => width);
+  for (let left = excess(({ width }) => width); left > 0; left -= 1) {
+    const slack = widths.map((width, index) => (width > (fitting[index]?.widthMin ?? 0) ? width : 0));
+    const candidates = Math.max(...slack) > 0 ? slack : widths;
+    const widest = candidates.indexOf(Math.max(...candidates));
+    widths[widest] = (widths[widest] ?? 1) - 1;
+  }
+  return fitting.map((column, index) => ({ ...column, width: Math.max(1, widths[index] ?? 1) }));
 }
 
 function cut(text: string, width: number): string {

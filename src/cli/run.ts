@@ -10,8 +10,10 @@ import { printable } from './output.ts';
 /** Never throws. What it leaves open is nothing: the caller may end the process with the code. */
 export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
   const context = new Context(io);
-  // `holdfast help services ls`: commander knows only one word after help.
-  const words = argv[0] === 'help' ? [...argv.slice(1), '--help'] : argv;
+  // `holdfast help services ls`: commander knows only one word after help, and no mistake there.
+  const [first, second] = argv;
+  const isHelp = first === 'help' && (second === undefined || commands.some(({ name }) => name === second));
+  const words = first === 'help' ? [...argv.slice(1), ...(isHelp ? ['--help'] : [])] : argv;
   try {
     refuseSecrets(words);
     const program = createProgram(context);

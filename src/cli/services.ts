@@ -19,7 +19,7 @@ import {
 import { type ExitCode, exitCodeOf, exitCodes, UsageError } from './exit.ts';
 import { type Column, writeRecord, writeTable } from './output.ts';
 import { follow, watchOptions } from './watch.ts';
-import { ago, requireDuration, requireInstant } from './words.ts';
+import { ago, requireDuration, requireInstant, statusWords } from './words.ts';
 
 export function define(command: Command, context: Context): void {
   command.description('What is alive: service records. Each is one uuid, and one (type, host) pair.');
@@ -181,7 +181,7 @@ function defineBeat(command: Command, context: Context): void {
               items,
               [
                 { title: 'UUID', of: ({ uuid }) => uuid, whole: true },
-                { title: 'STATUS', of: ({ status }) => status ?? null },
+                { title: 'STATUS', of: ({ status }) => status ?? null, status: true },
                 { title: 'REFUSED', of: ({ code }) => code },
               ],
               form,
@@ -383,14 +383,13 @@ function columns(now: number): Column<ServiceDocument>[] {
   return [
     { title: 'TYPE', of: (service) => service.type },
     { title: 'HOST', of: (service) => service.host },
-    { title: 'STATUS', of: (service) => service.status },
-    { title: 'REASON', of: (service) => service.reason },
-    { title: 'REGION', of: (service) => service.region },
-    { title: 'LAST SEEN', of: (service) => ago(service.lastSeen, now) },
-    { title: 'TTL', of: (service) => formatDuration(service.ttl * 1_000), wide: true },
-    { title: 'MAINTENANCE', of: maintenanceWords, wide: true },
-    { title: 'CONFIRMED', of: (service) => (service.confirmed ? 'yes' : 'no'), wide: true },
-    { title: 'COUNTED BY', of: (service) => service.heldBy, wide: true },
+    { title: 'STATUS', of: statusWords, status: true },
+    { title: 'REGION', of: (service) => service.region, spare: true },
+    { title: 'SEEN', of: (service) => ago(service.lastSeen, now) },
+    { title: 'TTL', of: (service) => formatDuration(service.ttl * 1_000), wide: true, spare: true },
+    { title: 'MAINTENANCE', of: maintenanceWords, wide: true, spare: true },
+    { title: 'CONFIRMED', of: (service) => (service.confirmed ? 'yes' : 'no'), wide: true, spare: true },
+    { title: 'COUNTED BY', of: (service) => service.heldBy, wide: true, spare: true },
     { title: 'UUID', of: (service) => service.uuid, whole: true },
   ];
 }
@@ -399,8 +398,7 @@ function fields(service: ServiceDocument, now: number): (readonly [string, strin
   return [
     ['type', service.type],
     ['host', service.host],
-    ['status', service.status],
-    ['reason', service.reason],
+    ['status', statusWords(service)],
     ['region', service.region],
     ['ttl', formatDuration(service.ttl * 1_000)],
     ['maintenance', maintenanceWords(service)],

@@ -4,18 +4,25 @@ import { systemRequests } from '../client/system.ts';
 import type { Flags } from './config.ts';
 import { action, type Context, clientOptions, examples, outputOption } from './context.ts';
 import { writeRecord } from './output.ts';
+import { ago } from './words.ts';
 
 export function define(command: Command, context: Context): void {
-  command.description('Shows how the local agent is doing, or whomever --url or --socket names.').action(
-    action(context, async (flags: Flags) => {
-      await context.ask(flags, 'agent', async (client) => {
-        await context.show(flags, await client.call(systemRequests.status()), (status) =>
-          writeRecord(context.io, lines(status)),
-        );
-      });
-      return 0;
-    }),
-  );
+  const { io } = context;
+  command
+    .description(
+      'Shows how the local agent is doing, or whomever --url or --socket names; -o wide shows all.',
+    )
+    .action(
+      action(context, async (flags: Flags) => {
+        await context.ask(flags, 'agent', async (client) => {
+          const answer = await client.call(systemRequests.status());
+          await context.show(flags, answer, (status, form) =>
+            writeRecord(io, form === 'wide' ? everything(status) : essence(status, io.clock.now())),
+          );
+        });
+        return 0;
+      }),
+    );
   outputOption(clientOptions(command));
   examples(command, [
     'status',
@@ -24,19 +31,77 @@ export function define(command: Command, context: Context): void {
   ]);
 }
 
-/** Members of members as `registry.url`; what a role says of itself grows, so nothing is left out. */
-function lines(value: object, prefix = ''): [string, string | null][] {
-  return Object.entries(value).flatMap(([name, member]): [string, string | null][] => {
-    const label = `${prefix}${name}`;
-    if (member === null || member === undefined) return [[label, null]];
-    if (Array.isArray(member))
-      return [
-        [
-          label,
-          member.map((one) => (typeof one === 'object' ? JSON.stringify(one) : String(one))).join(', ') ||
-            null,
-        ],
-      ];
-    return typeof member === 'object' ? lines(member, `${label}.`) : [[label, String(member)]];
+type Line = readonly [label: string, value: string | null];
+type Members = Readonly<Record<string, unknown>>;
+
+/**
+ * What people look for first. A status is the role's own words and grows: members that are not there are left out, and
+ * those that nobody knows here are in `everything`.
+ */
+export function essence(status: Members, now: number): Line[] {
+  const { role, version, dataDir } = status;
+  const [host, registry, inventory, outbox, store] = ['host', 'registry', 'inventory', 'outbox', 'store'].map(
+    (name) => membersOf(status[name]),
+  );
+  const lines: (Line | undefined)[] = [
+    ['role', text(role)],
+    host && ['host', text(host['name'])],
+    role === 'agent'
+      ? ['registry', registry === undefined ? 'none' : registryWords(registry, now)]
+      : undefined,
+    counts('hosts', status['hosts']),
+    counts('services', status['services']),
+    inventory && [
+      'components',
+      `${text(inventory['components'])}${inventory['acknowledged'] === true ? '' : ', not yet reported'}`,
+    ],
+    inventory && ['detectors', listOf(inventory['detectors'])],
+    outbox && ['waiting to be sent', text(outbox['pending'])],
+    store && [
+      'store',
+      [store['state'], store['detail']].filter((word) => typeof word === 'string').join(': '),
+    ],
+    ['data', text(dataDir)],
+    ['version', text(version)],
+  ];
+  return lines.filter((line): line is Line => line !== undefined && line[1] !== null);
+}
+
+function registryWords(registry: Members, now: number): string {
+  const { url, connected, problem, lastAnswer } = registry;
+  const heard = typeof lastAnswer === 'string' ? `, last answer ${ago(lastAnswer, now)}` : '';
+  return `${text(url)}, ${connected === true ? 'connected' : 'not connected'}${heard}${typeof problem === 'string' ? `: ${problem}` : ''}`;
+}
+
+/** `3 UP, 1 DOWN` */
+function counts(label: string, value: unknown): Line | undefined {
+  const { up, down } = membersOf(value) ?? {};
+  return up === undefined ? undefined : [label, `${text(up)} UP, ${text(down)} DOWN`];
+}
+
+/** `dpkg ok (714), kernel failed: no such file` */
+function listOf(value: unknown): string | null {
+  if (!Array.isArray(value)) return null;
+  const words = value.map((one: Members) => {
+    const { name, state, components, error } = one;
+    return `${text(name)} ${text(state)}${typeof error === 'string' ? `: ${error}` : ` (${text(components)})`}`;
   });
+  return words.join(', ') || null;
+}
+
+/** Members of members as `registry.url`, named things of a list as `inventory.detectors.dpkg`. */
+function everything(value: unknown, label = ''): Line[] {
+  if (typeof value !== 'object' || value === null) return [[label, text(value)]];
+  const entries: [string, unknown][] = Array.isArray(value)
+    ? value.map((one: unknown, index) => [String(membersOf(one)?.['name'] ?? index), one])
+    : Object.entries(value);
+  return entries.flatMap(([name, member]) => everything(member, label === '' ? name : `${label}.${name}`));
+}
+
+function membersOf(value: unknown): Members | undefined {
+  return typeof value === 'object' && value !== null ? (value as Members) : undefined;
+}
+
+function text(value: unknown): string | null {
+  return value === undefined || value === null ? null : String(value);
 }

@@ -8,7 +8,7 @@ import type { Flags } from './config.ts';
 import { action, type Context, clientOptions, collect, examples, outputOption } from './context.ts';
 import { type ExitCode, UsageError } from './exit.ts';
 import type { Io } from './io.ts';
-import { hasColors, paint, printable, writeYaml } from './output.ts';
+import { hasColors, paint, paintStatus, printable, writeYaml } from './output.ts';
 
 export function define(command: Command, context: Context): void {
   watchOptions(command)
@@ -59,6 +59,8 @@ export async function follow(context: Context, flags: Flags, select: Selection):
         snapshot: flags['snapshot'] === true,
         onGap: flags['since'] === undefined ? onGap : 'end',
         onLink: (link) => {
+          // Who waits at a terminal wants to know that there is something to wait for.
+          if (link.up && io.stderr.columns !== undefined) context.say('watching; Ctrl-C ends');
           if (!link.up)
             context.say(`${link.error.message}; trying again in ${Math.ceil(link.retryMs / 1_000)} s`);
         },
@@ -161,7 +163,7 @@ function sentence(event: ChangeEvent, colors: boolean): string {
 }
 
 function statusOf({ status, reason }: Body, colors: boolean): string {
-  const word = paint(colors, status === 'UP' ? 'green' : 'red', printable(String(status)));
+  const word = paintStatus(colors, printable(String(status)));
   return typeof reason === 'string' ? `${word} (${printable(reason)})` : word;
 }
 

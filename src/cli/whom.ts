@@ -50,10 +50,7 @@ async function findTarget(
     return { target: found, words: `${folder === undefined ? `${who} at ` : ''}${found.socket}` };
   throw found.denied === undefined
     ? new LinkError('unreachable', `Cannot find ${who}: nobody answers at ${sockets.join(', ')}`)
-    : new AppError(
-        'forbidden',
-        `Cannot open ${found.denied}: permission denied, run this as its user or as root, or name a server with --url`,
-      );
+    : new AppError('forbidden', `Cannot open ${found.denied}: permission denied`);
 }
 
 /** A socket file may outlive its server, so each is tried, not only looked for. */

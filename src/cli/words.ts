@@ -2,10 +2,11 @@
 import { formatDuration, parseDuration, parseInstant } from '../base/time.ts';
 import { UsageError } from './exit.ts';
 
-/** `12s ago`; null when never. A server whose clock is ahead has seen it just now. */
+/** `12s ago`; null when never. What a server whose clock is ahead has seen is just now. */
 export function ago(instant: string | null, now: number): string | null {
   const ms = instant === null ? undefined : parseInstant(instant);
-  return ms === undefined ? null : `${formatDuration(Math.max(0, now - ms))} ago`;
+  if (ms === undefined) return null;
+  return now - ms < 1_000 ? 'just now' : `${formatDuration(now - ms)} ago`;
 }
 
 /** An instant given as RFC 3339; `UsageError` naming the flag. */
@@ -24,4 +25,15 @@ export function requireDuration(text: string, flag: string): number {
   throw new UsageError(
     `Cannot read ${flag} "${text}": expected seconds, or a number with ms, s, m, h, d or w`,
   );
+}
+
+/** `UP`, `DOWN (lapsed)` */
+export function statusWords({
+  status,
+  reason,
+}: {
+  readonly status: string;
+  readonly reason: string | null;
+}): string {
+  return reason === null ? status : `${status} (${reason})`;
 }

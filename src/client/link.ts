@@ -28,13 +28,11 @@ export function toLinkError(error: unknown, label: string): AppError {
   if (error instanceof AppError) return error;
   const code = codeOf(error);
   if (code === 'EACCES' || code === 'EPERM') {
-    return new AppError(
-      'forbidden',
-      `Cannot open ${label}: permission denied, run this as the user that it belongs to, or as root`,
-      { cause: error },
-    );
+    return new AppError('forbidden', `Cannot open ${label}: permission denied`, { cause: error });
   }
-  if (code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW') {
+  // undici's parser gives a code only where llhttp has one.
+  const garbled = error instanceof Error && error.name === 'HTTPParserError';
+  if (garbled || code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW') {
     return new LinkError('foreign', `Cannot talk to ${label}: what answers there is not HTTP`, {
       cause: error,
     });

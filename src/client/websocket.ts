@@ -4,7 +4,6 @@ import type { IncomingMessage } from 'node:http';
 import { createConnection } from 'node:net';
 import type { ClientOptions, WebSocket } from 'ws';
 import type { Cancel } from '../base/clock.ts';
-import { AppError } from '../domain/error.ts';
 import { decodeEnvelope, encodeEnvelope } from '../wire/envelope.ts';
 import { paths } from '../wire/paths.ts';
 import { fromProblem, problemMediaType } from '../wire/problem.ts';
@@ -26,7 +25,17 @@ const subscriptionId = 'watch';
 export const webSocketMessages: WatchTransport = async function* (connection, start, options) {
   const { clock, label, timeoutMs } = connection;
   const socket = await openSocket(connection);
-  const mailbox = new Mailbox<WatchMessage>({ pause: () => socket.pause(), resume: () => socket.resume() });
+  const mailbox = new Mailbox<WatchMessage>({
+    pause() {
+      socket.pause();
+      // It is we who do not listen now.
+      cancelSilence?.();
+    },
+    resume() {
+      socket.resume();
+      listen();
+    },
+  });
   let opened = false;
   let cancelSilence: Cancel | undefined;
   const listen = () => {
@@ -64,7 +73,7 @@ export const webSocketMessages: WatchTransport = async function* (connection, st
       const envelope = decodeEnvelope(String(data));
       // Another id is another subscription's, however similar. The empty one speaks of a frame that was no envelope.
       if (envelope.id === '')
-        throw new AppError('internal', `Cannot follow ${label}: it does not understand us`);
+        throw new LinkError('foreign', `Cannot follow ${label}: it does not understand us`);
       if (envelope.id !== subscriptionId) return;
       const message = readWatchMessage(envelope.body, label);
       if (message !== undefined) mailbox.put(message);

@@ -27,8 +27,13 @@ export function parsePosition(text: string, field = 'since'): Position {
   const match = /^(\d{1,16})\.(\d{1,16})$/.exec(text);
   const epoch = Number(match?.[1]);
   const revision = Number(match?.[2]);
-  if (match !== null && Number.isSafeInteger(epoch) && Number.isSafeInteger(revision)) return { epoch, revision };
-  throw new AppError('bad-request', `Cannot read ${field} "${text.slice(0, 80)}": expected <epoch>.<revision>`, { field });
+  if (match !== null && Number.isSafeInteger(epoch) && Number.isSafeInteger(revision))
+    return { epoch, revision };
+  throw new AppError(
+    'bad-request',
+    `Cannot read ${field} "${text.slice(0, 80)}": expected <epoch>.<revision>`,
+    { field },
+  );
 }
 
 /** The closed list. `system.*` events speak of the store or the registry itself. */

@@ -66,7 +66,10 @@ export interface Flapping {
 
 export function noteTransition(flapping: Flapping | undefined, nowMs: number): Flapping {
   const recent = (flapping?.transitionsMs ?? []).filter((atMs) => nowMs - atMs < flapWindowMs);
-  return { transitionsMs: [...recent, nowMs].slice(-(flapTransitionsMax + 1)), eventAtMs: flapping?.eventAtMs ?? Number.NEGATIVE_INFINITY };
+  return {
+    transitionsMs: [...recent, nowMs].slice(-(flapTransitionsMax + 1)),
+    eventAtMs: flapping?.eventAtMs ?? Number.NEGATIVE_INFINITY,
+  };
 }
 
 /** Whether an event about a transition now has to wait. */

@@ -83,7 +83,10 @@ export const beatIntervalMaxMs = 60_000;
 
 /** The interval that keeps `hosts` within what the registry can carry, between 10 s and 60 s. */
 export function beatIntervalMs(hosts: number, beatsPerSecondMax: number): number {
-  return Math.min(beatIntervalMaxMs, Math.max(beatIntervalMinMs, Math.ceil((hosts / beatsPerSecondMax) * 1_000)));
+  return Math.min(
+    beatIntervalMaxMs,
+    Math.max(beatIntervalMinMs, Math.ceil((hosts / beatsPerSecondMax) * 1_000)),
+  );
 }
 
 export interface HostDecision {
@@ -94,7 +97,8 @@ export interface HostDecision {
 /** The names a joining host may get, best first: the wished one, or with the last 4 or 8 digits of its id. */
 export function hostNameCandidates(wished: string, id: string): string[] {
   const name = normaliseHostName(wished);
-  if (name === '') throw new AppError('bad-request', 'Cannot join: the host name is empty', { field: 'name' });
+  if (name === '')
+    throw new AppError('bad-request', 'Cannot join: the host name is empty', { field: 'name' });
   const digits = id.replaceAll('-', '');
   return [name, `${name.slice(0, 248)}-${digits.slice(-4)}`, `${name.slice(0, 244)}-${digits.slice(-8)}`];
 }
@@ -104,15 +108,22 @@ export function decideHostName(wished: string, id: string, taken: ReadonlySet<st
   const candidates = hostNameCandidates(wished, id);
   const free = candidates.find((candidate) => !taken.has(candidate));
   if (free !== undefined) return free;
-  throw new AppError('conflict', `Cannot join as "${candidates[0]}": the name and its variants are taken, choose another`, {
-    field: 'name',
-  });
+  throw new AppError(
+    'conflict',
+    `Cannot join as "${candidates[0]}": the name and its variants are taken, choose another`,
+    {
+      field: 'name',
+    },
+  );
 }
 
 /** A beat arrived: a host that was lost or had left is back. */
 export function decideHostBeat(record: HostRecord): HostDecision {
   if (record.status === 'UP') return { record, change: null };
-  return { record: { ...record, status: 'UP', reason: null, version: record.version + 1 }, change: 'host.returned' };
+  return {
+    record: { ...record, status: 'UP', reason: null, version: record.version + 1 },
+    change: 'host.returned',
+  };
 }
 
 /** The deadline passed in silence (`lapsed`), or the agent said that it stops (`left`). */

@@ -17,9 +17,13 @@ export function parseUuid(text: string): string | undefined {
 export function requireUuid(text: string, field = 'uuid'): string {
   const uuid = parseUuid(text);
   if (uuid !== undefined) return uuid;
-  throw new AppError('bad-request', `Cannot read ${field} "${text.slice(0, 80)}": it is not a UUID (32 hexadecimal digits)`, {
-    field,
-  });
+  throw new AppError(
+    'bad-request',
+    `Cannot read ${field} "${text.slice(0, 80)}": it is not a UUID (32 hexadecimal digits)`,
+    {
+      field,
+    },
+  );
 }
 
 /** A fresh UUIDv7 (RFC 9562): sorts by the time it was minted. */
@@ -48,7 +52,11 @@ function toCrockford(bytes: Uint8Array): string {
 
 /** Lower-cased, characters outside `[a-z0-9.-]` become `-`, at most 253. */
 export function normaliseHostName(text: string): string {
-  return text.trim().toLowerCase().replace(/[^a-z0-9.-]/g, '-').slice(0, 253);
+  return text
+    .trim()
+    .toLowerCase()
+    .replace(/[^a-z0-9.-]/g, '-')
+    .slice(0, 253);
 }
 
 /** Types, components, regions: 1–128 printable characters. Returns the text, or throws `bad-request` naming `field`. */

@@ -52,10 +52,13 @@ export function diffComponents(before: Iterable<Component>, after: Iterable<Comp
     const key = componentKey(component);
     const previous = old.get(key);
     old.delete(key);
-    if (previous === undefined) changes.push({ key, change: { kind: 'installed', before: null, after: component } });
-    else if (!sameComponent(previous, component)) changes.push({ key, change: { kind: 'changed', before: previous, after: component } });
+    if (previous === undefined)
+      changes.push({ key, change: { kind: 'installed', before: null, after: component } });
+    else if (!sameComponent(previous, component))
+      changes.push({ key, change: { kind: 'changed', before: previous, after: component } });
   }
-  for (const [key, component] of old) changes.push({ key, change: { kind: 'removed', before: component, after: null } });
+  for (const [key, component] of old)
+    changes.push({ key, change: { kind: 'removed', before: component, after: null } });
   return changes.sort((a, b) => (a.key < b.key ? -1 : 1)).map(({ change }) => change);
 }
 
@@ -65,7 +68,11 @@ export function componentEvent(host: string, { kind, before, after }: ComponentC
   return {
     type: `component.${kind}`,
     host,
-    body: { ...component, host, ...(kind === 'changed' && before !== null ? { previousVersion: before.version } : {}) },
+    body: {
+      ...component,
+      host,
+      ...(kind === 'changed' && before !== null ? { previousVersion: before.version } : {}),
+    },
   };
 }
 
@@ -95,7 +102,9 @@ export function inventoryHashAfter(base: string, changes: Iterable<ComponentChan
 }
 
 function digest(component: Component): bigint {
-  const line = [component.detector, component.name, component.version, component.architecture ?? ''].join('\0');
+  const line = [component.detector, component.name, component.version, component.architecture ?? ''].join(
+    '\0',
+  );
   return BigInt(`0x${createHash('sha256').update(line).digest('hex')}`);
 }
 

@@ -3,10 +3,11 @@
  * state and events out. The semantics are os-lively's (seed 002), with its lapse bugs put right: a heartbeat always
  * renews, and a lapse is an event that every answer shows alike.
  */
+
+import { formatInstant } from '../base/time.ts';
 import { AppError } from './error.ts';
 import type { EventDraft, EventType } from './event.ts';
 import { normaliseHostName, requirePrintable } from './ids.ts';
-import { formatInstant } from '../base/time.ts';
 
 export const statuses = ['UP', 'DOWN'] as const;
 export type Status = (typeof statuses)[number];
@@ -112,14 +113,18 @@ export type IsUpQuery = { readonly uuid: string } | { readonly type: string; rea
 /** Registers an unknown uuid. Throws `not-found` without type and host, `bad-request` for values that cannot be. */
 export function decideRegister(uuid: string, patch: ServicePatch, heldBy: Holder): Decision {
   if (patch.type === undefined || patch.host === undefined) {
-    throw new AppError('not-found', `Cannot find service ${uuid}: it is not registered; name its type and host to register it`);
+    throw new AppError(
+      'not-found',
+      `Cannot find service ${uuid}: it is not registered; name its type and host to register it`,
+    );
   }
   const status = patch.status ?? 'UP';
   return changed('service.registered', {
     uuid,
     type: requirePrintable(patch.type, 'type'),
     host: requireHostName(patch.host),
-    region: patch.region === undefined || patch.region === null ? null : requirePrintable(patch.region, 'region'),
+    region:
+      patch.region === undefined || patch.region === null ? null : requirePrintable(patch.region, 'region'),
     status,
     reason: status === 'DOWN' ? 'set' : null,
     ttlMs: requireTtl(patch.ttlMs ?? ttlDefaultMs),
@@ -136,25 +141,38 @@ export function decideRegister(uuid: string, patch: ServicePatch, heldBy: Holder
  */
 export function decideSet(record: ServiceRecord, patch: ServicePatch): Decision {
   if (patch.version !== undefined && patch.version !== record.version) {
-    throw new AppError('conflict', `Cannot set service ${record.uuid}: its version is ${record.version}, expected ${patch.version}; read it again`, {
-      field: 'version',
-    });
+    throw new AppError(
+      'conflict',
+      `Cannot set service ${record.uuid}: its version is ${record.version}, expected ${patch.version}; read it again`,
+      {
+        field: 'version',
+      },
+    );
   }
   const beaten = decideBeat(record).record;
   const status = patch.status ?? beaten.status;
-  const explicit = patch.status !== undefined && (patch.status !== beaten.status || (patch.status === 'DOWN' && beaten.reason !== 'set'));
+  const explicit =
+    patch.status !== undefined &&
+    (patch.status !== beaten.status || (patch.status === 'DOWN' && beaten.reason !== 'set'));
   const next: ServiceRecord = {
     ...beaten,
     type: patch.type === undefined ? record.type : requirePrintable(patch.type, 'type'),
     host: patch.host === undefined ? record.host : requireHostName(patch.host),
-    region: patch.region === undefined ? record.region : patch.region === null ? null : requirePrintable(patch.region, 'region'),
+    region:
+      patch.region === undefined
+        ? record.region
+        : patch.region === null
+          ? null
+          : requirePrintable(patch.region, 'region'),
     ttlMs: patch.ttlMs === undefined ? record.ttlMs : requireTtl(patch.ttlMs),
     status,
     reason: explicit ? (status === 'DOWN' ? 'set' : null) : beaten.reason,
     version: record.version,
   };
   if (sameContent(next, record)) return { record, change: null };
-  const onlyRevived = sameContent({ ...next, status: record.status, reason: record.reason }, record) && patch.status === undefined;
+  const onlyRevived =
+    sameContent({ ...next, status: record.status, reason: record.reason }, record) &&
+    patch.status === undefined;
   return changed(onlyRevived ? 'service.revived' : 'service.set', next);
 }
 
@@ -181,17 +199,29 @@ export function decideHostLost(record: ServiceRecord, reason: 'host' | 'left'): 
 export function decideHostReturned(record: ServiceRecord): Decision {
   if (record.told === null) return { record, change: null };
   const { status, reason } = record.told;
-  return changed(status === 'UP' ? 'service.revived' : 'service.set', { ...record, status, reason, told: null });
+  return changed(status === 'UP' ? 'service.revived' : 'service.set', {
+    ...record,
+    status,
+    reason,
+    told: null,
+  });
 }
 
 /** What an agent tells of a record that it holds. */
-export type ToldRecord = Pick<ServiceRecord, 'uuid' | 'type' | 'host' | 'region' | 'status' | 'reason' | 'ttlMs' | 'maintenance'>;
+export type ToldRecord = Pick<
+  ServiceRecord,
+  'uuid' | 'type' | 'host' | 'region' | 'status' | 'reason' | 'ttlMs' | 'maintenance'
+>;
 
 /**
  * Takes over what the holding agent told. While its host is lost the record stays DOWN and what was told is kept for
  * the return; otherwise the change is named by what it did to the status.
  */
-export function decideTold(record: ServiceRecord | undefined, told: ToldRecord, hostGone: 'host' | 'left' | null): Decision {
+export function decideTold(
+  record: ServiceRecord | undefined,
+  told: ToldRecord,
+  hostGone: 'host' | 'left' | null,
+): Decision {
   const effective =
     hostGone === null
       ? { status: told.status, reason: told.reason, told: null }
@@ -201,8 +231,10 @@ export function decideTold(record: ServiceRecord | undefined, told: ToldRecord, 
   const sameTold = record.told?.status === next.told?.status && record.told?.reason === next.told?.reason;
   if (record.heldBy === 'agent' && sameTold && sameContent(next, record)) return { record, change: null };
   const statusOnly = sameContent({ ...next, status: record.status, reason: record.reason }, record);
-  if (statusOnly && record.reason === 'lapsed' && next.status === 'UP') return changed('service.revived', next);
-  if (statusOnly && record.status === 'UP' && next.reason === 'lapsed') return changed('service.lapsed', next);
+  if (statusOnly && record.reason === 'lapsed' && next.status === 'UP')
+    return changed('service.revived', next);
+  if (statusOnly && record.status === 'UP' && next.reason === 'lapsed')
+    return changed('service.lapsed', next);
   const maintenanceOnly = sameContent({ ...next, maintenance: record.maintenance }, record);
   return changed(maintenanceOnly && !sameContent(next, record) ? 'service.maintained' : 'service.set', next);
 }
@@ -213,7 +245,11 @@ export function decideMaintain(
   plan: { startMs?: number; endMs?: number | null; note?: string | null; down?: boolean },
   now: number,
 ): Decision {
-  const maintenance: Maintenance = { startMs: plan.startMs ?? now, endMs: plan.endMs ?? null, note: plan.note ?? null };
+  const maintenance: Maintenance = {
+    startMs: plan.startMs ?? now,
+    endMs: plan.endMs ?? null,
+    note: plan.note ?? null,
+  };
   if (maintenance.endMs !== null && maintenance.endMs < maintenance.startMs) {
     throw new AppError(
       'bad-request',
@@ -278,9 +314,13 @@ function requireHostName(text: string): string {
 
 function requireTtl(ttlMs: number): number {
   if (!(ttlMs > 0 && ttlMs <= ttlMaxMs)) {
-    throw new AppError('bad-request', `Cannot use ttl ${ttlMs / 1000}: expected more than 0 and at most ${ttlMaxMs / 1000} seconds`, {
-      field: 'ttl',
-    });
+    throw new AppError(
+      'bad-request',
+      `Cannot use ttl ${ttlMs / 1000}: expected more than 0 and at most ${ttlMaxMs / 1000} seconds`,
+      {
+        field: 'ttl',
+      },
+    );
   }
   return Math.max(ttlMinMs, Math.round(ttlMs));
 }

@@ -66,6 +66,10 @@ export class Presence<R> {
     this.#free.push(slot);
   }
 
+  clear(): void {
+    for (const id of [...this.#slotById.keys()]) this.remove(id);
+  }
+
   /** Heard now: renews, and confirms what is known of it. */
   touch(slot: number, heard: Heard): void {
     this.#heardAtMs[slot] = heard.atMs;
@@ -81,7 +85,8 @@ export class Presence<R> {
 
   /** Gives everybody `ms` more: time in which we could not have heard them. */
   forgive(ms: number): void {
-    for (let slot = 0; slot < this.#ids.length; slot += 1) this.#heardAtMs[slot] = (this.#heardAtMs[slot] ?? 0) + ms;
+    for (let slot = 0; slot < this.#ids.length; slot += 1)
+      this.#heardAtMs[slot] = (this.#heardAtMs[slot] ?? 0) + ms;
   }
 
   /** The monotonic instant at which silence is too long. */

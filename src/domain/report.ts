@@ -2,7 +2,15 @@
 import { parseInstant } from '../base/time.ts';
 import { AppError } from './error.ts';
 import { requirePrintable, requireUuid } from './ids.ts';
-import { type Maintenance, type StatusReason, statuses, statusReasons, type ToldRecord, ttlMaxMs, ttlMinMs } from './liveness.ts';
+import {
+  type Maintenance,
+  type StatusReason,
+  statuses,
+  statusReasons,
+  type ToldRecord,
+  ttlMaxMs,
+  ttlMinMs,
+} from './liveness.ts';
 import type { Report } from './services.ts';
 
 export type ReportContent =
@@ -21,11 +29,19 @@ export function readReport(report: Report, index: number, host: string): ReportC
     case 'service':
       return { kind: 'service', record: readTold(body, field, host) };
     case 'service-deleted':
-      return { kind: 'service-deleted', uuid: requireUuid(textOf(body['uuid'], `${field}/uuid`), `${field}/uuid`) };
+      return {
+        kind: 'service-deleted',
+        uuid: requireUuid(textOf(body['uuid'], `${field}/uuid`), `${field}/uuid`),
+      };
     case 'services': {
       const items = body['items'];
       if (!Array.isArray(items)) throw refused(`${field}/items`, 'a list of service records');
-      return { kind: 'services', records: items.map((item, i) => readTold(objectOf(item, `${field}/items/${i}`), `${field}/items/${i}`, host)) };
+      return {
+        kind: 'services',
+        records: items.map((item, i) =>
+          readTold(objectOf(item, `${field}/items/${i}`), `${field}/items/${i}`, host),
+        ),
+      };
     }
   }
 }
@@ -35,12 +51,16 @@ function readTold(body: Record<string, unknown>, field: string, host: string): T
   const up = statuses.find((word) => word === status);
   if (up === undefined) throw refused(`${field}/status`, 'UP or DOWN');
   const ttlMs = typeof ttl === 'number' ? ttl * 1_000 : Number.NaN;
-  if (!(ttlMs >= ttlMinMs && ttlMs <= ttlMaxMs)) throw refused(`${field}/ttl`, `${ttlMinMs / 1_000} to ${ttlMaxMs / 1_000} seconds`);
+  if (!(ttlMs >= ttlMinMs && ttlMs <= ttlMaxMs))
+    throw refused(`${field}/ttl`, `${ttlMinMs / 1_000} to ${ttlMaxMs / 1_000} seconds`);
   return {
     uuid: requireUuid(textOf(body['uuid'], `${field}/uuid`), `${field}/uuid`),
     type: requirePrintable(textOf(body['type'], `${field}/type`), `${field}/type`),
     host,
-    region: region === null || region === undefined ? null : requirePrintable(textOf(region, `${field}/region`), `${field}/region`),
+    region:
+      region === null || region === undefined
+        ? null
+        : requirePrintable(textOf(region, `${field}/region`), `${field}/region`),
     status: up,
     reason: reason === null ? null : reasonOf(reason, `${field}/reason`),
     ttlMs,

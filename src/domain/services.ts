@@ -79,7 +79,10 @@ export interface HostFilter {
 
 export interface HostService {
   /** A host with the same machine id and name comes back as itself, with a new credential; the old one ends. */
-  join(caller: Caller, request: { name: string; region: string | null; machineId: string }): Promise<JoinAnswer>;
+  join(
+    caller: Caller,
+    request: { name: string; region: string | null; machineId: string },
+  ): Promise<JoinAnswer>;
   /** By id or by name. `not-found`. */
   get(idOrName: string): Promise<HostView>;
   /** Ordered by name. */
@@ -159,8 +162,29 @@ export interface SnapshotItem {
   readonly body: unknown;
 }
 
+/** Remembers the answers of POSTs that create, for a day. */
+export interface IdempotencyService {
+  /**
+   * Runs `fn` once per (caller, key) and answers the first result again. `unprocessable` when the same key comes with
+   * another `fingerprint`, `conflict` while the first is still running.
+   */
+  run(
+    key: string,
+    caller: Caller,
+    fingerprint: string,
+    fn: () => Promise<StoredAnswer>,
+  ): Promise<StoredAnswer>;
+}
+
+export interface StoredAnswer {
+  readonly status: number;
+  readonly body: unknown;
+}
+
 /** Establishes who calls. */
 export interface AccessService {
+  /** Throws `unavailable` while nobody can be served, whoever calls: another registry leads. */
+  admit?(): void;
   /** The caller of a bearer token; `unauthenticated` when unknown, expired or revoked. */
   authenticate(token: string): Promise<Caller>;
 }

@@ -58,6 +58,7 @@ export function checkHead(request: IncomingMessage, entrance: Entrance): void {
 
 /** The caller of a request, or null when it shows no credential. Throws `unauthenticated` for one that is no good. */
 export function identify(request: IncomingMessage, entrance: Entrance, access: AccessService): Caller | null | Promise<Caller> {
+  access.admit?.();
   if (entrance.caller !== null) return entrance.caller;
   const { authorization } = request.headers;
   if (authorization !== undefined) {

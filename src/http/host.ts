@@ -24,6 +24,7 @@ import { pageRequest } from './page.ts';
 
 const tag = 'hosts';
 
+/** Takes no Idempotency-Key: its answer holds a secret, which is not kept. A machine that joins again is the same host. */
 export const join = operation({
   id: 'join',
   tag,
@@ -31,7 +32,6 @@ export const join = operation({
   body: JoinBody,
   answers: { 200: JoinAnswerSchema },
   codes: ['conflict'],
-  creates: true,
   async handle({ services, caller, body }) {
     const { name, region, machineId } = body;
     return ok(await hostsOf(services).join(caller, { name, region: region ?? null, machineId }));

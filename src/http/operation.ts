@@ -16,6 +16,7 @@ import type {
   ComponentService,
   EventLog,
   HostService,
+  IdempotencyService,
   LivenessService,
   Page,
   SnapshotSource,
@@ -59,20 +60,6 @@ export interface Health {
   /** False while it cannot serve: waiting for the store, second registry, closing. */
   readonly ready: boolean;
   readonly checks: Readonly<Record<string, Check>>;
-}
-
-/** Remembers the answers of POSTs that create, for a day, in the transaction of the creation. */
-export interface IdempotencyService {
-  /**
-   * Runs `fn` once per (caller, key) and answers the first result again. `unprocessable` when the same key comes with
-   * another `fingerprint`, `conflict` while the first is still running.
-   */
-  run(key: string, caller: Caller, fingerprint: string, fn: () => Promise<StoredAnswer>): Promise<StoredAnswer>;
-}
-
-export interface StoredAnswer {
-  readonly status: number;
-  readonly body: unknown;
 }
 
 /** What handlers share; one per server. */

@@ -3,6 +3,7 @@
  * servers are our own, as each listener has its own callers and all share the limits.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import type { Clock } from '../base/clock.ts';
@@ -13,7 +14,7 @@ import type { Random } from '../base/random.ts';
 import { AppError } from '../domain/error.ts';
 import { paths } from '../wire/paths.ts';
 import { statusOf } from '../wire/problem.ts';
-import { createApp, entranceOf, requestClass, requestIds } from './app.ts';
+import { createApp, entranceOf, enterThrough, requestIds } from './app.ts';
 import { authorise, checkHead, headersMax, identify, type Entrance } from './auth.ts';
 import { bind, entranceThrough, type Bound, type Listener } from './listen.ts';
 import { Metrics, type RouteMeter, type Sample } from './metrics.ts';
@@ -78,7 +79,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   const routes = routesOf(kind);
   checkRoutes(routes);
   const group = createGroup((name, error) => logger.error({ err: error, work: name }, 'background work failed'));
-  const sockets = new Set<Duplex>();
+  const sockets = new Set<Socket>();
   let openApi: string | undefined;
   let closing = false;
   const metrics = new Metrics({
@@ -111,6 +112,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     for (const place of bound) await place.release();
     context.hub.close('shutdown');
     watchEndpoint.close();
+    // Node counts a connection that has not said anything yet as busy.
+    for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
     const cancelCut = clock.after(limits.drainMs, () => {
       for (const socket of sockets) socket.destroy();
     });
@@ -142,7 +145,7 @@ interface Parts {
   readonly context: HttpContext;
   readonly routes: readonly Route[];
   readonly group: Group;
-  readonly sockets: Set<Duplex>;
+  readonly sockets: Set<Socket>;
   readonly watchEndpoint: WatchEndpoint;
   readonly strayMeter: RouteMeter;
   readonly requestIdOf: (request: IncomingMessage) => string;
@@ -153,7 +156,6 @@ interface Parts {
 function createEntrance(entrance: Entrance, parts: Parts): Server {
   const { app, group, sockets, limits } = parts;
   const server = createServer({
-    IncomingMessage: requestClass(entrance),
     maxHeaderSize: standardLimits.headersBytes,
     headersTimeout: limits.headerTimeMs,
     requestTimeout: limits.requestTimeMs,
@@ -169,12 +171,18 @@ function createEntrance(entrance: Entrance, parts: Parts): Server {
   server.maxConnections = limits.connectionsMax;
   // Node drops further headers without a word; one more than the most, so that `checkHead` sees that there are too many.
   server.maxHeadersCount = headersMax + 1;
-  const serve = (request: IncomingMessage, response: ServerResponse) => app.routing(request, response);
+  const serve = (request: IncomingMessage, response: ServerResponse) => {
+    enterThrough(request, entrance);
+    app.routing(request, response);
+  };
   server.on('request', serve);
   // `100 Continue` is said once the caller is known (app.ts), so that a refused body is never sent.
   server.on('checkContinue', serve);
   server.on('checkExpectation', serve);
-  server.on('upgrade', (request, socket, head) => group.own('upgrade', upgrade(request, socket, head, parts)));
+  server.on('upgrade', (request, socket, head) => {
+    enterThrough(request, entrance);
+    group.own('upgrade', upgrade(request, socket, head, parts));
+  });
   server.on('clientError', (error, socket) => refuseBytes(error, socket, parts));
   server.on('connection', (socket) => {
     sockets.add(socket);

@@ -17,7 +17,7 @@ export function createValidators(): (schema: TSchema, part: Part, options: { opt
   return (schema, part, { optional }) => {
     let compiled: ValidateFunction | undefined;
     return (data) => {
-      if (data === undefined && optional) return true;
+      if ((data === undefined || data === null) && optional) return true;
       if (data === undefined && part === 'body') {
         return { error: new AppError('bad-request', 'Cannot accept the request: expected a JSON body', { field: 'body' }) };
       }

@@ -2,46 +2,44 @@
  * The registry: the centre that knows every host. This file lists all its parts in the order in which they are built;
  * `close` undoes them in reverse.
  */
+import { hostname } from 'node:os';
 import { join } from 'node:path';
-import type { Clock } from '../base/clock.ts';
-import type { Logger } from '../base/log.ts';
+import { ensurePrivateFolder } from '../base/atomic-file.ts';
 import { startLoop } from '../base/loop.ts';
-import type { Random } from '../base/random.ts';
+import { type Surroundings, surroundings } from '../base/surroundings.ts';
 import { Undo } from '../base/undo.ts';
 import { adminSocket } from '../http/listen.ts';
 import { createHttpServer, type HttpLimits } from '../http/server.ts';
+import { AccessStore } from '../store/access.ts';
 import { keepAdminToken } from '../store/admin-token.ts';
 import { backupStream } from '../store/backup-stream.ts';
-import { AccessStore } from '../store/access.ts';
+import type { OpenStore } from '../store/core.ts';
 import { HostStore } from '../store/host.ts';
+import { IdempotencyStore } from '../store/idempotency.ts';
 import { InventoryStore } from '../store/inventory.ts';
 import { LivenessStore } from '../store/liveness.ts';
+import { openPostgresStore } from '../store/postgres-store.ts';
 import { Snapshots } from '../store/snapshots.ts';
 import { openStore, type StoreLimits } from '../store/store.ts';
+import { Lead } from './lead.ts';
 import { rewindOnce } from './rewind.ts';
 import { registryChecks, registrySamples, registryStatus } from './status.ts';
 import { Sweep, sweepEveryMs } from './sweep.ts';
 
-/** Beats that one registry takes a second before it stretches the interval. */
-const beatsPerSecondMax = 10_000;
-/** Connections that may come back a second after an outage. */
-const returnsPerSecondMax = 1_000;
+/** A quarter of the beats that one core was measured at, and the handshakes that it does beside its work. */
+const capacity = { beatsPerSecondMax: 10_000, returnsPerSecondMax: 1_000 };
+const listenDefault = { host: '127.0.0.1', port: 7420 };
 const flushEveryMs = 30_000;
 const compactEveryMs = 600_000;
 
-export interface RegistryOptions {
+export interface RegistryOptions extends Partial<Surroundings> {
   readonly dataDir: string;
-  /** `port` 0 takes a free one. */
-  readonly listen: { readonly host: string; readonly port: number };
+  /** `port` 0 takes a free one; default 127.0.0.1:7420. */
+  readonly listen?: { readonly host: string; readonly port: number };
   /** PostgreSQL instead of the embedded store; a secret. */
   readonly databaseUrl?: string | null;
-  /** Where `admin.sock` goes; null: no Unix socket. */
-  readonly socketDir: string | null;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly logger: Logger;
-  readonly version: string;
-  readonly commit: string;
+  /** Where `admin.sock` goes; null or absent: no Unix socket. */
+  readonly socketDir?: string | null;
   /** What `GET /v1/config` shows; no secrets. */
   readonly config?: object;
   /** The native addon in the single binary. */
@@ -61,18 +59,27 @@ export interface Registry {
 
 /** Resolves when its database is open and its sockets are bound. */
 export function createRegistry(options: RegistryOptions): Promise<Registry> {
-  return Undo.building((undo) => build(options, undo));
+  return Undo.building((undo) => build({ ...surroundings, ...options }, undo));
 }
 
-async function build(options: RegistryOptions, undo: Undo): Promise<Registry> {
-  const { dataDir, listen, socketDir, clock, random, logger, version, commit, addon } = options;
+async function build(options: RegistryOptions & Surroundings, undo: Undo): Promise<Registry> {
+  const {
+    dataDir,
+    listen = listenDefault,
+    socketDir = null,
+    clock,
+    random,
+    logger,
+    version,
+    commit,
+  } = options;
   const shared = { clock, random, logger };
 
-  const store = await openStore({ role: 'registry', dataDir, ...shared, addon, limits: options.limits?.store ?? {} });
+  const store = await openEither(options);
   undo.add('store', () => store.close());
 
-  const access = await AccessStore.open({ store, clock, random });
-  const liveness: LivenessStore = await LivenessStore.open({
+  const access = new AccessStore({ store, clock, random });
+  const liveness: LivenessStore = new LivenessStore({
     store,
     clock,
     random,
@@ -80,28 +87,58 @@ async function build(options: RegistryOptions, undo: Undo): Promise<Registry> {
     hostOf: (name) => hosts.find(name),
   });
   const inventory = new InventoryStore({ store, clock, hostId: (host) => hosts.idOf(host) });
-  const hosts: HostStore = await HostStore.open({
+  const hosts: HostStore = new HostStore({
     store,
     clock,
     random,
     liveness,
     inventory,
     access,
-    beatsPerSecondMax,
-    returnsPerSecondMax,
+    capacity,
     onRewind: rewindOnce({ store, logger }),
   });
+  const idempotency = new IdempotencyStore({ store, clock });
   const snapshots = new Snapshots({ store, clock, liveness, hosts });
 
+  const lead = await Lead.start({
+    store,
+    logger,
+    load: async () => {
+      await access.load();
+      await liveness.load();
+      await hosts.load();
+      await keepAdminToken({ access, file: join(dataDir, 'admin.token') });
+    },
+  });
+  undo.add('lead', () => lead.close());
+
   const sweep = new Sweep({ store, hosts, liveness, clock, logger });
-  const sweeping = startLoop({ ...shared, name: 'sweep', everyMs: sweepEveryMs, backoffBaseMs: 250, backoffCapMs: 5_000, run: () => sweep.run() });
+  const sweeping = startLoop({
+    ...shared,
+    name: 'sweep',
+    everyMs: sweepEveryMs,
+    backoffBaseMs: 250,
+    backoffCapMs: 5_000,
+    run: async () => {
+      if (lead.serving) await sweep.run();
+    },
+  });
   undo.add('sweep', () => sweeping.stop());
 
   const flush = async () => {
+    if (!lead.serving) return;
     await hosts.flush();
     await liveness.flush();
   };
-  const flushing = startLoop({ ...shared, name: 'flush', everyMs: flushEveryMs, firstMs: flushEveryMs, backoffBaseMs: 5_000, backoffCapMs: flushEveryMs, run: flush });
+  const flushing = startLoop({
+    ...shared,
+    name: 'flush',
+    everyMs: flushEveryMs,
+    firstMs: flushEveryMs,
+    backoffBaseMs: 5_000,
+    backoffCapMs: flushEveryMs,
+    run: flush,
+  });
   undo.add('flush', async () => {
     await flushing.stop();
     await flush();
@@ -115,23 +152,24 @@ async function build(options: RegistryOptions, undo: Undo): Promise<Registry> {
     backoffBaseMs: 60_000,
     backoffCapMs: compactEveryMs,
     run: async ({ signal }) => {
+      if (!lead.serving) return;
       await store.compact({ signal });
+      await idempotency.forget();
     },
   });
   undo.add('compact', () => compacting.stop());
 
-  await keepAdminToken({ access, file: join(dataDir, 'admin.token') });
-
-  const parts = { store, hosts, liveness, sweep, sweeping, clock };
+  const parts = { store, lead, hosts, liveness, sweep, sweeping, clock };
   const server = await createHttpServer({
     kind: 'registry',
     services: {
-      access,
+      access: { admit: () => lead.admit(), authenticate: (token) => access.authenticate(token) },
       liveness,
       hosts,
       components: inventory,
       log: store.log,
       snapshots,
+      idempotency,
       hostFacts: (name) => hosts.find(name),
       health: () => registryChecks(parts),
       status: async () => registryStatus(parts, { version, dataDir }),
@@ -150,14 +188,31 @@ async function build(options: RegistryOptions, undo: Undo): Promise<Registry> {
     ...(socketDir === null ? [] : [adminSocket(socketDir)]),
   ]);
   // Counted from here: before, nobody could be heard.
-  hosts.ready();
+  hosts.memory.ready();
   liveness.ready();
 
   let closed: Promise<void> | undefined;
   return {
     url: tcp?.url ?? '',
     dataDir,
-    failed: new Promise<never>(() => {}),
+    failed: lead.failed,
     close: () => (closed ??= undo.run()),
   };
+}
+
+/** PostgreSQL when there is a URL; its data directory then holds the admin token and the sockets only. */
+async function openEither(options: RegistryOptions & Surroundings): Promise<OpenStore> {
+  const { dataDir, databaseUrl, clock, random, logger, addon } = options;
+  const limits = options.limits?.store ?? {};
+  if (databaseUrl === undefined || databaseUrl === null) {
+    return openStore({ role: 'registry', dataDir, clock, random, logger, addon, limits });
+  }
+  await ensurePrivateFolder(dataDir);
+  return openPostgresStore({
+    url: databaseUrl,
+    clock,
+    logger,
+    limits,
+    holder: `${hostname()} ${process.pid}`,
+  });
 }

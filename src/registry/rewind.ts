@@ -19,7 +19,9 @@ export function rewindOnce({ store, logger }: { store: Store; logger: Logger }):
       { seen: formatPosition(seen), head: formatPosition(head) },
       'a host has seen what is not in this store: it was put back to an earlier state, beginning a new life',
     );
-    const reason = isAhead(seen, head) ? 'a host has seen a later revision' : 'a host has seen another revision';
+    const reason = isAhead(seen, head)
+      ? 'a host has seen a later revision'
+      : 'a host has seen another revision';
     store
       .beginEpoch(systemCaller, { atLeast: seen.epoch + 1, reason })
       .catch((err: unknown) => logger.error({ err }, 'could not begin a new life of the store'))

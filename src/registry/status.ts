@@ -4,13 +4,15 @@ import type { Loop } from '../base/loop.ts';
 import { formatPosition } from '../domain/event.ts';
 import type { Sample } from '../http/metrics.ts';
 import type { Health } from '../http/operation.ts';
+import type { OpenStore } from '../store/core.ts';
 import type { HostStore } from '../store/host.ts';
 import type { LivenessStore } from '../store/liveness.ts';
-import type { OpenStore } from '../store/store.ts';
+import type { Lead } from './lead.ts';
 import type { Sweep } from './sweep.ts';
 
 export interface RegistryParts {
   readonly store: OpenStore;
+  readonly lead: Lead;
   readonly hosts: HostStore;
   readonly liveness: LivenessStore;
   readonly sweep: Sweep;
@@ -32,15 +34,20 @@ export function registryStatus(
     hosts: counted(hosts.views()),
     services: counted(liveness.views()),
     suspicion: sweep.suspicion.kind,
-    store: { dialect: store.dialect, leader: store.leader(), position: formatPosition(store.log.head()), ...store.health() },
+    store: {
+      dialect: store.dialect,
+      leader: store.leader(),
+      position: formatPosition(store.log.head()),
+      ...store.health(),
+    },
   };
 }
 
-export function registryChecks({ store, sweep, sweeping, clock }: RegistryParts): Health {
+export function registryChecks({ store, lead, sweep, sweeping, clock }: RegistryParts): Health {
   const { state, detail } = store.health();
   const stuckMs = clock.monotonic() - sweeping.lastProgressMs;
   return {
-    ready: store.leader() && state !== 'failed',
+    ready: lead.serving,
     checks: {
       store:
         state === 'ok'
@@ -49,10 +56,16 @@ export function registryChecks({ store, sweep, sweeping, clock }: RegistryParts)
       sweep:
         stuckMs < sweepStuckMs && sweeping.failures === 0
           ? { status: 'ok' }
-          : { status: 'degraded', detail: `failures in a row: ${sweeping.failures}, standing still for ${Math.round(stuckMs)} ms` },
+          : {
+              status: 'degraded',
+              detail: `failures in a row: ${sweeping.failures}, standing still for ${Math.round(stuckMs)} ms`,
+            },
       hosts:
         sweep.suspicion.kind === 'frozen'
-          ? { status: 'degraded', detail: 'half of the hosts are silent at once: nobody is told DOWN for at most 5 minutes' }
+          ? {
+              status: 'degraded',
+              detail: 'half of the hosts are silent at once: nobody is told DOWN for at most 5 minutes',
+            }
           : { status: 'ok' },
     },
   };
@@ -64,8 +77,18 @@ export function registrySamples({ hosts, liveness }: RegistryParts): Sample[] {
   return [
     { name: 'holdfast_hosts_up', help: 'Hosts whose status is UP', type: 'gauge', value: hostCount.up },
     { name: 'holdfast_hosts_down', help: 'Hosts whose status is DOWN', type: 'gauge', value: hostCount.down },
-    { name: 'holdfast_services_up', help: 'Service records whose status is UP', type: 'gauge', value: serviceCount.up },
-    { name: 'holdfast_services_down', help: 'Service records whose status is DOWN', type: 'gauge', value: serviceCount.down },
+    {
+      name: 'holdfast_services_up',
+      help: 'Service records whose status is UP',
+      type: 'gauge',
+      value: serviceCount.up,
+    },
+    {
+      name: 'holdfast_services_down',
+      help: 'Service records whose status is DOWN',
+      type: 'gauge',
+      value: serviceCount.down,
+    },
   ];
 }
 

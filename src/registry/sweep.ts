@@ -67,13 +67,14 @@ export class Sweep {
     this.#lastMs = nowMs;
     if (lagMs <= lagMaxMs) return false;
     logger.warn({ lagMs: Math.round(lagMs) }, 'stood still, deadlines moved by that time');
-    hosts.presence.forgive(lagMs);
+    hosts.memory.presence.forgive(lagMs);
     liveness.forgive(lagMs);
     return true;
   }
 
   #look(nowMs: number): { silence: Silence; due: string[]; revived: string[]; regions: Map<string, Region> } {
-    const { presence } = this.#options.hosts;
+    const { memory } = this.#options.hosts;
+    const { presence } = memory;
     const silence = { up: 0, due: 0, atRisk: 0 };
     const due: string[] = [];
     const revived: string[] = [];
@@ -89,7 +90,7 @@ export class Sweep {
         continue;
       }
       silence.up += 1;
-      if (leftMs <= this.#options.hosts.intervalToldMs(record.id)) silence.atRisk += 1;
+      if (leftMs <= memory.facts(record.id).intervalToldMs) silence.atRisk += 1;
       if (leftMs > 0) continue;
       silence.due += 1;
       if (due.length < lapsesMax) due.push(record.id);
@@ -102,7 +103,7 @@ export class Sweep {
     const before = this.#suspicion;
     const after = decideSuspicion(before, silence, nowMs);
     this.#suspicion = after;
-    hosts.setTrusted(after.kind === 'trusting' || after.kind === 'spent');
+    hosts.memory.setTrusted(after.kind === 'trusting' || after.kind === 'spent');
     if (before.kind === after.kind) return;
     logger.warn({ suspicion: after.kind, ...silence }, 'so many hosts are silent that the fault may be here');
     if (after.kind === 'frozen') {
@@ -111,7 +112,7 @@ export class Sweep {
       });
     }
     // Whoever is still silent when the others are back had no fair chance to be heard: it gets a whole deadline.
-    if (before.kind === 'frozen' && after.kind === 'trusting') hosts.rebaseSilent();
+    if (before.kind === 'frozen' && after.kind === 'trusting') hosts.memory.rebaseSilent();
   }
 
   async #tellLostRegions(regions: Map<string, Region>): Promise<void> {
@@ -123,7 +124,10 @@ export class Sweep {
       if (this.#lostRegions.has(name)) continue;
       this.#lostRegions.add(name);
       await this.#options.store.write(systemCaller, async (tx) => {
-        tx.append({ type: 'system.region-lost', body: { region: name, hosts: region.hosts, gone: region.gone } });
+        tx.append({
+          type: 'system.region-lost',
+          body: { region: name, hosts: region.hosts, gone: region.gone },
+        });
       });
     }
   }

@@ -24,7 +24,11 @@ export function accessStatements(dialect: Dialect) {
       }),
     ),
     ofHost: compile(dialect, (query, arg: Arg<{ hostId: string }>) =>
-      query.selectFrom('tokens').select('id').where('host_id', '=', arg('hostId')).where('revoked_at_ms', 'is', null),
+      query
+        .selectFrom('tokens')
+        .select('id')
+        .where('host_id', '=', arg('hostId'))
+        .where('revoked_at_ms', 'is', null),
     ),
     revokeOfHost: compile(dialect, (query, arg: Arg<{ hostId: string; now: number }>) =>
       query

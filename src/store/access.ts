@@ -37,7 +37,7 @@ export class AccessStore implements AccessService {
   readonly #sql: ReturnType<typeof accessStatements>;
   readonly #known = new Map<string, KnownToken>();
 
-  private constructor(options: { store: Store; clock: Clock; random: Random }) {
+  constructor(options: { store: Store; clock: Clock; random: Random }) {
     this.#store = options.store;
     this.#clock = options.clock;
     this.#random = options.random;
@@ -46,9 +46,16 @@ export class AccessStore implements AccessService {
 
   static async open(options: { store: Store; clock: Clock; random: Random }): Promise<AccessStore> {
     const access = new AccessStore(options);
-    const rows = await options.store.read((session) => session.all(access.#sql.loadLive, { now: options.clock.now() }));
-    for (const row of rows) access.#remember(row);
+    await access.load();
     return access;
+  }
+
+  /** Reads memory anew from the store. */
+  async load(): Promise<void> {
+    const now = this.#clock.now();
+    const rows = await this.#store.read((session) => session.all(this.#sql.loadLive, { now }));
+    this.#known.clear();
+    for (const row of rows) this.#remember(row);
   }
 
   /** `hf_<id>_<secret>` → its caller. All refusals look alike, so that nobody learns which part was wrong. */
@@ -64,7 +71,9 @@ export class AccessStore implements AccessService {
   /** Whether any token of a role can still be used. */
   has(role: Role): boolean {
     const now = this.#clock.now();
-    return [...this.#known.values()].some(({ caller, expiresAtMs }) => caller.role === role && expiresAtMs > now);
+    return [...this.#known.values()].some(
+      ({ caller, expiresAtMs }) => caller.role === role && expiresAtMs > now,
+    );
   }
 
   /** Issues a token and returns it; it is not kept and cannot be shown again. */
@@ -79,7 +88,12 @@ export class AccessStore implements AccessService {
     tx.onCommit(() => {
       for (const { id } of before) this.#known.delete(id);
     });
-    return this.#issue(tx, { role: 'host', subject: `host:${host.name}`, hostId: host.id, lifeMs: hostCredentialLifeMs });
+    return this.#issue(tx, {
+      role: 'host',
+      subject: `host:${host.name}`,
+      hostId: host.id,
+      lifeMs: hostCredentialLifeMs,
+    });
   }
 
   async #issue(tx: Transaction, request: TokenRequest): Promise<string> {

@@ -21,7 +21,8 @@ async function opens(access: AccessStore, file: string): Promise<boolean> {
     await access.authenticate((await readPrivateFile(file)).toString().trim());
     return true;
   } catch (error) {
-    if (isAppError(error, 'unauthenticated') || (error instanceof FileError && error.code === 'ENOENT')) return false;
+    if (isAppError(error, 'unauthenticated') || (error instanceof FileError && error.code === 'ENOENT'))
+      return false;
     throw error;
   }
 }

@@ -2,7 +2,7 @@
 import { mkdtemp, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import type { OpenStore } from './store.ts';
+import type { OpenStore } from './core.ts';
 
 /**
  * The store as of one revision, as a stream of the bytes of one SQLite file. It needs its size once more in `dataDir`

@@ -75,7 +75,13 @@ export async function backUp(
 }
 
 /** Whose store a backup is of. `not-found`, or `unprocessable` when it is none. */
-export function roleOfBackup({ file, addon }: { file: string; addon?: object | undefined }): 'agent' | 'registry' {
+export function roleOfBackup({
+  file,
+  addon,
+}: {
+  file: string;
+  addon?: object | undefined;
+}): 'agent' | 'registry' {
   if (!existsSync(file)) throw new AppError('not-found', `Cannot restore "${file}": there is no such file`);
   let id: unknown;
   try {

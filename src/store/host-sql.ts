@@ -1,5 +1,6 @@
 /** The statements of hosts, compiled once per store. */
 import type { CompiledQuery } from 'kysely';
+import type { HostRecord } from '../domain/host.ts';
 import type { Status, StatusReason } from '../domain/liveness.ts';
 import type { HostFilter } from '../domain/services.ts';
 import type { Dialect } from './port.ts';
@@ -65,7 +66,10 @@ export function hostStatements(dialect: Dialect) {
           .where('id', '=', arg('id')),
     ),
     setInventory: compile(dialect, (query, arg: Arg<{ id: string; hash: string | null }>) =>
-      query.updateTable('hosts').set({ inventory_hash: arg('hash') }).where('id', '=', arg('id')),
+      query
+        .updateTable('hosts')
+        .set({ inventory_hash: arg('hash') })
+        .where('id', '=', arg('id')),
     ),
     setOutbox: compile(dialect, (query, arg: Arg<{ id: string; epoch: number; seq: number }>) =>
       query
@@ -87,12 +91,58 @@ export function hostStatements(dialect: Dialect) {
     ),
     /** Filters vary, so this one is built per call. */
     list(filter: HostFilter, afterName: string, limit: number): CompiledQuery<{ name: string }> {
-      let query = db.selectFrom('hosts').select('name').where('name', '>', afterName).orderBy('name').limit(limit);
+      let query = db
+        .selectFrom('hosts')
+        .select('name')
+        .where('name', '>', afterName)
+        .orderBy('name')
+        .limit(limit);
       for (const column of ['name', 'region', 'status'] as const) {
         const values = filter[column];
         if (values !== undefined) query = query.where(column, 'in', values as never);
       }
       return query.compile();
     },
+  };
+}
+
+/** A row as the record that it holds. */
+export function recordOf(row: HostRow): HostRecord {
+  return {
+    id: row.id,
+    name: row.name,
+    region: row.region,
+    labels: JSON.parse(row.labels) as Record<string, string>,
+    self: JSON.parse(row.self) as Record<string, string>,
+    status: row.status,
+    reason: row.reason,
+    firstSeenMs: row.first_seen_ms,
+    version: row.version,
+  };
+}
+
+export function rowOf(
+  record: HostRecord,
+  more: { machineId: string; lastSeenMs: number; intervalToldMs: number },
+): HostRow {
+  return {
+    id: record.id,
+    name: record.name,
+    region: record.region,
+    labels: JSON.stringify(record.labels),
+    self: JSON.stringify(record.self),
+    machine_id: more.machineId,
+    status: record.status,
+    reason: record.reason,
+    first_seen_ms: record.firstSeenMs,
+    last_seen_ms: more.lastSeenMs,
+    version: record.version,
+    interval_told_ms: more.intervalToldMs,
+    inventory_hash: null,
+    agent_epoch: null,
+    agent_revision: null,
+    agent_hash: null,
+    outbox_epoch: null,
+    outbox_seq: null,
   };
 }

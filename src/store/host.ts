@@ -7,28 +7,33 @@ import type { Random } from '../base/random.ts';
 import { type Caller, systemCaller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
 import { type EventType, isAhead, type Mark } from '../domain/event.ts';
-import { type Flapping, noteTransition, thinned } from '../domain/guards.ts';
+import { noteTransition, thinned } from '../domain/guards.ts';
 import {
   type Beat,
   type BeatAnswer,
-  beatIntervalMs,
   decideHostBeat,
   decideHostGone,
   decideHostName,
   type HostDecision,
   type HostRecord,
   type HostView,
-  hostDeadlineMs,
   hostEvent,
   hostNameCandidates,
 } from '../domain/host.ts';
-import { mintUuid, parseUuid, requirePrintable } from '../domain/ids.ts';
+import { mintUuid, requirePrintable } from '../domain/ids.ts';
 import type { CheckIn, CheckInAnswer } from '../domain/inventory.ts';
-import { Presence } from '../domain/presence.ts';
-import { readReport } from '../domain/report.ts';
-import type { HostFilter, HostService, JoinAnswer, Page, PageRequest, ReportBatch } from '../domain/services.ts';
+import { type ReportContent, readReport } from '../domain/report.ts';
+import type {
+  HostFilter,
+  HostService,
+  JoinAnswer,
+  Page,
+  PageRequest,
+  ReportBatch,
+} from '../domain/services.ts';
 import type { AccessStore } from './access.ts';
-import { hostStatements } from './host-sql.ts';
+import { type HostCapacity, type HostFacts, HostMemory, hostNotFound, isReplay } from './host-memory.ts';
+import { hostStatements, recordOf, rowOf } from './host-sql.ts';
 import type { InventoryStore } from './inventory.ts';
 import type { LivenessStore } from './liveness.ts';
 import { decodeCursor, encodeCursor } from './page.ts';
@@ -44,181 +49,135 @@ export interface HostStoreOptions {
   liveness: LivenessStore;
   inventory: InventoryStore;
   access: AccessStore;
-  /** What the registry can carry; above it the interval is stretched. */
-  beatsPerSecondMax: number;
-  /** How fast hosts may come back after an outage, as connections a second. */
-  returnsPerSecondMax: number;
+  capacity: HostCapacity;
   /** Called when a host has seen more of this store's log than there is: the store was rewound. */
   onRewind: (seen: Mark) => void;
 }
 
-/** What memory keeps of a host beside its record; one small object each. */
-interface HostMemory {
-  intervalToldMs: number;
-  inventoryHash: string | null;
-  /** The furthest seen of the agent's own log. */
-  agentMark: Mark | null;
-  acked: { epoch: number; seq: number } | null;
-  /** The start of the agent that beats now, and its last beat; an older beat of it is a replay. */
-  session: { bootId: string; startedAtMs: number; seq: number } | null;
-  flapping: Flapping | undefined;
-  /** The status that the last event told. */
-  toldStatus: 'UP' | 'DOWN';
-}
-
 export class HostStore implements HostService {
+  /** As of the last commit; empty until `load`. The sweep reads it too. */
+  readonly memory: HostMemory;
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #liveness: LivenessStore;
   readonly #inventory: InventoryStore;
   readonly #access: AccessStore;
-  readonly #beatsPerSecondMax: number;
-  readonly #returnsPerSecondMax: number;
   readonly #onRewind: (seen: Mark) => void;
   readonly #sql: ReturnType<typeof hostStatements>;
-  readonly #presence = new Presence<HostRecord>();
-  readonly #memory = new Map<string, HostMemory>();
-  readonly #idByName = new Map<string, string>();
-  #trusted = true;
 
-  private constructor(options: HostStoreOptions) {
+  constructor(options: HostStoreOptions) {
+    this.memory = new HostMemory(options.clock, options.capacity);
     this.#store = options.store;
     this.#clock = options.clock;
     this.#random = options.random;
     this.#liveness = options.liveness;
     this.#inventory = options.inventory;
     this.#access = options.access;
-    this.#beatsPerSecondMax = options.beatsPerSecondMax;
-    this.#returnsPerSecondMax = options.returnsPerSecondMax;
     this.#onRewind = options.onRewind;
     this.#sql = hostStatements(options.store.dialect);
   }
 
-  static async open(options: HostStoreOptions): Promise<HostStore> {
-    const hosts = new HostStore(options);
-    for (const row of await options.store.read((session) => session.all(hosts.#sql.loadAll, {}))) {
-      const record = fromRow(row);
-      const slot = hosts.#remember(record);
-      hosts.#presence.setLastSeen(slot, row.last_seen_ms);
-      hosts.#memory.set(record.id, memoryOf(row));
-    }
-    hosts.ready();
-    return hosts;
+  /** Reads memory anew from the store. */
+  async load(): Promise<void> {
+    this.memory.load(await this.#store.read((session) => session.all(this.#sql.loadAll, {})));
   }
 
-  /** Every known host keeps its status, unconfirmed, for one deadline and the spread from now. */
-  ready(): void {
-    const atMs = this.#clock.monotonic();
-    for (const slot of this.#presence.slots()) {
-      const { intervalToldMs } = this.#memoryOf(this.#presence.record(slot).id);
-      this.#presence.rebase(slot, atMs, hostDeadlineMs(intervalToldMs) + this.#spreadMs());
-    }
-  }
-
-  join(caller: Caller, request: { name: string; region: string | null; machineId: string }): Promise<JoinAnswer> {
+  join(
+    caller: Caller,
+    request: { name: string; region: string | null; machineId: string },
+  ): Promise<JoinAnswer> {
     const region = request.region === null ? null : requirePrintable(request.region, 'region');
+    const { machineId } = request;
+    const wished = request.name.trim().toLowerCase();
     return this.#store.write(caller, async (tx) => {
-      const known = (await tx.all(this.#sql.byMachine, { machineId: request.machineId })).find(
-        (row) => row.name === request.name.trim().toLowerCase() && !this.#isBeating(row.id),
-      );
-      const record = known === undefined ? await this.#admit(tx, request, region) : fromRow(known);
+      const ofMachine = await tx.all(this.#sql.byMachine, { machineId });
+      // A second agent on this machine is another host, as long as the first one beats.
+      const known = ofMachine.find((row) => row.name === wished && !this.memory.isBeating(row.id));
+      const record = known === undefined ? await this.#admit(tx, { ...request, region }) : recordOf(known);
       const credential = await this.#access.issueHostCredential(tx, record);
       return { id: record.id, name: record.name, credential };
     });
   }
 
   async get(idOrName: string): Promise<HostView> {
-    return this.#view(this.#slotOf(idOrName));
+    return this.memory.view(this.memory.slotOf(idOrName));
   }
 
   async list(filter: HostFilter, page: PageRequest): Promise<Page<HostView>> {
-    const head = this.#store.log.head();
-    const after = page.cursor === undefined ? '' : decodeCursor(page.cursor, 1)[0] ?? '';
-    const rows = await this.#store.read((session) => session.query(this.#sql.list(filter, after, page.limit + 1)));
+    const { epoch, revision } = this.#store.log.head();
+    const after = page.cursor === undefined ? '' : (decodeCursor(page.cursor, 1)[0] ?? '');
+    const query = this.#sql.list(filter, after, page.limit + 1);
+    const rows = await this.#store.read((session) => session.query(query));
     const names = rows.slice(0, page.limit).map((row) => row.name);
     const last = names.at(-1);
     return {
-      items: names.flatMap((name) => {
-        const slot = this.#find(name);
-        return slot === undefined ? [] : [this.#view(slot)];
-      }),
+      items: names.flatMap((name) => this.find(name) ?? []),
       next: rows.length > page.limit && last !== undefined ? encodeCursor([last]) : null,
       asOfMs: this.#clock.now(),
-      position: { epoch: head.epoch, revision: head.revision },
+      position: { epoch, revision },
       stale: false,
     };
   }
 
-  /** O(1) and without a write while nothing changes. */
+  /** O(1), and without a write while nothing changes. */
   async beat(caller: Caller, id: string, beat: Beat): Promise<BeatAnswer> {
-    const slot = this.#slotOf(id);
-    const memory = this.#memoryOf(id);
-    const head = this.#store.log.head();
-    if (beat.seen !== null && (await this.#isRewound(beat.seen))) this.#onRewind(beat.seen);
-    if (!isReplay(memory, beat)) {
-      memory.session = { bootId: beat.bootId, startedAtMs: beat.startedAtMs, seq: beat.seq };
-      if (beat.leaving) await this.#leave(caller, id);
-      else await this.#heard(caller, id, slot, memory);
+    const slot = this.memory.slotOf(id);
+    const facts = this.memory.facts(id);
+    const own = this.#store.log.head();
+    if (beat.seen !== null && (await this.#isRewound(beat.seen, own))) this.#onRewind(beat.seen);
+    if (!isReplay(facts, beat)) {
+      facts.session = { bootId: beat.bootId, startedAtMs: beat.startedAtMs, seq: beat.seq };
+      if (beat.leaving) await this.#change(caller, id, goneAs('left'));
+      else await this.#heard(caller, id, slot);
     }
     // The mark answered is the one from before this beat: an agent that was rewound must see how far it had been.
-    const seen = memory.agentMark;
-    if (seen === null || !isAhead(seen, beat.own)) memory.agentMark = beat.own;
+    const seen = facts.agentMark;
+    if (seen === null || !isAhead(seen, beat.own)) facts.agentMark = beat.own;
     return {
-      intervalMs: memory.intervalToldMs,
-      spreadMs: this.#spreadMs(),
+      intervalMs: facts.intervalToldMs,
+      spreadMs: this.memory.spreadMs(),
       nowMs: this.#clock.now(),
-      own: head,
+      own,
       seen,
-      checkin: beat.inventory === null || beat.inventory === memory.inventoryHash ? 'none' : memory.inventoryHash === null ? 'complete' : 'delta',
-      acked: memory.acked,
+      checkin: wantedCheckIn(beat, facts),
+      acked: facts.acked,
     };
   }
 
   checkIn(caller: Caller, id: string, checkIn: CheckIn): Promise<CheckInAnswer> {
-    const { name } = this.#presence.record(this.#slotOf(id));
+    const { name } = this.memory.presence.record(this.memory.slotOf(id));
     return this.#store.write(caller, async (tx) => {
-      const row = await this.#load(tx, id);
-      const answer = await this.#inventory.apply(tx, { id, name, hash: row.inventory_hash }, checkIn);
-      if (answer.accepted && answer.hash !== row.inventory_hash) await tx.run(this.#sql.setInventory, { id, hash: answer.hash });
+      const { inventory_hash: hash } = await this.#load(tx, id);
+      const answer = await this.#inventory.apply(tx, { id, name, hash }, checkIn);
+      if (answer.accepted && answer.hash !== hash)
+        await tx.run(this.#sql.setInventory, { id, hash: answer.hash });
       tx.onCommit(() => {
-        this.#memoryOf(id).inventoryHash = answer.hash;
+        this.memory.facts(id).inventoryHash = answer.hash;
       });
       return answer;
     });
   }
 
-  report(caller: Caller, id: string, batch: ReportBatch): Promise<{ readonly acked: number }> {
-    const { name } = this.#presence.record(this.#slotOf(id));
-    const contents = batch.items.map((item, index) => readReport(item, index, name));
+  async report(caller: Caller, id: string, batch: ReportBatch): Promise<{ readonly acked: number }> {
+    const { name } = this.memory.presence.record(this.memory.slotOf(id));
+    const reports = batch.items.map((item, index) => ({
+      seq: item.seq,
+      content: readReport(item, index, name),
+    }));
     return this.#store.write(caller, async (tx) => {
       const row = await this.#load(tx, id);
-      const sameLife = row.outbox_epoch === batch.epoch;
-      if (row.outbox_epoch !== null && batch.epoch < row.outbox_epoch) {
-        throw new AppError('conflict', `Cannot take reports of epoch ${batch.epoch}: epoch ${row.outbox_epoch} has begun`, {
-          field: 'epoch',
-          details: { epoch: row.outbox_epoch },
-        });
-      }
-      let acked = sameLife ? (row.outbox_seq ?? 0) : 0;
-      const gone = row.status === 'UP' ? null : row.reason === 'left' ? 'left' : 'host';
-      for (const [index, item] of batch.items.entries()) {
-        if (item.seq <= acked) continue;
-        if (item.seq !== acked + 1) {
-          throw new AppError('conflict', `Cannot take report ${item.seq}: report ${acked + 1} is missing, send from there`, {
-            field: `items/${index}/seq`,
-            details: { expected: acked + 1 },
-          });
-        }
-        const content = contents[index];
-        if (content?.kind === 'service') await this.#liveness.told(tx, content.record, gone);
-        else if (content?.kind === 'service-deleted') await this.#liveness.toldDeleted(tx, content.uuid, name);
-        else if (content?.kind === 'services') await this.#liveness.toldAll(tx, name, content.records, gone);
-        acked = item.seq;
+      requireCurrentLife(row, batch.epoch);
+      let acked = row.outbox_epoch === batch.epoch ? (row.outbox_seq ?? 0) : 0;
+      for (const [index, { seq, content }] of reports.entries()) {
+        if (seq <= acked) continue;
+        if (seq !== acked + 1) throw missing(acked + 1, seq, index);
+        await this.#take(tx, row, content);
+        acked = seq;
       }
       await tx.run(this.#sql.setOutbox, { id, epoch: batch.epoch, seq: acked });
       tx.onCommit(() => {
-        this.#memoryOf(id).acked = { epoch: batch.epoch, seq: acked };
+        this.memory.facts(id).acked = { epoch: batch.epoch, seq: acked };
       });
       return { acked };
     });
@@ -226,71 +185,44 @@ export class HostStore implements HostService {
 
   /** The id of a host given by id or by name; `not-found`. */
   idOf(idOrName: string): string {
-    return this.#presence.record(this.#slotOf(idOrName)).id;
+    return this.memory.presence.record(this.memory.slotOf(idOrName)).id;
   }
 
   /** A host by id or by name, as of the last commit. */
   find(idOrName: string): HostView | undefined {
-    const slot = this.#find(idOrName);
-    return slot === undefined ? undefined : this.#view(slot);
+    const slot = this.memory.find(idOrName);
+    return slot === undefined ? undefined : this.memory.view(slot);
   }
 
   /** All hosts as of the last commit; records are immutable. */
   views(): HostView[] {
-    return Array.from(this.#presence.slots(), (slot) => this.#view(slot));
-  }
-
-  /** Who was heard when; for the sweep, which reads it. */
-  get presence(): Presence<HostRecord> {
-    return this.#presence;
-  }
-
-  /** The interval that a host was last told to beat at. */
-  intervalToldMs(id: string): number {
-    return this.#memoryOf(id).intervalToldMs;
-  }
-
-  /** While the registry suspects itself, answers about silent hosts are unconfirmed. */
-  setTrusted(trusted: boolean): void {
-    this.#trusted = trusted;
-  }
-
-  /** Gives every UP host that is past its deadline a whole one from now. */
-  rebaseSilent(): void {
-    const atMs = this.#clock.monotonic();
-    for (const slot of this.#presence.slots()) {
-      if (this.#presence.deadlineMs(slot) > atMs) continue;
-      const { intervalToldMs } = this.#memoryOf(this.#presence.record(slot).id);
-      this.#presence.rebase(slot, atMs, hostDeadlineMs(intervalToldMs));
-    }
+    return Array.from(this.memory.presence.slots(), (slot) => this.memory.view(slot));
   }
 
   /** Writes that a host is lost, with the records that its agent holds, in one revision, unless it was heard meanwhile. */
   lapse(id: string): Promise<void> {
     return this.#store.write(systemCaller, async (tx) => {
-      const slot = this.#presence.find(id);
-      if (slot === undefined || this.#presence.deadlineMs(slot) > this.#clock.monotonic()) return;
-      await this.#transit(tx, await this.#load(tx, id), (record) => decideHostGone(record, 'lapsed'), 'host');
+      const slot = this.memory.find(id);
+      if (slot === undefined || this.memory.presence.deadlineMs(slot) > this.#clock.monotonic()) return;
+      await this.#transit(tx, await this.#load(tx, id), goneAs('lapsed'));
     });
   }
 
   /** A host heard while its lapse was being written is UP again. */
   revive(id: string): Promise<void> {
-    return this.#return(systemCaller, id);
+    return this.#change(systemCaller, id, decideHostBeat);
   }
 
   /** Tells once what thinned events have left untold. */
   async tellThinned(): Promise<void> {
     const nowMs = this.#clock.monotonic();
-    for (const [id, memory] of this.#memory) {
-      const slot = this.#presence.find(id);
-      if (slot === undefined || memory.flapping === undefined || thinned(memory.flapping, nowMs)) continue;
-      const record = this.#presence.record(slot);
-      if (record.status === memory.toldStatus) continue;
+    for (const [id, { flapping, toldStatus }] of this.memory.all()) {
+      if (flapping === undefined || thinned(flapping, nowMs)) continue;
+      const slot = this.memory.find(id);
+      if (slot === undefined || this.memory.presence.record(slot).status === toldStatus) continue;
       await this.#store.write(systemCaller, async (tx) => {
         const row = await this.#load(tx, id);
-        const change: EventType = row.status === 'UP' ? 'host.returned' : row.reason === 'left' ? 'host.left' : 'host.lapsed';
-        await this.#write(tx, { ...fromRow(row), version: row.version + 1 }, change);
+        await this.#write(tx, { ...recordOf(row), version: row.version + 1 }, changeTo(row));
       });
     }
   }
@@ -298,80 +230,73 @@ export class HostStore implements HostService {
   /** Writes last-seen times, intervals told and witnessed marks of hosts heard since the last flush. */
   async flush(): Promise<void> {
     for (;;) {
-      const touched = this.#presence.takeTouched(flushRowsMax);
+      const touched = this.memory.presence.takeTouched(flushRowsMax);
       if (touched.length === 0) return;
       await this.#store.write(systemCaller, async (tx) => {
         for (const { id, lastSeenMs } of touched) {
-          const memory = this.#memory.get(id);
-          if (memory === undefined) continue;
+          if (this.memory.find(id) === undefined) continue;
+          const { intervalToldMs, agentMark } = this.memory.facts(id);
           await tx.run(this.#sql.setHeard, {
             id,
             lastSeenMs,
-            intervalToldMs: memory.intervalToldMs,
-            agentEpoch: memory.agentMark?.epoch ?? null,
-            agentRevision: memory.agentMark?.revision ?? null,
-            agentHash: memory.agentMark?.hash ?? null,
+            intervalToldMs,
+            agentEpoch: agentMark?.epoch ?? null,
+            agentRevision: agentMark?.revision ?? null,
+            agentHash: agentMark?.hash ?? null,
           });
         }
       });
     }
   }
 
-  async #heard(caller: Caller, id: string, slot: number, memory: HostMemory): Promise<void> {
-    memory.intervalToldMs = beatIntervalMs(this.#presence.size, this.#beatsPerSecondMax);
-    this.#presence.setAllowed(slot, hostDeadlineMs(memory.intervalToldMs));
-    this.#presence.touch(slot, { atMs: this.#clock.monotonic(), wallMs: this.#clock.now() });
-    if (this.#presence.record(slot).status === 'DOWN') await this.#return(caller, id);
+  async #heard(caller: Caller, id: string, slot: number): Promise<void> {
+    this.memory.heard(slot);
+    if (this.memory.presence.record(slot).status === 'DOWN') await this.#change(caller, id, decideHostBeat);
   }
 
-  #return(caller: Caller, id: string): Promise<void> {
+  #change(caller: Caller, id: string, decide: (record: HostRecord) => HostDecision): Promise<void> {
     return this.#store.write(caller, async (tx) => {
-      await this.#transit(tx, await this.#load(tx, id), decideHostBeat, null);
-    });
-  }
-
-  #leave(caller: Caller, id: string): Promise<void> {
-    return this.#store.write(caller, async (tx) => {
-      await this.#transit(tx, await this.#load(tx, id), (record) => decideHostGone(record, 'left'), 'left');
+      await this.#transit(tx, await this.#load(tx, id), decide);
     });
   }
 
   /** One host's change of status with that of its records. A flapping host's own event may wait (`tellThinned`). */
-  async #transit(
-    tx: Transaction,
-    row: HostRow,
-    decide: (record: HostRecord) => HostDecision,
-    gone: 'host' | 'left' | null,
-  ): Promise<void> {
-    const { record, change } = decide(fromRow(row));
+  async #transit(tx: Transaction, row: HostRow, decide: (record: HostRecord) => HostDecision): Promise<void> {
+    const { record, change } = decide(recordOf(row));
     if (change === null) return;
     const nowMs = this.#clock.monotonic();
-    const memory = this.#memoryOf(row.id);
-    const flapping = noteTransition(memory.flapping, nowMs);
+    const facts = this.memory.facts(row.id);
+    const flapping = noteTransition(facts.flapping, nowMs);
     const quiet = change !== 'host.left' && thinned(flapping, nowMs);
     await this.#write(tx, quiet ? { ...record, version: row.version } : record, quiet ? null : change);
-    if (gone === null) await this.#liveness.hostReturned(tx, row.name);
-    else await this.#liveness.hostGone(tx, row.name, gone);
+    if (record.status === 'UP') await this.#liveness.hostReturned(tx, row.name);
+    else await this.#liveness.hostGone(tx, row.name, record.reason === 'left' ? 'left' : 'host');
     tx.onCommit(() => {
-      memory.flapping = quiet ? flapping : { ...flapping, eventAtMs: nowMs };
+      facts.flapping = quiet ? flapping : { ...flapping, eventAtMs: nowMs };
     });
   }
 
   async #write(tx: Transaction, record: HostRecord, change: EventType | null): Promise<void> {
-    await tx.run(this.#sql.setStatus, { id: record.id, status: record.status, reason: record.reason, version: record.version });
-    const slot = this.#presence.find(record.id);
-    const lastSeenMs = slot === undefined ? tx.now : this.#presence.lastSeenMs(slot);
+    const { id, status, reason, version } = record;
+    await tx.run(this.#sql.setStatus, { id, status, reason, version });
+    const slot = this.memory.find(id);
+    const lastSeenMs = slot === undefined ? tx.now : this.memory.presence.lastSeenMs(slot);
     if (change !== null) tx.append(hostEvent(change, { ...record, confirmed: true, lastSeenMs }));
     tx.onCommit(() => {
-      this.#presence.confirm(this.#remember(record));
+      this.memory.presence.confirm(this.memory.remember(record));
       if (change === null) return;
-      const memory = this.#memoryOf(record.id);
-      memory.toldStatus = record.status;
-      if (memory.flapping !== undefined) memory.flapping = { ...memory.flapping, eventAtMs: this.#clock.monotonic() };
+      const facts = this.memory.facts(id);
+      facts.toldStatus = status;
+      if (facts.flapping !== undefined) {
+        facts.flapping = { ...facts.flapping, eventAtMs: this.#clock.monotonic() };
+      }
     });
   }
 
-  async #admit(tx: Transaction, request: { name: string; machineId: string }, region: string | null): Promise<HostRecord> {
+  async #admit(
+    tx: Transaction,
+    request: { name: string; machineId: string; region: string | null },
+  ): Promise<HostRecord> {
     const id = mintUuid(tx.now, this.#random);
     const taken = new Set<string>();
     for (const name of hostNameCandidates(request.name, id)) {
@@ -380,7 +305,7 @@ export class HostStore implements HostService {
     const record: HostRecord = {
       id,
       name: decideHostName(request.name, id, taken),
-      region,
+      region: request.region,
       labels: {},
       self: {},
       status: 'UP',
@@ -388,22 +313,29 @@ export class HostStore implements HostService {
       firstSeenMs: tx.now,
       version: 1,
     };
-    const intervalToldMs = beatIntervalMs(this.#presence.size, this.#beatsPerSecondMax);
-    const row = toRow(record, { machineId: request.machineId, lastSeenMs: tx.now, intervalToldMs });
+    const intervalToldMs = this.memory.intervalMs();
+    const row = rowOf(record, { machineId: request.machineId, lastSeenMs: tx.now, intervalToldMs });
     await tx.run(this.#sql.insert, row);
     tx.append(hostEvent('host.joined', { ...record, confirmed: true, lastSeenMs: tx.now }));
-    tx.onCommit(() => {
-      this.#memory.set(id, memoryOf(row));
-      const slot = this.#remember(record);
-      this.#presence.setAllowed(slot, hostDeadlineMs(intervalToldMs));
-      this.#presence.touch(slot, { atMs: this.#clock.monotonic(), wallMs: tx.now });
-    });
+    tx.onCommit(() => this.memory.heard(this.memory.add(row)));
     return record;
   }
 
+  /** What a report does. While the host is gone, its records stay DOWN and what is told waits for its return. */
+  async #take(tx: Transaction, row: HostRow, content: ReportContent): Promise<void> {
+    const gone = row.status === 'UP' ? null : row.reason === 'left' ? 'left' : 'host';
+    switch (content.kind) {
+      case 'service':
+        return this.#liveness.told(tx, content.record, gone);
+      case 'service-deleted':
+        return this.#liveness.toldDeleted(tx, content.uuid, row.name);
+      case 'services':
+        return this.#liveness.toldAll(tx, row.name, content.records, gone);
+    }
+  }
+
   /** Whether what a host has seen of this store's log is not in it. */
-  async #isRewound(seen: Mark): Promise<boolean> {
-    const head = this.#store.log.head();
+  async #isRewound(seen: Mark, head: Mark): Promise<boolean> {
     if (isAhead(seen, head)) return true;
     if (seen.epoch !== head.epoch) return false;
     if (seen.revision === head.revision) return seen.hash !== head.hash;
@@ -413,109 +345,45 @@ export class HostStore implements HostService {
 
   async #load(tx: Transaction, id: string): Promise<HostRow> {
     const row = await tx.get(this.#sql.byId, { id });
-    if (row === undefined) throw notFound(id);
+    if (row === undefined) throw hostNotFound(id);
     return row;
   }
-
-  #spreadMs(): number {
-    return Math.max(5_000, Math.ceil((this.#presence.size / this.#returnsPerSecondMax) * 1_000));
-  }
-
-  #isBeating(id: string): boolean {
-    const slot = this.#presence.find(id);
-    if (slot === undefined || this.#memoryOf(id).session === null) return false;
-    return this.#presence.record(slot).status === 'UP' && this.#presence.deadlineMs(slot) > this.#clock.monotonic();
-  }
-
-  #remember(record: HostRecord): number {
-    const slot = this.#presence.find(record.id);
-    const allowedMs = slot === undefined ? hostDeadlineMs(beatIntervalMs(this.#presence.size, this.#beatsPerSecondMax)) : null;
-    if (slot !== undefined) this.#idByName.delete(this.#presence.record(slot).name);
-    this.#idByName.set(record.name, record.id);
-    return this.#presence.put(record.id, record, allowedMs);
-  }
-
-  #find(idOrName: string): number | undefined {
-    const id = this.#idByName.get(idOrName.toLowerCase()) ?? parseUuid(idOrName);
-    return id === undefined ? undefined : this.#presence.find(id);
-  }
-
-  #slotOf(idOrName: string): number {
-    const slot = this.#find(idOrName);
-    if (slot === undefined) throw notFound(idOrName);
-    return slot;
-  }
-
-  #memoryOf(id: string): HostMemory {
-    const memory = this.#memory.get(id);
-    if (memory === undefined) throw notFound(id);
-    return memory;
-  }
-
-  #view(slot: number): HostView {
-    const record = this.#presence.record(slot);
-    const overdue = record.status === 'UP' && this.#presence.deadlineMs(slot) <= this.#clock.monotonic();
-    const confirmed = this.#presence.confirmed(slot) && (this.#trusted || !overdue);
-    return { ...record, confirmed, lastSeenMs: this.#presence.lastSeenMs(slot) };
-  }
 }
 
-/** A beat of the same start that is not newer than the last one: sent twice, or captured and sent again. */
-function isReplay(memory: HostMemory, beat: Beat): boolean {
-  const { session } = memory;
-  return session !== null && session.bootId === beat.bootId && session.startedAtMs === beat.startedAtMs && beat.seq <= session.seq;
+function goneAs(reason: 'lapsed' | 'left'): (record: HostRecord) => HostDecision {
+  return (record) => decideHostGone(record, reason);
 }
 
-function notFound(idOrName: string): AppError {
-  return new AppError('not-found', `Cannot find host "${idOrName}": no such host has joined`);
+/** The event that tells the status as it is. */
+function changeTo(row: HostRow): EventType {
+  if (row.status === 'UP') return 'host.returned';
+  return row.reason === 'left' ? 'host.left' : 'host.lapsed';
 }
 
-function memoryOf(row: HostRow): HostMemory {
-  const { agent_epoch: epoch, agent_revision: revision, agent_hash: hash } = row;
-  return {
-    intervalToldMs: row.interval_told_ms,
-    inventoryHash: row.inventory_hash,
-    agentMark: epoch === null || revision === null || hash === null ? null : { epoch, revision, hash },
-    acked: row.outbox_epoch === null || row.outbox_seq === null ? null : { epoch: row.outbox_epoch, seq: row.outbox_seq },
-    session: null,
-    flapping: undefined,
-    toldStatus: row.status,
-  };
+function wantedCheckIn({ inventory }: Beat, { inventoryHash }: HostFacts): BeatAnswer['checkin'] {
+  if (inventory === null || inventory === inventoryHash) return 'none';
+  return inventoryHash === null ? 'complete' : 'delta';
 }
 
-function fromRow(row: HostRow): HostRecord {
-  return {
-    id: row.id,
-    name: row.name,
-    region: row.region,
-    labels: JSON.parse(row.labels) as Record<string, string>,
-    self: JSON.parse(row.self) as Record<string, string>,
-    status: row.status,
-    reason: row.reason,
-    firstSeenMs: row.first_seen_ms,
-    version: row.version,
-  };
+function requireCurrentLife(row: HostRow, epoch: number): void {
+  if (row.outbox_epoch === null || epoch >= row.outbox_epoch) return;
+  throw new AppError(
+    'conflict',
+    `Cannot take reports of epoch ${epoch}: epoch ${row.outbox_epoch} has begun`,
+    {
+      field: 'epoch',
+      details: { epoch: row.outbox_epoch },
+    },
+  );
 }
 
-function toRow(record: HostRecord, more: { machineId: string; lastSeenMs: number; intervalToldMs: number }): HostRow {
-  return {
-    id: record.id,
-    name: record.name,
-    region: record.region,
-    labels: JSON.stringify(record.labels),
-    self: JSON.stringify(record.self),
-    machine_id: more.machineId,
-    status: record.status,
-    reason: record.reason,
-    first_seen_ms: record.firstSeenMs,
-    last_seen_ms: more.lastSeenMs,
-    version: record.version,
-    interval_told_ms: more.intervalToldMs,
-    inventory_hash: null,
-    agent_epoch: null,
-    agent_revision: null,
-    agent_hash: null,
-    outbox_epoch: null,
-    outbox_seq: null,
-  };
+function missing(expected: number, seq: number, index: number): AppError {
+  return new AppError(
+    'conflict',
+    `Cannot take report ${seq}: report ${expected} is missing, send from there`,
+    {
+      field: `items/${index}/seq`,
+      details: { expected },
+    },
+  );
 }

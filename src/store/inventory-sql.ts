@@ -7,7 +7,15 @@ import { sql } from 'kysely';
 import type { Dialect, Statement } from './port.ts';
 import { type Arg, compile, type HostComponentRow } from './query.ts';
 
-const columns = ['host_id', 'detector', 'name', 'version', 'architecture', 'first_seen_ms', 'changed_at_ms'] as const;
+const columns = [
+  'host_id',
+  'detector',
+  'name',
+  'version',
+  'architecture',
+  'first_seen_ms',
+  'changed_at_ms',
+] as const;
 
 type HostKeys = { hostId: string; keys: string };
 
@@ -27,7 +35,9 @@ export function inventoryStatements(dialect: Dialect) {
         select ${arg('hostId')}, detector, name, version, architecture, ${bigint(dialect, arg('now'))}, ${bigint(dialect, arg('now'))}
         from ${rowsOf(arg('items'))} where true
         on conflict (host_id, detector, name) do update
-        set version = excluded.version, architecture = excluded.architecture, changed_at_ms = excluded.changed_at_ms`.compile(query),
+        set version = excluded.version, architecture = excluded.architecture, changed_at_ms = excluded.changed_at_ms`.compile(
+          query,
+        ),
     }),
   );
 
@@ -49,15 +59,17 @@ export function inventoryStatements(dialect: Dialect) {
         .where('host_id', '=', arg('hostId'))
         .where(sql<boolean>`(detector, name) in (select detector, name from ${rowsOf(arg('keys'))})`),
     ),
-    page: compile(dialect, (query, arg: Arg<{ hostId: string; name: string; detector: string; limit: number }>) =>
-      query
-        .selectFrom('components')
-        .select(columns)
-        .where('host_id', '=', arg('hostId'))
-        .where(sql<boolean>`(name, detector) > (${arg('name')}, ${arg('detector')})`)
-        .orderBy('name')
-        .orderBy('detector')
-        .limit(arg('limit')),
+    page: compile(
+      dialect,
+      (query, arg: Arg<{ hostId: string; name: string; detector: string; limit: number }>) =>
+        query
+          .selectFrom('components')
+          .select(columns)
+          .where('host_id', '=', arg('hostId'))
+          .where(sql<boolean>`(name, detector) > (${arg('name')}, ${arg('detector')})`)
+          .orderBy('name')
+          .orderBy('detector')
+          .limit(arg('limit')),
     ),
     /** All versions of the next `limit` names. */
     summary: compile(dialect, (query, arg: Arg<{ after: string; limit: number }>) =>

@@ -8,8 +8,8 @@ import {
   type Component,
   type ComponentChange,
   type ComponentView,
-  componentKey,
   componentEvent,
+  componentKey,
   diffComponents,
   inventoryHash,
   inventoryHashAfter,
@@ -46,15 +46,20 @@ export class InventoryStore implements ComponentService {
   async apply(tx: Transaction, host: CheckInHost, checkIn: CheckIn): Promise<CheckInAnswer> {
     if (checkIn.hash === host.hash) return { accepted: true, hash: host.hash };
     if (checkIn.base !== null && checkIn.base !== host.hash) return { accepted: false, hash: host.hash };
-    const before = checkIn.base === null ? await this.#all(tx, host.id) : await this.#named(tx, host.id, checkIn);
+    const before =
+      checkIn.base === null ? await this.#all(tx, host.id) : await this.#named(tx, host.id, checkIn);
     const after = checkIn.base === null ? unique(checkIn.components) : afterDelta(before, checkIn);
     const changes = diffComponents(before, after);
     const hash = checkIn.base === null ? inventoryHash(after) : inventoryHashAfter(checkIn.base, changes);
     if (hash !== checkIn.hash) {
       if (checkIn.base !== null) return { accepted: false, hash: host.hash };
-      throw new AppError('unprocessable', `Cannot take the check-in: its components have the hash ${hash}, expected ${checkIn.hash}`, {
-        field: 'hash',
-      });
+      throw new AppError(
+        'unprocessable',
+        `Cannot take the check-in: its components have the hash ${hash}, expected ${checkIn.hash}`,
+        {
+          field: 'hash',
+        },
+      );
     }
     await this.#write(tx, host, changes);
     return { accepted: true, hash };
@@ -65,7 +70,12 @@ export class InventoryStore implements ComponentService {
     const head = this.#store.log.head();
     const [name, detector] = page.cursor === undefined ? ['', ''] : decodeCursor(page.cursor, 2);
     const rows = await this.#store.read((session) =>
-      session.all(this.#sql.page, { hostId, name: name ?? '', detector: detector ?? '', limit: page.limit + 1 }),
+      session.all(this.#sql.page, {
+        hostId,
+        name: name ?? '',
+        detector: detector ?? '',
+        limit: page.limit + 1,
+      }),
     );
     const items = rows.slice(0, page.limit).map(viewOf);
     const last = items.at(-1);
@@ -80,8 +90,10 @@ export class InventoryStore implements ComponentService {
 
   async list(page: PageRequest): Promise<Page<ComponentSummary>> {
     const head = this.#store.log.head();
-    const after = page.cursor === undefined ? '' : decodeCursor(page.cursor, 1)[0] ?? '';
-    const rows = await this.#store.read((session) => session.all(this.#sql.summary, { after, limit: page.limit + 1 }));
+    const after = page.cursor === undefined ? '' : (decodeCursor(page.cursor, 1)[0] ?? '');
+    const rows = await this.#store.read((session) =>
+      session.all(this.#sql.summary, { after, limit: page.limit + 1 }),
+    );
     const versionsByName = new Map<string, { version: string; hosts: number }[]>();
     for (const { name, version, hosts } of rows) {
       const versions = versionsByName.get(name) ?? [];
@@ -105,16 +117,23 @@ export class InventoryStore implements ComponentService {
 
   /** Only what a delta speaks of. */
   async #named(tx: Transaction, hostId: string, checkIn: CheckIn): Promise<Component[]> {
-    const keys = [...checkIn.components, ...checkIn.removed].map(({ detector, name }) => ({ detector, name }));
+    const keys = [...checkIn.components, ...checkIn.removed].map(({ detector, name }) => ({
+      detector,
+      name,
+    }));
     const rows = await tx.all(this.#sql.named, { hostId, keys: JSON.stringify(keys) });
     return rows.map(componentOf);
   }
 
   async #write(tx: Transaction, host: CheckInHost, changes: readonly ComponentChange[]): Promise<void> {
     const upserts = changes.flatMap(({ after }) => (after === null ? [] : [after]));
-    const removals = changes.flatMap(({ before, after }) => (before !== null && after === null ? [before] : []));
-    if (upserts.length > 0) await tx.run(this.#sql.upsert, { hostId: host.id, items: JSON.stringify(upserts), now: tx.now });
-    if (removals.length > 0) await tx.run(this.#sql.remove, { hostId: host.id, keys: JSON.stringify(removals) });
+    const removals = changes.flatMap(({ before, after }) =>
+      before !== null && after === null ? [before] : [],
+    );
+    if (upserts.length > 0)
+      await tx.run(this.#sql.upsert, { hostId: host.id, items: JSON.stringify(upserts), now: tx.now });
+    if (removals.length > 0)
+      await tx.run(this.#sql.remove, { hostId: host.id, keys: JSON.stringify(removals) });
     for (const change of changes) tx.append(componentEvent(host.name, change) satisfies EventDraft);
   }
 }
@@ -131,7 +150,9 @@ function unique(components: readonly Component[]): Component[] {
   return [...new Map(components.map((component) => [componentKey(component), component])).values()];
 }
 
-function componentOf(row: Pick<HostComponentRow, 'name' | 'version' | 'detector' | 'architecture'>): Component {
+function componentOf(
+  row: Pick<HostComponentRow, 'name' | 'version' | 'detector' | 'architecture'>,
+): Component {
   const { name, version, detector, architecture } = row;
   return { name, version, detector, ...(architecture === null ? {} : { architecture }) };
 }

@@ -1,5 +1,6 @@
 /** The statements of service records, compiled once per store. */
 import type { CompiledQuery } from 'kysely';
+import type { ServiceRecord } from '../domain/liveness.ts';
 import type { ServiceFilter } from '../domain/services.ts';
 import type { Dialect } from './port.ts';
 import { type Arg, compile, queryBuilder, type ServiceRow, type TakenOverRow } from './query.ts';
@@ -30,7 +31,11 @@ export function serviceStatements(dialect: Dialect) {
       query.selectFrom('services').select(columns).where('uuid', '=', arg('uuid')),
     ),
     byPlace: compile(dialect, (query, arg: Arg<{ type: string; host: string }>) =>
-      query.selectFrom('services').select(columns).where('type', '=', arg('type')).where('host', '=', arg('host')),
+      query
+        .selectFrom('services')
+        .select(columns)
+        .where('type', '=', arg('type'))
+        .where('host', '=', arg('host')),
     ),
     heldByAgent: compile(dialect, (query, arg: Arg<{ host: string }>) =>
       query
@@ -47,12 +52,22 @@ export function serviceStatements(dialect: Dialect) {
         .onConflict((conflict) =>
           conflict
             .column('uuid')
-            .doUpdateSet((row) => Object.fromEntries(columns.slice(1).map((column) => [column, row.ref(`excluded.${column}`)])) as never),
+            .doUpdateSet(
+              (row) =>
+                Object.fromEntries(
+                  columns.slice(1).map((column) => [column, row.ref(`excluded.${column}`)]),
+                ) as never,
+            ),
         ),
     ),
-    remove: compile(dialect, (query, arg: Arg<{ uuid: string }>) => query.deleteFrom('services').where('uuid', '=', arg('uuid'))),
+    remove: compile(dialect, (query, arg: Arg<{ uuid: string }>) =>
+      query.deleteFrom('services').where('uuid', '=', arg('uuid')),
+    ),
     setLastSeen: compile(dialect, (query, arg: Arg<{ uuid: string; lastSeenMs: number }>) =>
-      query.updateTable('services').set({ last_seen_ms: arg('lastSeenMs') }).where('uuid', '=', arg('uuid')),
+      query
+        .updateTable('services')
+        .set({ last_seen_ms: arg('lastSeenMs') })
+        .where('uuid', '=', arg('uuid')),
     ),
     takenOver: compile(dialect, (query, arg: Arg<{ uuid: string }>) =>
       query.selectFrom('taken_over').selectAll().where('uuid', '=', arg('uuid')),
@@ -60,20 +75,70 @@ export function serviceStatements(dialect: Dialect) {
     addTakenOver: compile(dialect, (query, arg: Arg<{ uuid: string; byUuid: string; atMs: number }>) =>
       query
         .insertInto('taken_over')
-        .values({ uuid: arg('uuid'), by_uuid: arg('byUuid'), at_ms: arg('atMs') } satisfies Record<keyof TakenOverRow, unknown>),
+        .values({ uuid: arg('uuid'), by_uuid: arg('byUuid'), at_ms: arg('atMs') } satisfies Record<
+          keyof TakenOverRow,
+          unknown
+        >),
     ),
-    removeTakenOver: compile(dialect, (query, arg: Arg<{ uuid: string }>) => query.deleteFrom('taken_over').where('uuid', '=', arg('uuid'))),
+    removeTakenOver: compile(dialect, (query, arg: Arg<{ uuid: string }>) =>
+      query.deleteFrom('taken_over').where('uuid', '=', arg('uuid')),
+    ),
     forgetTakenOver: compile(dialect, (query, arg: Arg<{ beforeMs: number }>) =>
       query.deleteFrom('taken_over').where('at_ms', '<', arg('beforeMs')),
     ),
     /** Filters vary, so this one is built per call; each filter has an index that ends in uuid. */
     list(filter: ServiceFilter, afterUuid: string, limit: number): CompiledQuery<ServiceRow> {
-      let query = db.selectFrom('services').select(columns).where('uuid', '>', afterUuid).orderBy('uuid').limit(limit);
+      let query = db
+        .selectFrom('services')
+        .select(columns)
+        .where('uuid', '>', afterUuid)
+        .orderBy('uuid')
+        .limit(limit);
       for (const column of ['uuid', 'type', 'host', 'region', 'status'] as const) {
         const values = filter[column];
         if (values !== undefined) query = query.where(column, 'in', values as never);
       }
       return query.compile();
     },
+  };
+}
+
+/** A row as the record that it holds. */
+export function recordOf(row: ServiceRow): ServiceRecord {
+  return {
+    uuid: row.uuid,
+    type: row.type,
+    host: row.host,
+    region: row.region,
+    status: row.status,
+    reason: row.reason,
+    ttlMs: row.ttl_ms,
+    maintenance:
+      row.maintenance_start_ms === null
+        ? null
+        : { startMs: row.maintenance_start_ms, endMs: row.maintenance_end_ms, note: row.maintenance_note },
+    heldBy: row.held_by,
+    told: row.told_status === null ? null : { status: row.told_status, reason: row.told_reason },
+    version: row.version,
+  };
+}
+
+export function rowOf(record: ServiceRecord, lastSeenMs: number | null): ServiceRow {
+  return {
+    uuid: record.uuid,
+    type: record.type,
+    host: record.host,
+    region: record.region,
+    status: record.status,
+    reason: record.reason,
+    ttl_ms: record.ttlMs,
+    maintenance_start_ms: record.maintenance?.startMs ?? null,
+    maintenance_end_ms: record.maintenance?.endMs ?? null,
+    maintenance_note: record.maintenance?.note ?? null,
+    held_by: record.heldBy,
+    told_status: record.told?.status ?? null,
+    told_reason: record.told?.reason ?? null,
+    version: record.version,
+    last_seen_ms: lastSeenMs,
   };
 }

@@ -2,12 +2,16 @@
  * Service records on SQL, with who was heard when in memory. A heartbeat that changes nothing touches memory alone;
  * every change is one write: load, decide (domain/liveness.ts), store, append. Memory changes after the commit.
  */
+
+import type { Clock } from '../base/clock.ts';
+import type { Random } from '../base/random.ts';
 import type { Caller } from '../domain/access.ts';
 import { systemCaller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
 import type { EventType } from '../domain/event.ts';
 import { mintUuid } from '../domain/ids.ts';
 import {
+  type Decision,
   decideBeat,
   decideEndMaintenance,
   decideHostLost,
@@ -17,24 +21,20 @@ import {
   decideRegister,
   decideSet,
   decideTold,
-  serviceEvent,
-  type Decision,
   type Holder,
   type IsUp,
   type IsUpQuery,
   type ServicePatch,
   type ServiceRecord,
   type ServiceView,
+  serviceEvent,
   type ToldRecord,
 } from '../domain/liveness.ts';
 import { Presence } from '../domain/presence.ts';
 import type { BeatResult, LivenessService, Page, PageRequest, ServiceFilter } from '../domain/services.ts';
-import type { Clock } from '../base/clock.ts';
-import type { Random } from '../base/random.ts';
-import type { Store, Transaction } from './port.ts';
+import { recordOf, rowOf, serviceStatements } from './liveness-sql.ts';
 import { decodeCursor, encodeCursor } from './page.ts';
-import { serviceStatements } from './liveness-sql.ts';
-import type { ServiceRow } from './query.ts';
+import type { Store, Transaction } from './port.ts';
 
 /** Lapses written by one sweep at the most; the next sweep goes on. */
 const sweepWritesMax = 1_000;
@@ -66,32 +66,39 @@ export class LivenessStore implements LivenessService {
   /** `type\0host` → uuid. */
   readonly #uuidByPlace = new Map<string, string>();
 
-  private constructor(options: LivenessStoreOptions) {
+  constructor(options: LivenessStoreOptions) {
     this.#store = options.store;
     this.#clock = options.clock;
     this.#random = options.random;
     this.#heldBy = options.heldBy;
-    this.#onChange = options.onChange ?? (async () => {});
+    this.#onChange = options.onChange ?? (() => Promise.resolve());
     this.#hostOf = options.hostOf ?? (() => undefined);
     this.#sql = serviceStatements(options.store.dialect);
   }
 
-  /** Loads the records that the store holds; each keeps its status, unconfirmed, until `ready` starts the count. */
   static async open(options: LivenessStoreOptions): Promise<LivenessStore> {
     const liveness = new LivenessStore(options);
-    const rows = await options.store.read((session) => session.all(liveness.#sql.loadAll, {}));
-    for (const row of rows) {
-      const slot = liveness.#remember(fromRow(row));
-      liveness.#presence.setLastSeen(slot, row.last_seen_ms);
-    }
-    liveness.ready();
+    await liveness.load();
     return liveness;
+  }
+
+  /** Reads memory anew from the store: each record keeps its status, unconfirmed, for one ttl from now. */
+  async load(): Promise<void> {
+    const rows = await this.#store.read((session) => session.all(this.#sql.loadAll, {}));
+    this.#presence.clear();
+    this.#uuidByPlace.clear();
+    for (const row of rows) {
+      const slot = this.#remember(recordOf(row));
+      this.#presence.setLastSeen(slot, row.last_seen_ms);
+    }
+    this.ready();
   }
 
   /** Counts every ttl from now: nobody could be heard before. */
   ready(): void {
     const atMs = this.#clock.monotonic();
-    for (const slot of this.#presence.slots()) this.#presence.rebase(slot, atMs, this.#presence.record(slot).ttlMs);
+    for (const slot of this.#presence.slots())
+      this.#presence.rebase(slot, atMs, this.#presence.record(slot).ttlMs);
   }
 
   async register(caller: Caller, patch: ServicePatch, options: { takeover: boolean }): Promise<ServiceView> {
@@ -103,11 +110,17 @@ export class LivenessStore implements LivenessService {
     return (await this.put(caller, uuid, patch, options)).service;
   }
 
-  put(caller: Caller, uuid: string, patch: ServicePatch, options: { takeover: boolean }): Promise<{ created: boolean; service: ServiceView }> {
+  put(
+    caller: Caller,
+    uuid: string,
+    patch: ServicePatch,
+    options: { takeover: boolean },
+  ): Promise<{ created: boolean; service: ServiceView }> {
     return this.#store.write(caller, async (tx) => {
       const current = await this.#load(tx, uuid);
       if (current !== undefined) this.#requireOwn(current, 'set');
-      const decision = current === undefined ? decideRegister(uuid, patch, this.#heldBy) : decideSet(current, patch);
+      const decision =
+        current === undefined ? decideRegister(uuid, patch, this.#heldBy) : decideSet(current, patch);
       await this.#makeRoom(tx, decision.record, options);
       return { created: current === undefined, service: await this.#apply(tx, decision) };
     });
@@ -129,7 +142,8 @@ export class LivenessStore implements LivenessService {
           const { status } = await this.beat(caller, uuid);
           return { uuid, code: null, status };
         } catch (error) {
-          if (error instanceof AppError && (error.code === 'not-found' || error.code === 'taken-over')) return { uuid, code: error.code };
+          if (error instanceof AppError && (error.code === 'not-found' || error.code === 'taken-over'))
+            return { uuid, code: error.code };
           throw error;
         }
       }),
@@ -145,9 +159,11 @@ export class LivenessStore implements LivenessService {
   async list(filter: ServiceFilter, page: PageRequest): Promise<Page<ServiceView>> {
     // The head first: a change between the two is then seen again by a watcher, never missed.
     const head = this.#store.log.head();
-    const after = page.cursor === undefined ? '' : decodeCursor(page.cursor, 1)[0] ?? '';
-    const rows = await this.#store.read((session) => session.query(this.#sql.list(filter, after, page.limit + 1)));
-    const records = rows.slice(0, page.limit).map(fromRow);
+    const after = page.cursor === undefined ? '' : (decodeCursor(page.cursor, 1)[0] ?? '');
+    const rows = await this.#store.read((session) =>
+      session.query(this.#sql.list(filter, after, page.limit + 1)),
+    );
+    const records = rows.slice(0, page.limit).map(recordOf);
     const last = records.at(-1);
     return {
       items: records.map((record) => this.#viewOf(record)),
@@ -189,9 +205,17 @@ export class LivenessStore implements LivenessService {
     const uuid = 'uuid' in query ? query.uuid : this.#uuidByPlace.get(place(query));
     const slot = uuid === undefined ? undefined : this.#presence.find(uuid);
     const answer = { stale: false, asOfMs: this.#clock.now(), ageMs: 0 };
-    if (slot === undefined) return { ...answer, up: false, known: false, reason: null, maintenance: null, confirmed: true };
+    if (slot === undefined)
+      return { ...answer, up: false, known: false, reason: null, maintenance: null, confirmed: true };
     const { status, reason, maintenance } = this.#presence.record(slot);
-    return { ...answer, up: status === 'UP', known: true, reason, maintenance, confirmed: this.#view(slot).confirmed };
+    return {
+      ...answer,
+      up: status === 'UP',
+      known: true,
+      reason,
+      maintenance,
+      confirmed: this.#view(slot).confirmed,
+    };
   }
 
   isUpMany(queries: readonly IsUpQuery[]): Promise<readonly IsUp[]> {
@@ -228,7 +252,8 @@ export class LivenessStore implements LivenessService {
       if (!this.#presence.confirmed(slot) && silent) this.#presence.confirm(slot);
       if (record.heldBy !== this.#heldBy) continue;
       if (silent && record.status === 'UP') writes.push(this.#lapse(record.uuid));
-      else if (!silent && record.reason === 'lapsed') writes.push(this.#change(systemCaller, record.uuid, decideBeat));
+      else if (!silent && record.reason === 'lapsed')
+        writes.push(this.#change(systemCaller, record.uuid, decideBeat));
     }
     await Promise.all(writes.map((write) => write.catch(ignoreGone)));
   }
@@ -239,7 +264,8 @@ export class LivenessStore implements LivenessService {
       const touched = this.#presence.takeTouched(flushRowsMax);
       if (touched.length === 0) return;
       await this.#store.write(systemCaller, async (tx) => {
-        for (const { id, lastSeenMs } of touched) await tx.run(this.#sql.setLastSeen, { uuid: id, lastSeenMs });
+        for (const { id, lastSeenMs } of touched)
+          await tx.run(this.#sql.setLastSeen, { uuid: id, lastSeenMs });
       });
     }
   }
@@ -256,11 +282,17 @@ export class LivenessStore implements LivenessService {
   /** In a host's transaction: the agent no longer holds this record. */
   async toldDeleted(tx: Transaction, uuid: string, host: string): Promise<void> {
     const record = await this.#load(tx, uuid);
-    if (record !== undefined && record.heldBy === 'agent' && record.host === host) await this.#forget(tx, 'service.deleted', record);
+    if (record !== undefined && record.heldBy === 'agent' && record.host === host)
+      await this.#forget(tx, 'service.deleted', record);
   }
 
   /** In a host's transaction: this is all that the agent holds; what is not among it is gone. */
-  async toldAll(tx: Transaction, host: string, all: readonly ToldRecord[], hostGone: 'host' | 'left' | null): Promise<void> {
+  async toldAll(
+    tx: Transaction,
+    host: string,
+    all: readonly ToldRecord[],
+    hostGone: 'host' | 'left' | null,
+  ): Promise<void> {
     const kept = new Set(all.map((told) => told.uuid));
     for (const record of await this.#loadHeld(tx, host)) {
       if (!kept.has(record.uuid)) await this.#forget(tx, 'service.deleted', record);
@@ -270,12 +302,13 @@ export class LivenessStore implements LivenessService {
 
   /** In a transaction: every record, as it sees them; for an agent that reports all it holds. */
   async allIn(tx: Transaction): Promise<ServiceRecord[]> {
-    return (await tx.all(this.#sql.loadAll, {})).map(fromRow);
+    return (await tx.all(this.#sql.loadAll, {})).map(recordOf);
   }
 
   /** In a host's transaction: the host is lost or has left, and with it the records that its agent holds. */
   async hostGone(tx: Transaction, host: string, reason: 'host' | 'left'): Promise<void> {
-    for (const record of await this.#loadHeld(tx, host)) await this.#apply(tx, decideHostLost(record, reason), { heard: false });
+    for (const record of await this.#loadHeld(tx, host))
+      await this.#apply(tx, decideHostLost(record, reason), { heard: false });
   }
 
   /** In a host's transaction: the host is back, and its records are what its agent told last. */
@@ -310,12 +343,20 @@ export class LivenessStore implements LivenessService {
   }
 
   /** Stores a decision, appends its event, and brings memory along after the commit. */
-  async #apply(tx: Transaction, { record, change }: Decision, options: { heard: boolean } = { heard: true }): Promise<ServiceView> {
+  async #apply(
+    tx: Transaction,
+    { record, change }: Decision,
+    options: { heard: boolean } = { heard: true },
+  ): Promise<ServiceView> {
     const slotNow = this.#presence.find(record.uuid);
-    const lastSeenMs = options.heard ? tx.now : slotNow === undefined ? null : this.#presence.lastSeenMs(slotNow);
+    const lastSeenMs = options.heard
+      ? tx.now
+      : slotNow === undefined
+        ? null
+        : this.#presence.lastSeenMs(slotNow);
     const view: ServiceView = { ...record, confirmed: true, lastSeenMs };
     if (change !== null) {
-      await tx.run(this.#sql.upsert, toRow(record, lastSeenMs));
+      await tx.run(this.#sql.upsert, rowOf(record, lastSeenMs));
       tx.append(serviceEvent(change, view, tx.now));
       await this.#onChange(tx, change, record);
     }
@@ -327,7 +368,11 @@ export class LivenessStore implements LivenessService {
     return view;
   }
 
-  async #forget(tx: Transaction, change: 'service.deleted' | 'service.taken-over', record: ServiceRecord): Promise<void> {
+  async #forget(
+    tx: Transaction,
+    change: 'service.deleted' | 'service.taken-over',
+    record: ServiceRecord,
+  ): Promise<void> {
     await tx.run(this.#sql.remove, { uuid: record.uuid });
     tx.append(serviceEvent(change, this.#viewOf(record), tx.now));
     await this.#onChange(tx, change, record);
@@ -357,9 +402,13 @@ export class LivenessStore implements LivenessService {
   async #whyUnknown(uuid: string): Promise<AppError> {
     const loser = await this.#store.read((session) => session.get(this.#sql.takenOver, { uuid }));
     if (loser === undefined) return notFound(uuid);
-    return new AppError('taken-over', `Cannot renew service ${uuid}: ${loser.by_uuid} has taken over its type and host`, {
-      details: { holder: loser.by_uuid },
-    });
+    return new AppError(
+      'taken-over',
+      `Cannot renew service ${uuid}: ${loser.by_uuid} has taken over its type and host`,
+      {
+        details: { holder: loser.by_uuid },
+      },
+    );
   }
 
   /** A registry does not change what an agent holds: the agent would put it back with its next report. */
@@ -374,16 +423,16 @@ export class LivenessStore implements LivenessService {
 
   async #load(tx: Transaction, uuid: string): Promise<ServiceRecord | undefined> {
     const row = await tx.get(this.#sql.byUuid, { uuid });
-    return row === undefined ? undefined : fromRow(row);
+    return row === undefined ? undefined : recordOf(row);
   }
 
   async #loadPlace(tx: Transaction, at: { type: string; host: string }): Promise<ServiceRecord | undefined> {
     const row = await tx.get(this.#sql.byPlace, { type: at.type, host: at.host });
-    return row === undefined ? undefined : fromRow(row);
+    return row === undefined ? undefined : recordOf(row);
   }
 
   async #loadHeld(tx: Transaction, host: string): Promise<ServiceRecord[]> {
-    return (await tx.all(this.#sql.heldByAgent, { host })).map(fromRow);
+    return (await tx.all(this.#sql.heldByAgent, { host })).map(recordOf);
   }
 
   #remember(record: ServiceRecord): number {
@@ -404,7 +453,10 @@ export class LivenessStore implements LivenessService {
 
   #viewOf(record: ServiceRecord): ServiceView {
     const slot = this.#presence.find(record.uuid);
-    return { ...record, ...(slot === undefined ? { confirmed: true, lastSeenMs: null } : this.#known(slot, record)) };
+    return {
+      ...record,
+      ...(slot === undefined ? { confirmed: true, lastSeenMs: null } : this.#known(slot, record)),
+    };
   }
 
   /** A record that somebody else counts is as confirmed, and was as lately heard, as its host. */
@@ -426,43 +478,4 @@ function notFound(what: string): AppError {
 /** A record that was deleted before its lapse could be written needs none. */
 function ignoreGone(error: unknown): void {
   if (!(error instanceof AppError && error.code === 'not-found')) throw error;
-}
-
-function fromRow(row: ServiceRow): ServiceRecord {
-  return {
-    uuid: row.uuid,
-    type: row.type,
-    host: row.host,
-    region: row.region,
-    status: row.status,
-    reason: row.reason,
-    ttlMs: row.ttl_ms,
-    maintenance:
-      row.maintenance_start_ms === null
-        ? null
-        : { startMs: row.maintenance_start_ms, endMs: row.maintenance_end_ms, note: row.maintenance_note },
-    heldBy: row.held_by,
-    told: row.told_status === null ? null : { status: row.told_status, reason: row.told_reason },
-    version: row.version,
-  };
-}
-
-function toRow(record: ServiceRecord, lastSeenMs: number | null): ServiceRow {
-  return {
-    uuid: record.uuid,
-    type: record.type,
-    host: record.host,
-    region: record.region,
-    status: record.status,
-    reason: record.reason,
-    ttl_ms: record.ttlMs,
-    maintenance_start_ms: record.maintenance?.startMs ?? null,
-    maintenance_end_ms: record.maintenance?.endMs ?? null,
-    maintenance_note: record.maintenance?.note ?? null,
-    held_by: record.heldBy,
-    told_status: record.told?.status ?? null,
-    told_reason: record.told?.reason ?? null,
-    version: record.version,
-    last_seen_ms: lastSeenMs,
-  };
 }

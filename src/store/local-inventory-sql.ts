@@ -24,8 +24,12 @@ const columns = ['detector', 'name', 'version', 'architecture', 'first_seen_ms',
 export function inventoryStatements(dialect: Dialect) {
   return {
     all: compile(dialect, (db: Db, _arg: Arg<object>) => db.selectFrom('components').select(columns)),
-    count: compile(dialect, (db: Db, _arg: Arg<object>) => db.selectFrom('components').select(sql<number>`count(*)`.as('count'))),
-    detectors: compile(dialect, (db: Db, _arg: Arg<object>) => db.selectFrom('components').select('detector').distinct()),
+    count: compile(dialect, (db: Db, _arg: Arg<object>) =>
+      db.selectFrom('components').select(sql<number>`count(*)`.as('count')),
+    ),
+    detectors: compile(dialect, (db: Db, _arg: Arg<object>) =>
+      db.selectFrom('components').select('detector').distinct(),
+    ),
     ofDetector: compile(dialect, (db: Db, arg: Arg<{ detector: string }>) =>
       db.selectFrom('components').select(columns).where('detector', '=', arg('detector')),
     ),
@@ -39,7 +43,13 @@ export function inventoryStatements(dialect: Dialect) {
         .limit(arg('limit')),
     ),
     names: compile(dialect, (db: Db, arg: Arg<{ name: string; limit: number }>) =>
-      db.selectFrom('components').select('name').distinct().where('name', '>', arg('name')).orderBy('name').limit(arg('limit')),
+      db
+        .selectFrom('components')
+        .select('name')
+        .distinct()
+        .where('name', '>', arg('name'))
+        .orderBy('name')
+        .limit(arg('limit')),
     ),
     versions: compile(dialect, (db: Db, arg: Arg<{ from: string; to: string }>) =>
       db
@@ -97,7 +107,12 @@ export function inventoryStatements(dialect: Dialect) {
     keepBase: compile(dialect, (db: Db, arg: Arg<BaseRow>) =>
       db
         .insertInto('checkin_bases')
-        .values({ detector: arg('detector'), name: arg('name'), version: arg('version'), architecture: arg('architecture') })
+        .values({
+          detector: arg('detector'),
+          name: arg('name'),
+          version: arg('version'),
+          architecture: arg('architecture'),
+        })
         .onConflict((conflict) => conflict.doNothing()),
     ),
     clearBases: compile(dialect, (db: Db, _arg: Arg<object>) => db.deleteFrom('checkin_bases')),

@@ -110,13 +110,21 @@ export class LocalInventory implements ComponentService {
       const hash = (await readMeta(session, this.#meta, hashKey)) ?? inventoryHash([]);
       const base = await readMeta(session, this.#meta, ackedKey);
       if (base === hash) return null;
-      if (base === null) return { base, hash, components: (await session.all(this.#sql.all, {})).map(toComponent), removed: [] };
+      if (base === null)
+        return {
+          base,
+          hash,
+          components: (await session.all(this.#sql.all, {})).map(toComponent),
+          removed: [],
+        };
       const rows = await session.all(this.#sql.pending, {});
       return {
         base,
         hash,
         components: rows.flatMap((row) => installedNow(row) ?? []),
-        removed: rows.filter((row) => row.now_version === null).map(({ detector, name }) => ({ detector, name })),
+        removed: rows
+          .filter((row) => row.now_version === null)
+          .map(({ detector, name }) => ({ detector, name })),
       };
     });
   }
@@ -150,16 +158,21 @@ export class LocalInventory implements ComponentService {
     const { id, name } = this.#host();
     const asked = idOrName.toLowerCase();
     if (asked !== name && asked !== id) {
-      throw new AppError('not-found', `Cannot list components of "${idOrName}": this agent knows its own host "${name}" only, ask the registry`);
+      throw new AppError(
+        'not-found',
+        `Cannot list components of "${idOrName}": this agent knows its own host "${name}" only, ask the registry`,
+      );
     }
-    const [afterName = '', afterDetector = ''] = page.cursor === undefined ? [] : decodeCursor(page.cursor, 2);
+    const [afterName = '', afterDetector = ''] =
+      page.cursor === undefined ? [] : decodeCursor(page.cursor, 2);
     const envelope = this.#envelope();
     const rows = await this.#store.read((session) =>
       session.all(this.#sql.page, { name: afterName, detector: afterDetector, limit: page.limit + 1 }),
     );
     const items = rows.slice(0, page.limit);
     const last = items.at(-1);
-    const next = rows.length > page.limit && last !== undefined ? encodeCursor([last.name, last.detector]) : null;
+    const next =
+      rows.length > page.limit && last !== undefined ? encodeCursor([last.name, last.detector]) : null;
     return { ...envelope, items: items.map(toView), next };
   }
 
@@ -172,7 +185,10 @@ export class LocalInventory implements ComponentService {
       const [first, last] = [names[0], names.slice(0, page.limit).at(-1)];
       if (first === undefined || last === undefined) return { ...envelope, items: [], next: null };
       const versionsByName = new Map<string, { version: string; hosts: number }[]>();
-      for (const { name, version } of await session.all(this.#sql.versions, { from: first.name, to: last.name })) {
+      for (const { name, version } of await session.all(this.#sql.versions, {
+        from: first.name,
+        to: last.name,
+      })) {
         const versions = versionsByName.get(name);
         if (versions === undefined) versionsByName.set(name, [{ version, hosts: 1 }]);
         else versions.push({ version, hosts: 1 });
@@ -182,7 +198,10 @@ export class LocalInventory implements ComponentService {
     });
   }
 
-  async #replace(tx: Transaction, found: ReadonlyMap<string, readonly Component[]>): Promise<readonly ComponentChange[]> {
+  async #replace(
+    tx: Transaction,
+    found: ReadonlyMap<string, readonly Component[]>,
+  ): Promise<readonly ComponentChange[]> {
     const changes: ComponentChange[] = [];
     for (const [detector, after] of found) {
       const rows = new Map((await tx.all(this.#sql.ofDetector, { detector })).map((row) => [row.name, row]));
@@ -198,7 +217,10 @@ export class LocalInventory implements ComponentService {
   async #apply(tx: Transaction, change: ComponentChange, row: OwnComponentRow | undefined): Promise<void> {
     const { before, after } = change;
     if (after !== null) {
-      await tx.run(this.#sql.upsert, toRow(after, { firstSeenMs: row?.first_seen_ms ?? tx.now, changedAtMs: tx.now }));
+      await tx.run(
+        this.#sql.upsert,
+        toRow(after, { firstSeenMs: row?.first_seen_ms ?? tx.now, changedAtMs: tx.now }),
+      );
     } else if (before !== null) {
       await tx.run(this.#sql.remove, { detector: before.detector, name: before.name });
     }
@@ -268,7 +290,14 @@ function toView(row: OwnComponentRow): ComponentView {
 
 function toRow(component: Component, times: { firstSeenMs: number; changedAtMs: number }): OwnComponentRow {
   const { detector, name, version, architecture = null } = component;
-  return { detector, name, version, architecture, first_seen_ms: times.firstSeenMs, changed_at_ms: times.changedAtMs };
+  return {
+    detector,
+    name,
+    version,
+    architecture,
+    first_seen_ms: times.firstSeenMs,
+    changed_at_ms: times.changedAtMs,
+  };
 }
 
 function toBase({ before, after }: ComponentChange): BaseRow {

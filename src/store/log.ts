@@ -113,9 +113,8 @@ export class StoreLog implements EventLog {
     const near =
       this.#ring.at(revision) ?? [this.#head, this.#base].find((mark) => mark.revision === revision);
     if (near !== undefined) return near.hash;
-    return (
-      (await this.#driver.read((session) => session.get(this.#statements.hash, { revision })))?.hash ?? null
-    );
+    const row = await this.#driver.read((session) => session.get(this.#statements.hash, { revision }));
+    return row?.hash ?? null;
   }
 
   /** Gives a batch's additions their places. Changes nothing: a batch that fails leaves no hole. */
@@ -192,40 +191,53 @@ export class StoreLog implements EventLog {
   }
 
   /**
-   * Takes over the database's end of the log where another process writes it (a follower, or a new leader): reads
-   * what was added, checks the chain, tells the listeners. Throws `internal` when the chain does not fit.
+   * Takes over what another process has added to the log, and tells the listeners: for whoever does not lead, and for
+   * a new leader. False when the database does not hold what was read before: it went back, or began a new epoch.
+   * Then a new epoch is told from its first revision. Throws `internal` when the chain does not fit.
    */
-  async follow(limit: { revisions: number; bytes: number }): Promise<void> {
-    const tail = await this.#driver.read((session) => readTail(session, this.#statements));
+  async follow(limit: { revisions: number; bytes: number }): Promise<boolean> {
+    const { tail, own, start } = await this.#driver.read((session) => this.#readAhead(session));
+    const continues = tail.head.epoch === this.#head.epoch && own === this.#head.hash;
     this.#base = tail.base;
     this.#witness = tail.witness;
-    // A new epoch, or more than memory wants to replay: start anew at its end.
-    const behind = tail.head.revision - this.#head.revision;
-    if (tail.head.epoch !== this.#head.epoch || behind < 0 || tail.base.revision > this.#head.revision) {
-      this.#head = tail.head;
-      this.#epochStart = tail.epochStart;
-      this.#ring.reset(tail.head.revision + 1);
-      return;
+    this.#epochStart = tail.epochStart;
+    if (!continues) {
+      this.#head = tail.head.epoch === this.#head.epoch ? tail.head : start;
+      this.#ring.reset(this.#head.revision + 1);
     }
     while (this.#head.revision < tail.head.revision) {
       const after = this.#head.revision;
       const rows = await this.#driver.read((session) => this.#rowsWithin(session, after, limit));
-      const kept = rows.map((row) => ({
-        revision: row.revision,
-        events: decode(row),
-        encoded: row.events,
-        hash: row.hash,
-      }));
-      for (const revision of kept) {
-        const expected = chain(this.#head.hash, this.#head.revision + 1, revision.encoded);
-        if (revision.revision !== this.#head.revision + 1 || expected !== revision.hash) {
-          throw damaged(this.#driver.place, revision.revision, 'does not continue what was read before it');
-        }
-        this.#head = { epoch: this.#head.epoch, revision: revision.revision, hash: revision.hash };
-        this.#ring.push(revision);
-      }
-      this.tell(kept);
+      if (rows.length === 0) throw damaged(this.#driver.place, after + 1, 'is missing');
+      this.tell(rows.map((row) => this.#take(row)));
     }
+    return continues;
+  }
+
+  /** The log's ends, what it has where this one ends, and the mark before its current epoch. */
+  async #readAhead(session: Session): Promise<{ tail: Tail; own: string | undefined; start: Mark }> {
+    const tail = await readTail(session, this.#statements);
+    const hashAt = async (revision: number) => {
+      if (revision === tail.base.revision) return tail.base.hash;
+      return (await session.get(this.#statements.hash, { revision }))?.hash;
+    };
+    const revision = Math.max(tail.epochStart - 1, tail.base.revision);
+    const hash = await hashAt(revision);
+    if (hash === undefined) throw damaged(this.#driver.place, revision, 'is missing');
+    return {
+      tail,
+      own: await hashAt(this.#head.revision),
+      start: { epoch: tail.head.epoch, revision, hash },
+    };
+  }
+
+  #take(row: RevisionRow): Kept {
+    const flaw = flawOf(row, this.#head);
+    if (flaw !== undefined) throw damaged(this.#driver.place, this.#head.revision + 1, flaw);
+    const kept = { revision: row.revision, events: decode(row), encoded: row.events, hash: row.hash };
+    this.#head = { epoch: this.#head.epoch, revision: row.revision, hash: row.hash };
+    this.#ring.push(kept);
+    return kept;
   }
 
   /**

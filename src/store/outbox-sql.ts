@@ -34,9 +34,13 @@ const stateColumns = ['active', 'epoch', 'acked_seq', 'sent_id', 'items', 'bytes
 
 export function outboxStatements(dialect: Dialect) {
   return {
-    state: compile(dialect, (db: Db, _arg: Arg<object>) => db.selectFrom('outbox_state').select(stateColumns)),
+    state: compile(dialect, (db: Db, _arg: Arg<object>) =>
+      db.selectFrom('outbox_state').select(stateColumns),
+    ),
     save: compile(dialect, (db: Db, arg: Arg<OutboxStateRow>) =>
-      db.updateTable('outbox_state').set(Object.fromEntries(stateColumns.map((column) => [column, arg(column)]))),
+      db
+        .updateTable('outbox_state')
+        .set(Object.fromEntries(stateColumns.map((column) => [column, arg(column)]))),
     ),
     /** Makes room for one more; no row while inactive. */
     grow: compile(dialect, (db: Db, arg: Arg<{ bytes: number }>) =>
@@ -48,7 +52,10 @@ export function outboxStatements(dialect: Dialect) {
     ),
     insert: compile(
       dialect,
-      (db: Db, arg: Arg<{ type: ReportType; uuid: string | null; atMs: number; body: string; bytes: number }>) =>
+      (
+        db: Db,
+        arg: Arg<{ type: ReportType; uuid: string | null; atMs: number; body: string; bytes: number }>,
+      ) =>
         db.insertInto('outbox').values({
           type: arg('type'),
           uuid: arg('uuid'),
@@ -66,10 +73,14 @@ export function outboxStatements(dialect: Dialect) {
     /** The last id of the first `count` reports, and their bytes. */
     upTo: compile(dialect, (db: Db, arg: Arg<{ count: number }>) =>
       db
-        .selectFrom(db.selectFrom('outbox').select(['id', 'bytes']).orderBy('id').limit(arg('count')).as('head'))
+        .selectFrom(
+          db.selectFrom('outbox').select(['id', 'bytes']).orderBy('id').limit(arg('count')).as('head'),
+        )
         .select([sql<number | null>`max(id)`.as('id'), sql<number | null>`sum(bytes)`.as('bytes')]),
     ),
-    dropUpTo: compile(dialect, (db: Db, arg: Arg<{ id: number }>) => db.deleteFrom('outbox').where('id', '<=', arg('id'))),
+    dropUpTo: compile(dialect, (db: Db, arg: Arg<{ id: number }>) =>
+      db.deleteFrom('outbox').where('id', '<=', arg('id')),
+    ),
     dropUnsent: compile(dialect, (db: Db, arg: Arg<{ sentId: number }>) =>
       db.deleteFrom('outbox').where('id', '>', arg('sentId')),
     ),
@@ -83,7 +94,10 @@ export function outboxStatements(dialect: Dialect) {
           .where('old.type', '=', 'service')
           .where(({ exists, selectFrom }) =>
             exists(
-              selectFrom('outbox as new').select('new.id').whereRef('new.uuid', '=', 'old.uuid').whereRef('new.id', '>', 'old.id'),
+              selectFrom('outbox as new')
+                .select('new.id')
+                .whereRef('new.uuid', '=', 'old.uuid')
+                .whereRef('new.id', '>', 'old.id'),
             ),
           )
           .orderBy('old.id')
@@ -91,7 +105,9 @@ export function outboxStatements(dialect: Dialect) {
       ),
     ),
     sums: compile(dialect, (db: Db, _arg: Arg<object>) =>
-      db.selectFrom('outbox').select([sql<number>`count(*)`.as('items'), sql<number>`coalesce(sum(bytes), 0)`.as('bytes')]),
+      db
+        .selectFrom('outbox')
+        .select([sql<number>`count(*)`.as('items'), sql<number>`coalesce(sum(bytes), 0)`.as('bytes')]),
     ),
   };
 }

@@ -106,14 +106,22 @@ export class Outbox {
   }
 
   /** The next reports to send, their numbers fixed; null when there are none. The same again until they are acknowledged. */
-  cut(limit: { items: number; bytes: number } = { items: limits.reportBatchMax, bytes: limits.reportBatchBytes }): Promise<ReportBatch | null> {
+  cut(
+    limit: { items: number; bytes: number } = {
+      items: limits.reportBatchMax,
+      bytes: limits.reportBatchBytes,
+    },
+  ): Promise<ReportBatch | null> {
     return this.#store.write(systemCaller, async (tx) => {
       const state = await stateOf(tx, this.#sql);
       const rows = within(await tx.all(this.#sql.first, { limit: limit.items }), limit.bytes);
       const last = rows.at(-1);
       if (state.active === 0 || last === undefined) return null;
       if (last.id > state.sent_id) this.#publish(tx, await this.#save(tx, { ...state, sent_id: last.id }));
-      return { epoch: state.epoch, items: rows.map((row, index) => toReport(row, state.acked_seq + index + 1)) };
+      return {
+        epoch: state.epoch,
+        items: rows.map((row, index) => toReport(row, state.acked_seq + index + 1)),
+      };
     });
   }
 
@@ -137,7 +145,10 @@ export class Outbox {
       const state = await stateOf(tx, this.#sql);
       if (at.epoch !== state.epoch || at.seq !== state.acked_seq + 1) return;
       const after = await this.#dropFirst(tx, state, 1);
-      this.#publish(tx, await this.#save(tx, { ...after, acked_seq: state.acked_seq, dropped: state.dropped + 1 }));
+      this.#publish(
+        tx,
+        await this.#save(tx, { ...after, acked_seq: state.acked_seq, dropped: state.dropped + 1 }),
+      );
     });
   }
 
@@ -190,9 +201,17 @@ export class Outbox {
     const target = Math.floor(this.#itemsMax * shrinkTo);
     const byItems = Math.max(0, state.items - target);
     const byBytes = state.bytes > this.#bytesMax * shrinkTo ? state.items : 0;
-    const superseded = await tx.run(this.#sql.dropSuperseded, { sentId: state.sent_id, limit: Math.max(byItems, byBytes) });
+    const superseded = await tx.run(this.#sql.dropSuperseded, {
+      sentId: state.sent_id,
+      limit: Math.max(byItems, byBytes),
+    });
     const sums = await tx.get(this.#sql.sums, {});
-    const after = { ...state, items: sums?.items ?? 0, bytes: sums?.bytes ?? 0, dropped: state.dropped + superseded };
+    const after = {
+      ...state,
+      items: sums?.items ?? 0,
+      bytes: sums?.bytes ?? 0,
+      dropped: state.dropped + superseded,
+    };
     // Above this, the records themselves are that many, or all is in flight: no use in trying again with the next one.
     const enough = after.items <= this.#itemsMax * 0.9 && after.bytes <= this.#bytesMax * 0.9;
     return enough ? this.#save(tx, after) : this.#collapse(tx, after);
@@ -205,7 +224,12 @@ export class Outbox {
     const dropped = await tx.run(this.#sql.dropUnsent, { sentId: state.sent_id });
     await tx.run(this.#sql.insert, { type: all.type, uuid: all.uuid, atMs: tx.now, body, bytes });
     const sums = await tx.get(this.#sql.sums, {});
-    return this.#save(tx, { ...state, items: sums?.items ?? 0, bytes: sums?.bytes ?? 0, dropped: state.dropped + dropped });
+    return this.#save(tx, {
+      ...state,
+      items: sums?.items ?? 0,
+      bytes: sums?.bytes ?? 0,
+      dropped: state.dropped + dropped,
+    });
   }
 
   async #countUpTo(tx: Transaction, id: number): Promise<number> {

@@ -9,7 +9,11 @@ export function encodeCursor(key: readonly string[]): string {
 export function decodeCursor(cursor: string, parts: number): string[] {
   const key = parse(Buffer.from(cursor, 'base64url').toString());
   if (Array.isArray(key) && key.length === parts && key.every((part) => typeof part === 'string')) return key;
-  throw new AppError('bad-request', 'Cannot go on from this cursor: it is not one that a list answered as "next"', { field: 'cursor' });
+  throw new AppError(
+    'bad-request',
+    'Cannot go on from this cursor: it is not one that a list answered as "next"',
+    { field: 'cursor' },
+  );
 }
 
 function parse(text: string): unknown {

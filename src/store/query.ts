@@ -43,6 +43,7 @@ export interface CommonSchema {
   revisions: RevisionRow;
   services: ServiceRow;
   taken_over: TakenOverRow;
+  idempotency: IdempotencyRow;
   tokens: TokenRow;
 }
 
@@ -73,6 +74,15 @@ export interface ServiceRow {
 export interface TakenOverRow {
   uuid: string;
   by_uuid: string;
+  at_ms: number;
+}
+
+export interface IdempotencyRow {
+  subject: string;
+  key: string;
+  fingerprint: string;
+  status: number | null;
+  body: string | null;
   at_ms: number;
 }
 

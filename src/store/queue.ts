@@ -12,7 +12,10 @@
  * States: `open`; `halted` (a commit failed, the disk is full, or another process leads: writes are refused with the
  * reason until `resume`); `closing` (what is queued still runs) and closed.
  *
- * Measured (Node 24.20, SQLite 3.54, ext4, 2 shared cores; test/bench/store.ts): see the numbers in sqlite.ts.
+ * Measured (test/bench/store.ts; Node 24.20, SQLite 3.54 with synchronous=FULL, ext4, 2 shared cores), one updated row
+ * and one event each: 64 callers 63,800 writes/s (15 µs of CPU each), 512 callers 94,400, one caller 5,600; without
+ * the event 139,000. By hand, prepared and synchronous, 64 to a commit: 69,400. So the queue, the async port and the
+ * log's bookkeeping together cost a twelfth.
  */
 import type { CompiledQuery } from 'kysely';
 import type { Clock } from '../base/clock.ts';

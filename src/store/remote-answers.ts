@@ -3,9 +3,10 @@
  * what changed to disk in one write, so that a restart in an outage still remembers. Soft state: a crash may lose the
  * last seconds. Bounded: at the limit the least recently used answer goes.
  */
+
+import type { Kysely } from 'kysely';
 import type { Clock } from '../base/clock.ts';
 import { systemCaller } from '../domain/access.ts';
-import type { Kysely } from 'kysely';
 import type { Dialect, Store } from './port.ts';
 import { type AgentSchema, type Arg, compile, type RemoteAnswerRow } from './query.ts';
 
@@ -58,10 +59,17 @@ export class RemoteAnswers {
 
   static async open(options: RemoteAnswersOptions): Promise<RemoteAnswers> {
     const answers = new RemoteAnswers(options);
-    const rows = await options.store.read((session) => session.all(answers.#sql.newest, { limit: answers.#answersMax }));
+    const rows = await options.store.read((session) =>
+      session.all(answers.#sql.newest, { limit: answers.#answersMax }),
+    );
     for (const row of rows.reverse()) {
       const { asOfMs, answer } = JSON.parse(row.answer) as { asOfMs: number; answer: unknown };
-      answers.#entries.set(row.key, { text: JSON.stringify(answer), asOfMs, atMs: row.at_ms, receivedMs: null });
+      answers.#entries.set(row.key, {
+        text: JSON.stringify(answer),
+        asOfMs,
+        atMs: row.at_ms,
+        receivedMs: null,
+      });
       answers.#savedAtMs.set(row.key, row.at_ms);
     }
     return answers;
@@ -72,7 +80,8 @@ export class RemoteAnswers {
     const text = JSON.stringify(answer);
     const atMs = this.#clock.now();
     const savedAtMs = this.#savedAtMs.get(key);
-    const unchanged = this.#entries.get(key)?.text === text && savedAtMs !== undefined && atMs - savedAtMs < rewriteMs;
+    const unchanged =
+      this.#entries.get(key)?.text === text && savedAtMs !== undefined && atMs - savedAtMs < rewriteMs;
     if (!unchanged) this.#dirty.add(key);
     this.#put(key, { text, asOfMs, atMs, receivedMs: this.#clock.monotonic() });
     for (const [oldest] of this.#entries) {
@@ -111,7 +120,12 @@ export class RemoteAnswers {
         await this.#store.write(systemCaller, async (tx) => {
           for (const { key, entry } of entries) {
             if (entry === undefined) await tx.run(this.#sql.remove, { key });
-            else await tx.run(this.#sql.upsert, { key, answer: `{"asOfMs":${entry.asOfMs},"answer":${entry.text}}`, at_ms: entry.atMs });
+            else
+              await tx.run(this.#sql.upsert, {
+                key,
+                answer: `{"asOfMs":${entry.asOfMs},"answer":${entry.text}}`,
+                at_ms: entry.atMs,
+              });
           }
         });
       } catch (error) {
@@ -154,7 +168,10 @@ function statements(dialect: Dialect) {
         .insertInto('remote_answers')
         .values({ key: arg('key'), answer: arg('answer'), at_ms: arg('at_ms') })
         .onConflict((conflict) =>
-          conflict.column('key').doUpdateSet({ answer: (row) => row.ref('excluded.answer'), at_ms: (row) => row.ref('excluded.at_ms') }),
+          conflict.column('key').doUpdateSet({
+            answer: (row) => row.ref('excluded.answer'),
+            at_ms: (row) => row.ref('excluded.at_ms'),
+          }),
         ),
     ),
     remove: compile(dialect, (db: Kysely<AgentSchema>, arg: Arg<{ key: string }>) =>

@@ -34,9 +34,13 @@ export class Snapshots implements SnapshotSource {
     const now = clock.now();
     const services = wanted(selection, 'service') ? liveness.views() : [];
     // Who selects service records gets no hosts, and nothing here belongs to an app.
-    const hostViews = wanted(selection, 'host') && selection.services === undefined ? (hosts?.views() ?? []) : [];
+    const hostViews =
+      wanted(selection, 'host') && selection.services === undefined ? (hosts?.views() ?? []) : [];
     const onHost = hostTest(selection, hosts);
-    return { position: { epoch, revision }, items: documents(selection, { services, hostViews, onHost, now }) };
+    return {
+      position: { epoch, revision },
+      items: documents(selection, { services, hostViews, onHost, now }),
+    };
   }
 }
 

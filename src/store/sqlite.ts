@@ -214,7 +214,10 @@ export class SqliteDriver implements Driver {
   }
 }
 
-/** Statements on one connection. They are done when the call returns; the promise only has the shape of the port. */
+/**
+ * Statements on one connection. They are done when the call returns; the promise only has the shape of the port.
+ * Measured (test/bench/store.ts): a point read of 15 columns 5.0–5.3 µs, 4.2–4.7 µs on a statement prepared by hand.
+ */
 export class SqliteSession implements Session {
   readonly dialect = 'sqlite';
   readonly db: Database.Database;

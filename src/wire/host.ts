@@ -1,10 +1,22 @@
 /** Hosts on the wire: joining, beats, reports, host documents. */
-import { Type, type Static } from 'typebox';
+import { type Static, Type } from 'typebox';
 import { formatInstant } from '../base/time.ts';
 import type { Beat, BeatAnswer, HostDocument, HostView } from '../domain/host.ts';
-import { reportTypes, type HostFilter, type ReportBatch } from '../domain/services.ts';
+import { type HostFilter, type ReportBatch, reportTypes } from '../domain/services.ts';
 import { ReasonSchema, StatusSchema } from './liveness.ts';
-import { Count, Digest, Instant, MarkSchema, nullable, pageQuery, readInstant, repeatable, strictObject, Uuid, words } from './schema.ts';
+import {
+  Count,
+  Digest,
+  Instant,
+  MarkSchema,
+  nullable,
+  pageQuery,
+  readInstant,
+  repeatable,
+  strictObject,
+  Uuid,
+  words,
+} from './schema.ts';
 
 const Name = Type.String({ minLength: 1, maxLength: 253 });
 const Labels = Type.Record(Type.String(), Type.String());
@@ -36,10 +48,18 @@ export const HostFilterQuery = strictObject({
 export const JoinBody = strictObject({
   name: Name,
   region: Type.Optional(nullable(Type.String({ minLength: 1, maxLength: 128 }))),
-  machineId: Type.String({ minLength: 1, maxLength: 128, description: 'Stable for this installation of the machine' }),
+  machineId: Type.String({
+    minLength: 1,
+    maxLength: 128,
+    description: 'Stable for this installation of the machine',
+  }),
 });
 
-export const JoinAnswerSchema = strictObject({ id: Uuid, name: Name, credential: Type.String({ description: 'Shown once' }) });
+export const JoinAnswerSchema = strictObject({
+  id: Uuid,
+  name: Name,
+  credential: Type.String({ description: 'Shown once' }),
+});
 
 export const BeatBody = strictObject({
   bootId: Type.String({ minLength: 1, maxLength: 64 }),
@@ -117,7 +137,12 @@ export function readBeatAnswer(document: Static<typeof BeatAnswerSchema>): BeatA
 export function readReportBatch(body: Static<typeof ReportBody>): ReportBatch {
   return {
     epoch: body.epoch,
-    items: body.items.map(({ seq, type, at, body: content }, index) => ({ seq, type, atMs: readInstant(at, `items/${index}/at`), body: content })),
+    items: body.items.map(({ seq, type, at, body: content }, index) => ({
+      seq,
+      type,
+      atMs: readInstant(at, `items/${index}/at`),
+      body: content,
+    })),
   };
 }
 

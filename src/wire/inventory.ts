@@ -1,5 +1,5 @@
 /** Installed components on the wire: check-ins and lists. */
-import { Type, type Static } from 'typebox';
+import { type Static, Type } from 'typebox';
 import { formatInstant } from '../base/time.ts';
 import type { CheckIn, ComponentView } from '../domain/inventory.ts';
 import { Count, Digest, Instant, nullable, pageQuery, readInstant, strictObject } from './schema.ts';
@@ -62,5 +62,9 @@ export function componentDocument(view: ComponentView): Static<typeof ComponentS
 
 export function readComponent(document: Static<typeof ComponentSchema>): ComponentView {
   const { firstSeen, changedAt, ...same } = document;
-  return { ...same, firstSeenMs: readInstant(firstSeen, 'firstSeen'), changedAtMs: readInstant(changedAt, 'changedAt') };
+  return {
+    ...same,
+    firstSeenMs: readInstant(firstSeen, 'firstSeen'),
+    changedAtMs: readInstant(changedAt, 'changedAt'),
+  };
 }

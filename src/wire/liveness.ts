@@ -1,22 +1,34 @@
 /** Liveness on the wire: bodies of service records, heartbeats, maintenance and is-up. */
-import { Type, type Static } from 'typebox';
+import { type Static, Type } from 'typebox';
 import { formatInstant, parseInstant } from '../base/time.ts';
 import { AppError } from '../domain/error.ts';
 import { requireUuid } from '../domain/ids.ts';
 import {
-  maintenanceDocument,
-  statuses,
-  statusReasons,
   type IsUp,
   type IsUpQuery,
   type Maintenance,
   type MaintenanceDocument,
+  maintenanceDocument,
   type ServiceDocument,
   type ServicePatch,
   type ServiceView,
+  statuses,
+  statusReasons,
 } from '../domain/liveness.ts';
 import type { BeatResult, ServiceFilter } from '../domain/services.ts';
-import { Count, Duration, Instant, nullable, pageQuery, readDuration, readInstant, repeatable, strictObject, Uuid, words } from './schema.ts';
+import {
+  Count,
+  Duration,
+  Instant,
+  nullable,
+  pageQuery,
+  readDuration,
+  readInstant,
+  repeatable,
+  strictObject,
+  Uuid,
+  words,
+} from './schema.ts';
 
 const Name = Type.String({ minLength: 1, maxLength: 253 });
 export const StatusSchema = words(statuses);
@@ -63,7 +75,9 @@ export const ServicePatchSchema = strictObject({
   lastSeen: Type.Optional(Type.Unknown({ description: 'Read-only, ignored' })),
 });
 
-export const TakeoverQuery = strictObject({ takeover: Type.Optional(Type.Boolean({ description: 'Replace whoever holds type and host' })) });
+export const TakeoverQuery = strictObject({
+  takeover: Type.Optional(Type.Boolean({ description: 'Replace whoever holds type and host' })),
+});
 
 export const ServiceFilterQuery = strictObject({
   uuid: repeatable(Uuid),
@@ -77,7 +91,7 @@ export const ServiceFilterQuery = strictObject({
 /** Deleting without a uuid needs both. */
 export const DeleteServiceQuery = strictObject({ type: Name, host: Name });
 
-export const EmptyBody = Type.Union([strictObject({}), Type.Null()]);
+export const EmptyBody = strictObject({});
 
 export const BeatManyBody = strictObject({
   items: Type.Array(strictObject({ uuid: Uuid }), { maxItems: 1_000 }),
@@ -154,8 +168,10 @@ export function readServiceFilter(query: Static<typeof ServiceFilterQuery>): Ser
 /** Exactly a uuid, or a type and a host; `bad-request` otherwise (os-lively's ValueError). */
 export function readIsUpQuery(query: Static<typeof IsUpQuerySchema>, field = ''): IsUpQuery {
   const { uuid, type, host } = query;
-  if (uuid !== undefined && type === undefined && host === undefined) return { uuid: requireUuid(uuid, `${field}uuid`) };
-  if (uuid === undefined && type !== undefined && host !== undefined) return { type, host: host.toLowerCase() };
+  if (uuid !== undefined && type === undefined && host === undefined)
+    return { uuid: requireUuid(uuid, `${field}uuid`) };
+  if (uuid === undefined && type !== undefined && host !== undefined)
+    return { type, host: host.toLowerCase() };
   throw new AppError('bad-request', 'Cannot find a service: name its uuid, or its type and its host', {
     field: `${field}${uuid === undefined ? (type === undefined ? 'type' : 'host') : 'uuid'}`,
   });
@@ -171,7 +187,12 @@ export function readMaintenance(body: Static<typeof MaintenanceBody>) {
   };
 }
 
-export function maintenanceBody(plan: { startMs?: number; endMs?: number | null; note?: string | null; down?: boolean }): Static<typeof MaintenanceBody> {
+export function maintenanceBody(plan: {
+  startMs?: number;
+  endMs?: number | null;
+  note?: string | null;
+  down?: boolean;
+}): Static<typeof MaintenanceBody> {
   const { startMs, endMs, ...same } = plan;
   return {
     ...same,
@@ -212,7 +233,9 @@ export function readService(document: ServiceDocument): ServiceView {
 }
 
 export function beatResultDocument(result: BeatResult): Static<typeof BeatManyAnswer>['items'][number] {
-  return result.code === null ? { uuid: result.uuid, code: null, status: result.status } : { uuid: result.uuid, code: result.code };
+  return result.code === null
+    ? { uuid: result.uuid, code: null, status: result.status }
+    : { uuid: result.uuid, code: result.code };
 }
 
 function readMaintenanceDocument(document: MaintenanceDocument | null): Maintenance | null {

@@ -1,5 +1,5 @@
 /** Errors on the wire: RFC 9457 problem details. One table, read in both directions. */
-import { AppError, errorCodes, type ErrorCode } from '../domain/error.ts';
+import { AppError, type ErrorCode, errorCodes } from '../domain/error.ts';
 
 const statusByCode: Record<ErrorCode, number> = {
   'bad-request': 400,
@@ -87,10 +87,25 @@ export function fromProblem(status: number, body: unknown, retryAfterMs?: number
   const retry = retryAfterMs === undefined ? {} : { retryAfterMs };
   if (!isProblem(body)) {
     const passing = status === 408 || status === 429 || status >= 500;
-    return new AppError(passing ? 'unavailable' : 'internal', `The answer was HTTP ${status} without a problem document: is this a Holdfast server?`, retry);
+    return new AppError(
+      passing ? 'unavailable' : 'internal',
+      `The answer was HTTP ${status} without a problem document: is this a Holdfast server?`,
+      retry,
+    );
   }
-  const { type: _type, title: _title, status: _status, detail, code, field, requestId: _requestId, ...members } = body;
-  const details = Object.fromEntries(Object.entries(members).filter(([, value]) => isScalar(value))) as AppError['details'];
+  const {
+    type: _type,
+    title: _title,
+    status: _status,
+    detail,
+    code,
+    field,
+    requestId: _requestId,
+    ...members
+  } = body;
+  const details = Object.fromEntries(
+    Object.entries(members).filter(([, value]) => isScalar(value)),
+  ) as AppError['details'];
   return new AppError(code, detail, { ...retry, ...(typeof field === 'string' ? { field } : {}), details });
 }
 

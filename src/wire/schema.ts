@@ -1,7 +1,7 @@
 /** Pieces that several schemas share. One TypeBox schema validates, types and documents (OpenAPI 3.1) a body. */
-import { Type, type TProperties, type TSchema } from 'typebox';
-import { AppError } from '../domain/error.ts';
+import { type TProperties, type TSchema, Type } from 'typebox';
 import { parseDuration, parseInstant } from '../base/time.ts';
+import { AppError } from '../domain/error.ts';
 
 /** An object whose unknown fields are refused by name. */
 export function strictObject<T extends TProperties>(properties: T, options: { description?: string } = {}) {
@@ -22,7 +22,10 @@ export const Instant = Type.String({ maxLength: 64, description: 'RFC 3339 with 
 export const Duration = Type.Union([Type.Number(), Type.String({ maxLength: 32 })], {
   description: 'Seconds, or 500ms 30s 5m 2h 1d 1w',
 });
-export const Digest = Type.String({ pattern: '^sha256:[0-9a-f]{64}$', description: 'sha256: and 64 hexadecimal digits' });
+export const Digest = Type.String({
+  pattern: '^sha256:[0-9a-f]{64}$',
+  description: 'sha256: and 64 hexadecimal digits',
+});
 export const PositionText = Type.String({ maxLength: 40, description: '<epoch>.<revision>' });
 const count = { minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
 export const Count = Type.Integer(count);
@@ -53,11 +56,19 @@ export function repeatable<T extends TSchema>(schema: T) {
 export function readInstant(text: string, field: string): number {
   const ms = parseInstant(text);
   if (ms !== undefined) return ms;
-  throw new AppError('bad-request', `Cannot read ${field} "${text}": expected RFC 3339 with a zone, such as 2026-01-31T09:30:00Z`, { field });
+  throw new AppError(
+    'bad-request',
+    `Cannot read ${field} "${text}": expected RFC 3339 with a zone, such as 2026-01-31T09:30:00Z`,
+    { field },
+  );
 }
 
 export function readDuration(value: string | number, field: string): number {
   const ms = parseDuration(value);
   if (ms !== undefined) return ms;
-  throw new AppError('bad-request', `Cannot read ${field} "${value}": expected seconds, or a number with ms, s, m, h, d or w`, { field });
+  throw new AppError(
+    'bad-request',
+    `Cannot read ${field} "${value}": expected seconds, or a number with ms, s, m, h, d or w`,
+    { field },
+  );
 }

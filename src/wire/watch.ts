@@ -1,5 +1,5 @@
 /** The bodies of watch messages, on WebSocket and server-sent events alike. FORMATS "Envelope and watch". */
-import { Type, type Static } from 'typebox';
+import { type Static, Type } from 'typebox';
 import type { ChangeEvent, Selection } from '../domain/event.ts';
 import type { SnapshotItem } from '../domain/services.ts';
 import { nullable, PositionText, strictObject, Uuid } from './schema.ts';
@@ -49,7 +49,12 @@ export const EventsQuery = strictObject({
  * is no place to resume from, because a snapshot was cut short: ask for a new one.
  */
 export type WatchMessage =
-  | { readonly kind: 'snapshot'; readonly position: string; readonly items: readonly SnapshotItem[]; readonly done: boolean }
+  | {
+      readonly kind: 'snapshot';
+      readonly position: string;
+      readonly items: readonly SnapshotItem[];
+      readonly done: boolean;
+    }
   | { readonly kind: 'events'; readonly position: string; readonly events: readonly ChangeEvent[] }
   | { readonly kind: 'progress'; readonly position: string }
   | { readonly kind: 'compacted'; readonly oldest: string }

@@ -33,7 +33,11 @@ describe('parseInstant()', () => {
   });
 
   it('reads back what formatInstant() writes', () => {
-    fc.assert(fc.property(fc.integer({ min: 0, max: 253_402_300_799_999 }), (ms) => assert.equal(parseInstant(formatInstant(ms)), ms)));
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 253_402_300_799_999 }), (ms) =>
+        assert.equal(parseInstant(formatInstant(ms)), ms),
+      ),
+    );
   });
 });
 
@@ -54,12 +58,20 @@ describe('parseDuration()', () => {
   });
 
   it('refuses the rest', () => {
-    for (const text of ['2x', '', 's', '-1s', '1 s', '1e9', Number.NaN, Number.POSITIVE_INFINITY]) assert.equal(parseDuration(text), undefined);
+    for (const text of ['2x', '', 's', '-1s', '1 s', '1e9', Number.NaN, Number.POSITIVE_INFINITY])
+      assert.equal(parseDuration(text), undefined);
   });
 });
 
 describe('formatDuration()', () => {
   it('says it in at most two units', () => {
-    assert.deepEqual([0, 850, 12_000, 245_000, 12_000_000, 1_051_200_000].map(formatDuration), ['0ms', '850ms', '12s', '4m 5s', '3h 20m', '12d 4h']);
+    assert.deepEqual([0, 850, 12_000, 245_000, 12_000_000, 1_051_200_000].map(formatDuration), [
+      '0ms',
+      '850ms',
+      '12s',
+      '4m 5s',
+      '3h 20m',
+      '12d 4h',
+    ]);
   });
 });

@@ -343,10 +343,7 @@ export function hostContract(openStore: OpenStoreForTest): void {
       }
       assert.equal((await stores.inventory.ofHost('edge-1', all)).items.length, 1);
       const lie = { ...complete([bash, curl]), hash: inventoryHash([zlib]) };
-      await assert.rejects(
-        stores.hosts.checkIn(edge.caller, edge.id, lie),
-        isCode('unprocessable', 'hash'),
-      );
+      await assert.rejects(stores.hosts.checkIn(edge.caller, edge.id, lie), isCode('unprocessable', 'hash'));
     });
 
     it('takes 2,000 components and counts them over hosts', async (t) => {

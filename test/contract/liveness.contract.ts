@@ -210,7 +210,7 @@ export function livenessContract(openStore: OpenStoreForTest): void {
       );
       const deleted = stores.events.filter(({ type }) => type === 'service.deleted');
       assert.equal(deleted.length, 2);
-      assert.equal((deleted[0]?.body as { uuid: string }).uuid, a);
+      assert.equal((deleted[0]?.body as { uuid: string } | undefined)?.uuid, a);
     });
   });
 
@@ -221,10 +221,7 @@ export function livenessContract(openStore: OpenStoreForTest): void {
       await stores.liveness.maintain(admin, a, { note: 'Failed disk /dev/sda' });
       const { up, maintenance } = await stores.liveness.isUp({ uuid: a });
       assert.deepEqual([up, maintenance?.note], [true, 'Failed disk /dev/sda']);
-      assert.equal(
-        (await stores.liveness.list({}, all)).items[0]?.maintenance?.note,
-        'Failed disk /dev/sda',
-      );
+      assert.equal((await stores.liveness.list({}, all)).items[0]?.maintenance?.note, 'Failed disk /dev/sda');
       await stores.liveness.endMaintenance(admin, a);
       assert.equal((await stores.liveness.get(a)).maintenance, null);
       await assert.rejects(stores.liveness.maintain(admin, b, {}), isCode('not-found'));

@@ -2,6 +2,7 @@
 import { openStore } from '../../src/store/store.ts';
 import { tempFolder } from '../helpers/temp.ts';
 import { hostContract } from './host.contract.ts';
+import { idempotencyContract } from './idempotency.contract.ts';
 import { livenessContract, type OpenStoreForTest } from './liveness.contract.ts';
 
 const open: OpenStoreForTest = async (t, clock) => {
@@ -13,3 +14,4 @@ const open: OpenStoreForTest = async (t, clock) => {
 
 livenessContract(open);
 hostContract(open);
+idempotencyContract(open);

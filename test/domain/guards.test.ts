@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
   decideSuspicion,
-  flapEventEveryMs,
   type Flapping,
-  freezeMaxMs,
+  flapEventEveryMs,
   flapWindowMs,
+  freezeMaxMs,
   noteTransition,
   regionLost,
   thinned,
@@ -15,7 +15,10 @@ const trusting = { kind: 'trusting' } as const;
 
 describe('decideSuspicion()', () => {
   it('freezes when a host is due and half of 20 are at risk', () => {
-    assert.deepEqual(decideSuspicion(trusting, { up: 20, due: 1, atRisk: 10 }, 5), { kind: 'frozen', sinceMs: 5 });
+    assert.deepEqual(decideSuspicion(trusting, { up: 20, due: 1, atRisk: 10 }, 5), {
+      kind: 'frozen',
+      sinceMs: 5,
+    });
   });
 
   it('trusts below 20 hosts, below half, and before anyone is due', () => {

@@ -7,11 +7,13 @@ const uuid = '3b059e33-bbc4-4bc8-b0d3-7df6e8d70223';
 
 describe('parseUuid()', () => {
   it('takes dashes and case as they come and writes lower-case dashed', () => {
-    for (const text of [uuid, uuid.toUpperCase(), uuid.replaceAll('-', '')]) assert.equal(parseUuid(text), uuid);
+    for (const text of [uuid, uuid.toUpperCase(), uuid.replaceAll('-', '')])
+      assert.equal(parseUuid(text), uuid);
   });
 
   it('refuses everything else', () => {
-    for (const text of ['', 'x', uuid.slice(1), `${uuid}0`, uuid.replace('3', 'g'), `{${uuid}}`]) assert.equal(parseUuid(text), undefined);
+    for (const text of ['', 'x', uuid.slice(1), `${uuid}0`, uuid.replace('3', 'g'), `{${uuid}}`])
+      assert.equal(parseUuid(text), undefined);
   });
 });
 
@@ -20,7 +22,8 @@ describe('mintUuid()', () => {
     const random = new SeededRandom(1);
     const ids = [1_000, 2_000, 1_800_000_000_000].map((now) => mintUuid(now, random));
     assert.deepEqual([...ids].sort(), ids);
-    for (const id of ids) assert.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+    for (const id of ids)
+      assert.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
   });
 });
 

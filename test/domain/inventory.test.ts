@@ -1,18 +1,30 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { type Component, diffComponents, inventoryHash, inventoryHashAfter } from '../../src/domain/inventory.ts';
+import {
+  type Component,
+  diffComponents,
+  inventoryHash,
+  inventoryHashAfter,
+} from '../../src/domain/inventory.ts';
 
 const component = fc.record({
   name: fc.constantFrom('bash', 'curl', 'dpkg', 'libc6', 'zlib1g'),
   version: fc.constantFrom('1', '2', '2:3-4'),
   detector: fc.constantFrom('dpkg', 'command'),
 });
-const set = fc.uniqueArray(component, { selector: ({ name, detector }) => `${detector}/${name}`, maxLength: 10 });
+const set = fc.uniqueArray(component, {
+  selector: ({ name, detector }) => `${detector}/${name}`,
+  maxLength: 10,
+});
 
 describe('inventoryHash()', () => {
   it('does not depend on the order', () => {
-    fc.assert(fc.property(set, (components) => assert.equal(inventoryHash(components), inventoryHash([...components].reverse()))));
+    fc.assert(
+      fc.property(set, (components) =>
+        assert.equal(inventoryHash(components), inventoryHash([...components].reverse())),
+      ),
+    );
   });
 
   it('tells every field apart', () => {

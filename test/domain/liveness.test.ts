@@ -51,7 +51,8 @@ describe('decideRegister()', () => {
   });
 
   it('raises a ttl under 5 s to 5 s and refuses what cannot be (L23)', () => {
-    const ttlOf = (ttlMs: number) => decideRegister(uuid, { type: 't', host: 'h', ttlMs }, 'registry').record.ttlMs;
+    const ttlOf = (ttlMs: number) =>
+      decideRegister(uuid, { type: 't', host: 'h', ttlMs }, 'registry').record.ttlMs;
     assert.equal(ttlOf(1_000), 5_000);
     assert.equal(ttlOf(ttlMaxMs), ttlMaxMs);
     for (const ttlMs of [0, -1, ttlMaxMs + 1, Number.NaN, Number.POSITIVE_INFINITY]) {
@@ -61,7 +62,11 @@ describe('decideRegister()', () => {
 
   it('refuses names that cannot be printed', () => {
     for (const type of ['', ' web', 'we\nb', '\u202eweb', 'x'.repeat(129)]) {
-      assert.throws(() => decideRegister(uuid, { type, host: 'h' }, 'registry'), isCode('bad-request', 'type'), type);
+      assert.throws(
+        () => decideRegister(uuid, { type, host: 'h' }, 'registry'),
+        isCode('bad-request', 'type'),
+        type,
+      );
     }
   });
 });
@@ -69,7 +74,10 @@ describe('decideRegister()', () => {
 describe('decideSet()', () => {
   it('without a change says nothing, so that no event is written', () => {
     assert.deepEqual(decideSet(registered, {}), { record: registered, change: null });
-    assert.deepEqual(decideSet(registered, { status: 'UP', type: 'web', ttlMs: 60_000 }), { record: registered, change: null });
+    assert.deepEqual(decideSet(registered, { status: 'UP', type: 'web', ttlMs: 60_000 }), {
+      record: registered,
+      change: null,
+    });
   });
 
   it('sets the named fields and keeps the rest', () => {
@@ -91,7 +99,7 @@ describe('decideSet()', () => {
     assert.deepEqual(statusOf(decideSet(set, { status: 'UP' }).record), ['UP', null]);
   });
 
-  it('refuses a version that is not the record\'s (L22)', () => {
+  it("refuses a version that is not the record's (L22)", () => {
     assert.throws(() => decideSet(registered, { version: 7, status: 'DOWN' }), isCode('conflict', 'version'));
     assert.equal(decideSet(registered, { version: 1, status: 'DOWN' }).record.version, 2);
   });
@@ -139,7 +147,10 @@ describe('decideMaintain()', () => {
   });
 
   it('refuses an end before its start (L17)', () => {
-    assert.throws(() => decideMaintain(registered, { startMs: now, endMs: now - 1 }, now), isCode('bad-request', 'end'));
+    assert.throws(
+      () => decideMaintain(registered, { startMs: now, endMs: now - 1 }, now),
+      isCode('bad-request', 'end'),
+    );
     assert.throws(() => decideMaintain(registered, { endMs: now - 1 }, now), isCode('bad-request', 'end'));
   });
 
@@ -181,7 +192,16 @@ describe('decideHostLost() and decideHostReturned()', () => {
 });
 
 describe('decideTold()', () => {
-  const told = { uuid, type: 'web', host: 'edge-1', region: null, status: 'UP', reason: null, ttlMs: 60_000, maintenance: null } as const;
+  const told = {
+    uuid,
+    type: 'web',
+    host: 'edge-1',
+    region: null,
+    status: 'UP',
+    reason: null,
+    ttlMs: 60_000,
+    maintenance: null,
+  } as const;
 
   it('registers, then is silent about the same', () => {
     const first = decideTold(undefined, told, null);
@@ -218,7 +238,9 @@ describe('every decision', () => {
   const steps = fc.array(
     fc.oneof(
       fc.record({ kind: fc.constant('set' as const), patch: patches }),
-      fc.record({ kind: fc.constantFrom('beat' as const, 'lapse' as const, 'maintain' as const, 'end' as const) }),
+      fc.record({
+        kind: fc.constantFrom('beat' as const, 'lapse' as const, 'maintain' as const, 'end' as const),
+      }),
     ),
     { maxLength: 40 },
   );
@@ -229,7 +251,8 @@ describe('every decision', () => {
         let record = registered;
         for (const step of history) {
           const before = record;
-          const decision = step.kind === 'set' ? decideSet(record, step.patch as ServicePatch) : decide(step.kind, record);
+          const decision =
+            step.kind === 'set' ? decideSet(record, step.patch as ServicePatch) : decide(step.kind, record);
           record = decision.record;
           assert.equal(record.version, before.version + (decision.change === null ? 0 : 1));
           if (decision.change === null) assert.deepEqual(record, before);
@@ -244,7 +267,9 @@ describe('every decision', () => {
       fc.property(steps, (history) => {
         let record = registered;
         for (const step of history) {
-          record = (step.kind === 'set' ? decideSet(record, step.patch as ServicePatch) : decide(step.kind, record)).record;
+          record = (
+            step.kind === 'set' ? decideSet(record, step.patch as ServicePatch) : decide(step.kind, record)
+          ).record;
         }
         const setDown = record.status === 'DOWN' && record.reason === 'set';
         assert.equal(decideBeat(decideLapse(record).record).record.status, setDown ? 'DOWN' : 'UP');
@@ -284,5 +309,6 @@ function statusOf(record: ServiceRecord) {
 }
 
 function isCode(code: string, field?: string) {
-  return (error: unknown) => error instanceof AppError && error.code === code && (field === undefined || error.field === field);
+  return (error: unknown) =>
+    error instanceof AppError && error.code === code && (field === undefined || error.field === field);
 }

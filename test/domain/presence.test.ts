@@ -25,7 +25,10 @@ describe('Presence', () => {
     const presence = new Presence<string>();
     presence.touch(presence.put('a', 'A', 5_000), { atMs: 10, wallMs: 77 });
     const slot = presence.put('a', 'A2', null);
-    assert.deepEqual([presence.record(slot), presence.deadlineMs(slot), presence.lastSeenMs(slot)], ['A2', 5_010, 77]);
+    assert.deepEqual(
+      [presence.record(slot), presence.deadlineMs(slot), presence.lastSeenMs(slot)],
+      ['A2', 5_010, 77],
+    );
   });
 
   it('hands out what was touched once', () => {
@@ -37,7 +40,11 @@ describe('Presence', () => {
   });
 
   it('agrees with a plain map through random histories, over many growths', () => {
-    const step = fc.record({ kind: fc.constantFrom('put', 'remove', 'touch'), id: fc.nat(600), at: fc.nat(1_000) });
+    const step = fc.record({
+      kind: fc.constantFrom('put', 'remove', 'touch'),
+      id: fc.nat(600),
+      at: fc.nat(1_000),
+    });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 2_000 }), (steps) => {
         const presence = new Presence<number>();
@@ -56,7 +63,10 @@ describe('Presence', () => {
             known.heardAtMs = at;
           }
         }
-        const seen = Array.from(presence.slots(), (slot) => [presence.record(slot), presence.deadlineMs(slot) - 10]);
+        const seen = Array.from(presence.slots(), (slot) => [
+          presence.record(slot),
+          presence.deadlineMs(slot) - 10,
+        ]);
         const wanted = [...model.values()].map(({ record, heardAtMs }) => [record, heardAtMs]);
         assert.deepEqual(seen.sort(byFirst), wanted.sort(byFirst));
         assert.equal(presence.size, model.size);

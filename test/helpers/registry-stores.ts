@@ -1,9 +1,10 @@
 /** The registry's stores over one database, wired as registry.ts wires them, for tests below HTTP. */
+
+import { silentLogger } from '../../src/base/log.ts';
 import { type Caller, systemCaller } from '../../src/domain/access.ts';
 import type { ChangeEvent, Mark } from '../../src/domain/event.ts';
 import type { Beat } from '../../src/domain/host.ts';
 import { Sweep } from '../../src/registry/sweep.ts';
-import { silentLogger } from '../../src/base/log.ts';
 import { AccessStore } from '../../src/store/access.ts';
 import { HostStore } from '../../src/store/host.ts';
 import { InventoryStore } from '../../src/store/inventory.ts';
@@ -28,7 +29,11 @@ export interface RegistryStores {
 
 export const admin: Caller = { role: 'admin', subject: 'test' };
 
-export async function openRegistryStores(store: Store, clock: FakeClock, random: SeededRandom): Promise<RegistryStores> {
+export async function openRegistryStores(
+  store: Store,
+  clock: FakeClock,
+  random: SeededRandom,
+): Promise<RegistryStores> {
   const events: ChangeEvent[] = [];
   const rewinds: Mark[] = [];
   store.log.subscribe((revisions) => events.push(...revisions.flatMap((revision) => revision.events)));
@@ -41,17 +46,17 @@ export async function openRegistryStores(store: Store, clock: FakeClock, random:
     hostOf: (name) => hosts.find(name),
   });
   const inventory = new InventoryStore({ store, clock, hostId: (name) => hosts.idOf(name) });
-  const hosts: HostStore = await HostStore.open({
+  const hosts = new HostStore({
     store,
     clock,
     random,
     liveness,
     inventory,
     access,
-    beatsPerSecondMax: 10_000,
-    returnsPerSecondMax: 1_000,
+    capacity: { beatsPerSecondMax: 10_000, returnsPerSecondMax: 1_000 },
     onRewind: (seen) => rewinds.push(seen),
   });
+  await hosts.load();
   const sweep = new Sweep({ store, hosts, liveness, clock, logger: silentLogger });
   return { store, clock, access, liveness, inventory, hosts, sweep, events, rewinds };
 }

@@ -13,7 +13,8 @@ import { test } from 'node:test';
 import Database from 'better-sqlite3';
 import { systemCaller } from '../../src/domain/access.ts';
 import { type RestoreOptions, restore } from '../../src/store/backup.ts';
-import { type OpenStore, openStore } from '../../src/store/store.ts';
+import type { OpenStore } from '../../src/store/core.ts';
+import { openStore } from '../../src/store/store.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { tempFolder } from '../helpers/temp.ts';
 

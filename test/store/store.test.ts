@@ -18,9 +18,10 @@ import { test } from 'node:test';
 import Database from 'better-sqlite3';
 import { systemCaller } from '../../src/domain/access.ts';
 import type { EventDraft } from '../../src/domain/event.ts';
+import type { OpenStore } from '../../src/store/core.ts';
 import { migrationFiles } from '../../src/store/migrations.ts';
 import { connect, prepareConnection, SqliteDriver, type SqliteOptions } from '../../src/store/sqlite.ts';
-import { type OpenStore, openStore, type StoreOptions } from '../../src/store/store.ts';
+import { openStore, type StoreOptions } from '../../src/store/store.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { tempFolder } from '../helpers/temp.ts';
 

@@ -1,0 +1,184 @@
+/** All hosts in memory: their records as of the last commit, who was heard when, and what a beat answers from. */
+import type { Clock } from '../base/clock.ts';
+import { AppError } from '../domain/error.ts';
+import type { Mark } from '../domain/event.ts';
+import type { Flapping } from '../domain/guards.ts';
+import { type Beat, beatIntervalMs, type HostRecord, type HostView, hostDeadlineMs } from '../domain/host.ts';
+import { parseUuid } from '../domain/ids.ts';
+import type { Status } from '../domain/liveness.ts';
+import { Presence } from '../domain/presence.ts';
+import { recordOf } from './host-sql.ts';
+import type { HostRow } from './query.ts';
+
+/** What is kept of a host beside its record; one small object each. */
+export interface HostFacts {
+  /** The interval that it was last told to beat at. */
+  intervalToldMs: number;
+  inventoryHash: string | null;
+  /** The furthest seen of the agent's own log. */
+  agentMark: Mark | null;
+  /** The last report of the agent's outbox that is in effect. */
+  acked: { readonly epoch: number; readonly seq: number } | null;
+  /** The start of the agent that beats now, and its last beat. */
+  session: { readonly bootId: string; readonly startedAtMs: number; readonly seq: number } | null;
+  flapping: Flapping | undefined;
+  /** The status that the last event told. */
+  toldStatus: Status;
+}
+
+export interface HostCapacity {
+  /** Beats a second that the registry can carry; above it the interval is stretched. */
+  readonly beatsPerSecondMax: number;
+  /** How fast hosts may come back after an outage, as connections a second. */
+  readonly returnsPerSecondMax: number;
+}
+
+const spreadMinMs = 5_000;
+
+export class HostMemory {
+  readonly presence = new Presence<HostRecord>();
+  readonly #clock: Clock;
+  readonly #capacity: HostCapacity;
+  readonly #facts = new Map<string, HostFacts>();
+  readonly #idByName = new Map<string, string>();
+  #trusted = true;
+
+  constructor(clock: Clock, capacity: HostCapacity) {
+    this.#clock = clock;
+    this.#capacity = capacity;
+  }
+
+  load(rows: readonly HostRow[]): void {
+    this.presence.clear();
+    this.#facts.clear();
+    this.#idByName.clear();
+    for (const row of rows) this.add(row);
+    this.ready();
+  }
+
+  /** Every host keeps its status, unconfirmed, for one deadline and the spread from now. */
+  ready(): void {
+    const atMs = this.#clock.monotonic();
+    for (const slot of this.presence.slots()) {
+      const { intervalToldMs } = this.facts(this.presence.record(slot).id);
+      this.presence.rebase(slot, atMs, hostDeadlineMs(intervalToldMs) + this.spreadMs());
+    }
+  }
+
+  add(row: HostRow): number {
+    const slot = this.remember(recordOf(row));
+    this.presence.setLastSeen(slot, row.last_seen_ms);
+    this.presence.setAllowed(slot, hostDeadlineMs(row.interval_told_ms));
+    this.#facts.set(row.id, factsOf(row));
+    return slot;
+  }
+
+  /** Replaces the record of a host, whose name may have changed. */
+  remember(record: HostRecord): number {
+    const slot = this.presence.find(record.id);
+    if (slot !== undefined) this.#idByName.delete(this.presence.record(slot).name);
+    this.#idByName.set(record.name, record.id);
+    return this.presence.put(record.id, record, null);
+  }
+
+  find(idOrName: string): number | undefined {
+    const id = this.#idByName.get(idOrName.toLowerCase()) ?? parseUuid(idOrName);
+    return id === undefined ? undefined : this.presence.find(id);
+  }
+
+  /** As `find`; throws `not-found`. */
+  slotOf(idOrName: string): number {
+    const slot = this.find(idOrName);
+    if (slot === undefined) throw hostNotFound(idOrName);
+    return slot;
+  }
+
+  facts(id: string): HostFacts {
+    const facts = this.#facts.get(id);
+    if (facts === undefined) throw hostNotFound(id);
+    return facts;
+  }
+
+  all(): Iterable<[id: string, facts: HostFacts]> {
+    return this.#facts;
+  }
+
+  view(slot: number): HostView {
+    const record = this.presence.record(slot);
+    const overdue = record.status === 'UP' && !this.#inTime(slot);
+    const confirmed = this.presence.confirmed(slot) && (this.#trusted || !overdue);
+    return { ...record, confirmed, lastSeenMs: this.presence.lastSeenMs(slot) };
+  }
+
+  /** A beat counts: tells the interval from now on, and counts the deadline from it. */
+  heard(slot: number): void {
+    const facts = this.facts(this.presence.record(slot).id);
+    facts.intervalToldMs = this.intervalMs();
+    this.presence.setAllowed(slot, hostDeadlineMs(facts.intervalToldMs));
+    this.presence.touch(slot, { atMs: this.#clock.monotonic(), wallMs: this.#clock.now() });
+  }
+
+  /** Whether an agent beats for this host now: it has since this process started, and is not overdue. */
+  isBeating(id: string): boolean {
+    const slot = this.presence.find(id);
+    if (slot === undefined || this.facts(id).session === null) return false;
+    return this.presence.record(slot).status === 'UP' && this.#inTime(slot);
+  }
+
+  intervalMs(): number {
+    return beatIntervalMs(this.presence.size, this.#capacity.beatsPerSecondMax);
+  }
+
+  /** Within which time all hosts come back after an outage, so that it is no stampede. */
+  spreadMs(): number {
+    const returningMs = Math.ceil((this.presence.size / this.#capacity.returnsPerSecondMax) * 1_000);
+    return Math.max(spreadMinMs, returningMs);
+  }
+
+  /** While the registry suspects itself, answers about silent hosts are unconfirmed. */
+  setTrusted(trusted: boolean): void {
+    this.#trusted = trusted;
+  }
+
+  /** Gives every host that is past its deadline a whole one from now. */
+  rebaseSilent(): void {
+    const atMs = this.#clock.monotonic();
+    for (const slot of this.presence.slots()) {
+      if (this.#inTime(slot)) continue;
+      const { intervalToldMs } = this.facts(this.presence.record(slot).id);
+      this.presence.rebase(slot, atMs, hostDeadlineMs(intervalToldMs));
+    }
+  }
+
+  #inTime(slot: number): boolean {
+    return this.presence.deadlineMs(slot) > this.#clock.monotonic();
+  }
+}
+
+/** A beat of the same start that is not newer than the last one: sent twice, or captured and sent again. */
+export function isReplay({ session }: HostFacts, beat: Beat): boolean {
+  return (
+    session !== null &&
+    session.bootId === beat.bootId &&
+    session.startedAtMs === beat.startedAtMs &&
+    beat.seq <= session.seq
+  );
+}
+
+export function hostNotFound(idOrName: string): AppError {
+  return new AppError('not-found', `Cannot find host "${idOrName}": no such host has joined`);
+}
+
+function factsOf(row: HostRow): HostFacts {
+  const { agent_epoch: epoch, agent_revision: revision, agent_hash: hash } = row;
+  const { outbox_epoch: outboxEpoch, outbox_seq: seq } = row;
+  return {
+    intervalToldMs: row.interval_told_ms,
+    inventoryHash: row.inventory_hash,
+    agentMark: epoch === null || revision === null || hash === null ? null : { epoch, revision, hash },
+    acked: outboxEpoch === null || seq === null ? null : { epoch: outboxEpoch, seq },
+    session: null,
+    flapping: undefined,
+    toldStatus: row.status,
+  };
+}

@@ -1,0 +1,228 @@
+/** A real registry's stores and real agents in one process, on one fake clock, with a bad line between them. */
+import assert from 'node:assert/strict';
+import { cpSync, rmSync } from 'node:fs';
+import { type Agent, createAgent } from '../../src/agent/agent.ts';
+import type { Detector } from '../../src/agent/detectors/detector.ts';
+import type { RegistryPeer } from '../../src/agent/session.ts';
+import { silentLogger } from '../../src/base/log.ts';
+import { type Caller, systemCaller } from '../../src/domain/access.ts';
+import { AppError } from '../../src/domain/error.ts';
+import type { ChangeEvent } from '../../src/domain/event.ts';
+import type { Beat, BeatAnswer } from '../../src/domain/host.ts';
+import type { CheckIn, Component } from '../../src/domain/inventory.ts';
+import type { ServiceDocument } from '../../src/domain/liveness.ts';
+import type { ReportBatch } from '../../src/domain/services.ts';
+import type { OpenStore } from '../../src/store/core.ts';
+import { queryBuilder } from '../../src/store/query.ts';
+import { openStore } from '../../src/store/store.ts';
+import type { FakeClock } from '../helpers/clock.ts';
+import type { SeededRandom } from '../helpers/random.ts';
+import { openRegistryStores, type RegistryStores } from '../helpers/registry-stores.ts';
+
+/** `deaf`: what is asked arrives and has its effect, the answer is lost. `hung`: there is never an answer. */
+export type Line = 'up' | 'down' | 'deaf' | 'hung';
+
+export interface Calls {
+  readonly beats: { readonly atMs: number; readonly beat: Beat; readonly answer: BeatAnswer | null }[];
+  readonly checkIns: CheckIn[];
+  readonly batches: ReportBatch[];
+}
+
+/** A registry whose process may end and whose data may be put back. */
+export class TestRegistry {
+  readonly url = 'http://registry.test';
+  readonly calls: Calls = { beats: [], checkIns: [], batches: [] };
+  line: Line = 'up';
+  /** With these chances each call meets a line that is down, or deaf; or arrives twice. */
+  chances = { down: 0, deaf: 0, twice: 0 };
+  stores: RegistryStores;
+  readonly token: string;
+  readonly #dataDir: string;
+  readonly #clock: FakeClock;
+  readonly #random: SeededRandom;
+  #store: OpenStore;
+  #rewindsSeen = 0;
+
+  private constructor(parts: { dataDir: string; clock: FakeClock; random: SeededRandom; store: OpenStore; stores: RegistryStores; token: string }) {
+    this.#dataDir = parts.dataDir;
+    this.#clock = parts.clock;
+    this.#random = parts.random;
+    this.#store = parts.store;
+    this.stores = parts.stores;
+    this.token = parts.token;
+  }
+
+  static async open(dataDir: string, clock: FakeClock, random: SeededRandom): Promise<TestRegistry> {
+    const store = await openRegistry(dataDir, clock);
+    const stores = await openRegistryStores(store, clock, random);
+    const token = await stores.access.issue(systemCaller, { role: 'admin', subject: 'token:test', hostId: null, lifeMs: 30 * 86_400_000 });
+    return new TestRegistry({ dataDir, clock, random, store, stores, token });
+  }
+
+  /** Statuses that the log tells of each record, in order. */
+  async history(): Promise<Map<string, string[]>> {
+    const told = new Map<string, string[]>();
+    // The table and not the log, whose readers see the present life only.
+    const rows = await this.#store.read((session) => session.query(revisionsQuery()));
+    for (const row of rows) {
+      for (const { type, body } of JSON.parse(row.events) as ChangeEvent[]) {
+        if (!type.startsWith('service.')) continue;
+        const { uuid, status } = body as ServiceDocument;
+        const word = type === 'service.deleted' ? 'deleted' : status;
+        told.set(uuid, [...(told.get(uuid) ?? []), word]);
+      }
+    }
+    return told;
+  }
+
+  /** A copy of the data, for `putBack`. */
+  async copy(to: string): Promise<void> {
+    await this.#store.close();
+    cpSync(this.#dataDir, to, { recursive: true });
+    await this.#reopen();
+  }
+
+  /** The process ends, somebody puts an older copy of the data in place, it starts again. */
+  async putBack(from: string): Promise<void> {
+    await this.#store.close();
+    rmSync(this.#dataDir, { recursive: true });
+    cpSync(from, this.#dataDir, { recursive: true });
+    await this.#reopen();
+  }
+
+  close(): Promise<void> {
+    return this.#store.close();
+  }
+
+  /** A client with this token. */
+  connect(token: string): RegistryPeer {
+    const caller = () => this.stores.access.authenticate(token);
+    const { calls } = this;
+    const hosts: Pick<RegistryPeer['hosts'], 'join' | 'beat' | 'checkIn' | 'report'> = {
+      join: (_, request) => this.#call(caller, (as) => this.stores.hosts.join(as, request)),
+      beat: async (_, id, beat) => {
+        const call = { atMs: this.#clock.now(), beat, answer: null };
+        calls.beats.push(call);
+        const answer = await this.#call(caller, (as) => this.#beat(as, id, beat));
+        calls.beats[calls.beats.indexOf(call)] = { ...call, answer };
+        return answer;
+      },
+      checkIn: (_, id, checkIn) => {
+        calls.checkIns.push(checkIn);
+        return this.#call(caller, (as) => this.stores.hosts.checkIn(as, id, checkIn));
+      },
+      report: (_, id, batch) => {
+        calls.batches.push(batch);
+        // As over the wire: nothing of ours is shared with the other side.
+        const received = JSON.parse(JSON.stringify(batch)) as ReportBatch;
+        return this.#call(caller, (as) => this.stores.hosts.report(as, id, received));
+      },
+    };
+    const liveness: Pick<RegistryPeer['liveness'], 'get' | 'list' | 'isUpMany'> = {
+      get: (uuid) => this.#call(caller, () => this.stores.liveness.get(uuid)),
+      list: (filter, page) => this.#call(caller, () => this.stores.liveness.list(filter, page)),
+      isUpMany: (queries) => this.#call(caller, () => this.stores.liveness.isUpMany(queries)),
+    };
+    // The agent calls nothing else.
+    return { hosts, liveness, close: async () => {} } as unknown as RegistryPeer;
+  }
+
+  async #beat(caller: Caller, id: string, beat: Beat): Promise<BeatAnswer> {
+    const answer = await this.stores.hosts.beat(caller, id, beat);
+    const rewind = this.stores.rewinds[this.#rewindsSeen];
+    if (rewind !== undefined) {
+      this.#rewindsSeen = this.stores.rewinds.length;
+      await this.#store.beginEpoch(systemCaller, { atLeast: rewind.epoch + 1, reason: 'a host has seen more' });
+    }
+    return answer;
+  }
+
+  async #call<T>(caller: () => Promise<Caller>, call: (as: Caller) => Promise<T>): Promise<T> {
+    const chance = this.#random.uniform();
+    const { down, deaf, twice } = this.chances;
+    const line = this.line !== 'up' ? this.line : chance < down ? 'down' : chance < down + deaf ? 'deaf' : 'up';
+    if (line === 'down') throw new AppError('unavailable', 'Cannot reach the registry: the line is down');
+    if (line === 'hung') return new Promise(() => {});
+    const as = await caller();
+    if (chance > 1 - twice) await call(as);
+    const answer = await call(as);
+    if (line === 'deaf') throw new AppError('unavailable', 'Cannot reach the registry: the answer was lost');
+    return answer;
+  }
+
+  async #reopen(): Promise<void> {
+    this.#store = await openRegistry(this.#dataDir, this.#clock);
+    this.stores = await openRegistryStores(this.#store, this.#clock, this.#random);
+    this.#rewindsSeen = 0;
+  }
+}
+
+function revisionsQuery() {
+  return queryBuilder('sqlite').selectFrom('revisions').select('events').orderBy('revision').compile();
+}
+
+function openRegistry(dataDir: string, clock: FakeClock): Promise<OpenStore> {
+  return openStore({ role: 'registry', dataDir, clock, limits: { ballastBytes: 0 } });
+}
+
+/** A detector that finds what the test says. */
+export function scriptedDetector(name: string, everyMs = 30_000): Detector & { found: readonly Component[] | null; error: Error | null } {
+  return {
+    name,
+    everyMs,
+    found: [],
+    error: null,
+    async detect() {
+      if (this.error !== null) throw this.error;
+      return this.found;
+    },
+  };
+}
+
+export function component(name: string, version: string, detector = 'dpkg'): Component {
+  return { name, version, detector };
+}
+
+export interface TestAgentOptions {
+  readonly dataDir: string;
+  readonly clock: FakeClock;
+  readonly random: SeededRandom;
+  readonly registry: TestRegistry | null;
+  readonly detectors?: readonly Detector[];
+  readonly name?: string;
+  readonly token?: string | null;
+}
+
+export async function startAgent(options: TestAgentOptions): Promise<Agent> {
+  const { dataDir, clock, random, registry, detectors = [], name = 'edge-1' } = options;
+  return createAgent({
+    dataDir,
+    name,
+    region: null,
+    registry: registry === null ? null : { url: registry.url, joinToken: options.token === undefined ? registry.token : options.token },
+    listen: null,
+    socketDir: null,
+    connect: (_, token) => {
+      assert(registry !== null, 'an agent without a registry connects to none');
+      return registry.connect(token);
+    },
+    clock,
+    random,
+    logger: silentLogger,
+    version: '0.0.0-test',
+    commit: 'test',
+    detectors,
+    machine: { machineId: `${dataDir}/no-such-machine-id`, bootId: `${dataDir}/no-such-boot-id` },
+  });
+}
+
+/** Fake time passes until `condition` holds, in steps, with real input and output let through; fails after `withinMs`. */
+export async function until(clock: FakeClock, withinMs: number, what: string, condition: () => boolean): Promise<void> {
+  const endMs = clock.monotonic() + withinMs;
+  for (;;) {
+    for (let turn = 0; turn < 20 && !condition(); turn += 1) await new Promise((resolve) => setTimeout(resolve, turn < 10 ? 0 : 1));
+    if (condition()) return;
+    assert(clock.monotonic() < endMs, `not within ${withinMs} ms: ${what}`);
+    await clock.advance(Math.min(250, endMs - clock.monotonic()));
+  }
+}

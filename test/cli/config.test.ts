@@ -1,0 +1,285 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import type { AgentConfig, RegistryConfig, Roles, RunningRole } from '../../src/cli/roles.ts';
+import { HastyClock } from '../client/hasty-clock.ts';
+import { tempFolder } from '../helpers/temp.ts';
+import { fakeFleet } from './fake-fleet.ts';
+import { cli } from './harness.ts';
+
+/** Roles that note what they were started with, and run until they are closed. */
+function notingRoles() {
+  const started: { registry?: RegistryConfig; agent?: AgentConfig } = {};
+  const closed: string[] = [];
+  const running = (role: string, dataDir: string): RunningRole => ({
+    url: `http://127.0.0.1:${role === 'registry' ? 7420 : 7421}`,
+    dataDir,
+    async close() {
+      closed.push(role);
+    },
+    failed: new Promise(() => undefined),
+  });
+  const roles: Partial<Roles> = {
+    async startRegistry(config) {
+      started.registry = config;
+      return running('registry', config.dataDir);
+    },
+    async startAgent(config) {
+      started.agent = config;
+      return running('agent', config.dataDir);
+    },
+  };
+  return { started, closed, roles };
+}
+
+/** Starts a role, and stops it when its last ready line is out. */
+async function startAndStop(argv: string[], options: Parameters<typeof cli>[1] = {}) {
+  const stop = new AbortController();
+  const noting = notingRoles();
+  const last = argv[0] === 'registry' ? 'registry' : 'agent';
+  const outcome = await cli(argv, {
+    roles: noting.roles,
+    signal: stop.signal,
+    onStdout: (text) => {
+      if (text.includes(`"ready":"${last}"`)) stop.abort(new Error('got SIGTERM'));
+    },
+    ...options,
+  });
+  return { ...noting, ...outcome };
+}
+
+function file(t: TestContext, text: string): string {
+  const path = join(tempFolder(t), 'agent.yaml');
+  writeFileSync(path, text);
+  return path;
+}
+
+test('up starts the registry, then an agent that reports to it, says when each is ready, and stops in reverse', async () => {
+  const { started, closed, stdout, code } = await startAndStop(['up'], {
+    home: '/home/me',
+    env: { XDG_RUNTIME_DIR: '/run/user/7' },
+  });
+  assert.equal(code, 0);
+  assert.equal(
+    stdout,
+    `\
+{"ready":"registry","url":"http://127.0.0.1:7420","dataDir":"/home/me/.local/share/holdfast/registry"}
+{"ready":"agent","url":"http://127.0.0.1:7421","dataDir":"/home/me/.local/share/holdfast/agent"}
+`,
+  );
+  assert.deepEqual(started.registry, {
+    dataDir: '/home/me/.local/share/holdfast/registry',
+    socketDir: '/run/user/7/holdfast/registry',
+    listen: { host: '127.0.0.1', port: 7420 },
+    logLevel: 'info',
+    tls: 'off',
+    databaseUrl: null,
+  });
+  assert.equal(started.agent?.registry?.url, 'http://127.0.0.1:7420');
+  assert.equal(started.agent?.name, 'this-machine');
+  assert.deepEqual(closed, ['agent', 'registry']);
+});
+
+test('up --data-dir puts everything below it', async (t) => {
+  const dataDir = tempFolder(t);
+  const { started } = await startAndStop(['up', '--data-dir', dataDir, '--registry-listen', '127.0.0.1:0'], {
+    env: { XDG_RUNTIME_DIR: '/run/user/7' },
+  });
+  assert.deepEqual(
+    [started.registry?.socketDir, started.registry?.listen.port],
+    [join(dataDir, 'run/registry'), 0],
+  );
+  assert.deepEqual(
+    [started.agent?.dataDir, started.agent?.socketDir],
+    [join(dataDir, 'agent'), join(dataDir, 'run/agent')],
+  );
+  mkdirSync(join(dataDir, 'registry'), { recursive: true });
+  writeFileSync(join(dataDir, 'registry/admin.token'), 'hf_1\n', { mode: 0o600 });
+  assert.equal(await started.agent?.registry?.joinToken?.(), 'hf_1');
+});
+
+test('flags stand above variables, those above the file, that above defaults', async (t) => {
+  const config = file(
+    t,
+    'registry: http://127.0.0.1:1\nlisten: 127.0.0.1:1\nlogLevel: debug\nhost: {name: from-file, region: eu-west}\n',
+  );
+  const env = { HOLDFAST_LISTEN: '127.0.0.1:2', HOLDFAST_NAME: 'From.Env' };
+  const { started, code, stderr } = await startAndStop(
+    ['agent', '--config', config, '--listen', '[::1]:3', '--data-dir', '/d'],
+    { env },
+  );
+  assert.equal(code, 0, stderr);
+  const { listen, name, region, registry, logLevel } = started.agent ?? ({} as AgentConfig);
+  assert.deepEqual(
+    [listen, name, region, registry?.url, logLevel, registry?.joinToken],
+    [{ host: '::1', port: 3 }, 'from.env', 'eu-west', 'http://127.0.0.1:1', 'debug', null],
+  );
+  const none = await startAndStop(['agent', '--registry', 'none', '--data-dir', '/d']);
+  assert.equal(none.started.agent?.registry, null);
+});
+
+test('root has the folders of the system for a role of its own, all others their own', async () => {
+  const root = await startAndStop(['registry', '--tls', 'off'], { uid: 0 });
+  assert.deepEqual(
+    [root.started.registry?.dataDir, root.started.registry?.socketDir],
+    ['/var/lib/holdfast/registry', '/run/holdfast/registry'],
+  );
+  const user = await startAndStop(['registry', '--tls', 'off'], { uid: 1000, home: '/home/me' });
+  assert.deepEqual(
+    [user.started.registry?.dataDir, user.started.registry?.socketDir],
+    ['/home/me/.local/share/holdfast/registry', '/home/me/.local/share/holdfast/run/registry'],
+  );
+});
+
+test('the database URL comes from its variable only', async () => {
+  const { started } = await startAndStop(['registry', '--tls', 'off'], {
+    env: { HOLDFAST_DATABASE_URL: 'postgres://me:secret@db/fleet' },
+  });
+  assert.equal(started.registry?.databaseUrl, 'postgres://me:secret@db/fleet');
+  const { stdout } = await cli(['config', 'print', 'registry'], {
+    env: { HOLDFAST_DATABASE_URL: 'postgres://me:secret@db/fleet' },
+  });
+  assert.match(stdout, /databaseUrl {2}\(set\) {2}HOLDFAST_DATABASE_URL/);
+  assert.doesNotMatch(stdout, /secret/);
+});
+
+test('what cannot be is refused with 78, its place, and what to do', async (t) => {
+  for (const [argv, words] of [
+    [['registry'], /pass "--tls off"/],
+    [['registry', '--tls', 'off', '--listen', '0.0.0.0:7420'], /without TLS.*127\.0\.0\.1:7420/],
+    [['registry', '--tls', 'on'], /--tls: "on" given, expected off/],
+    [['registry', '--tls', 'off', '--listen', '7420'], /--listen: "7420" given, expected host:port/],
+    [['agent'], /"--registry URL", or "--registry none"/],
+    [['agent', '--registry', 'http://10.0.0.1:7420'], /unencrypted, use https/],
+    [['agent', '--registry', 'registry'], /expected a URL/],
+    [['agent', '--config', '/nonexistent/agent.yaml'], /Cannot read \/nonexistent\/agent\.yaml: ENOENT/],
+    [['up', '--agent-listen', '192.168.0.1:1'], /the agent listen on 192\.168\.0\.1:1 without TLS/],
+  ] as [string[], RegExp][]) {
+    const { code, stderr } = await cli(argv);
+    assert.equal(code, 78, argv.join(' '));
+    assert.match(stderr, words);
+    assert.ok(stderr.trimEnd().split('\n').length <= 2, stderr);
+  }
+  for (const [text, words] of [
+    [
+      'listen: 127.0.0.1:1\nregistri: none\n',
+      /agent\.yaml:2: unknown key "registri"; did you mean "registry"\?/,
+    ],
+    ['host:\n  nmae: x\n', /agent\.yaml:2: unknown key "host\.nmae"; did you mean "host\.name"\?/],
+    ['detectors: [dpkg]\n', /agent\.yaml:1: this version does not act on "detectors" yet/],
+    ['weather: sunny\n', /agent\.yaml:1: unknown key "weather"; agent knows dataDir, listen/],
+    ['listen: [1]\n', /listen \(.*agent\.yaml:1\): \[1\] given, expected/],
+    ['listen:\n', /listen \(.*agent\.yaml:1\): null given/],
+    ['host: edge-1\n', /agent\.yaml:1: expected keys with values/],
+    ['- a\n', /agent\.yaml:1: expected keys with values/],
+    ['a: b: c\n', /agent\.yaml:1: Nested mappings/],
+    ['listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n', /agent\.yaml:2: Map keys must be unique/],
+  ] as [string, RegExp][]) {
+    const { code, stderr } = await cli(['config', 'check', 'agent', '--config', file(t, text)]);
+    assert.equal(code, 78, text);
+    assert.match(stderr, words);
+  }
+});
+
+test('config check says ok, config print says who said what', async (t) => {
+  const config = file(t, 'registry: none\nhost: {name: edge-1}\n');
+  assert.deepEqual(await cli(['config', 'check', 'agent', '--config', config]), {
+    code: 0,
+    stdout: '',
+    stderr: 'ok\n',
+  });
+  const { stdout } = await cli(['config', 'print', 'agent', '--config', config], {
+    env: { HOLDFAST_LISTEN: '127.0.0.1:9' },
+  });
+  assert.equal(
+    stdout.replaceAll(config, 'agent.yaml'),
+    `\
+SETTING    VALUE        FROM${' '.repeat(0)}
+dataDir    -            default
+listen     127.0.0.1:9  HOLDFAST_LISTEN
+socket     -            default
+registry   none         agent.yaml:1
+tokenFile  -            default
+name       edge-1       agent.yaml:2
+region     -            default
+logLevel   -            default
+`,
+  );
+});
+
+test('a start that fails exits with its reason; a role that fails later stops the others', async () => {
+  const { roles, closed } = notingRoles();
+  const early = await cli(['up', '--data-dir', '/d'], {
+    roles: { ...roles, startAgent: () => Promise.reject(new Error('no room')) },
+  });
+  assert.deepEqual([early.code, closed], [1, ['registry']]);
+  assert.match(early.stderr, /holdfast: no room\n/);
+  const later = await cli(['registry', '--tls', 'off'], {
+    roles: {
+      startRegistry: async () => ({
+        url: '',
+        dataDir: '',
+        close: async () => undefined,
+        failed: Promise.reject(new Error('disk gone')),
+      }),
+    },
+  });
+  assert.equal(later.code, 1);
+  assert.match(later.stderr, /disk gone/);
+});
+
+test('a role that does not drain in time ends with 1', async () => {
+  const stop = new AbortController();
+  const stuck = {
+    url: '',
+    dataDir: '',
+    close: () => new Promise<void>(() => undefined),
+    failed: new Promise<never>(() => undefined),
+  };
+  const clock = new HastyClock();
+  const { code } = await cli(['registry', '--tls', 'off'], {
+    roles: { startRegistry: async () => stuck },
+    signal: stop.signal,
+    clock,
+    onStdout: () => stop.abort(new Error('got SIGTERM')),
+  });
+  assert.equal(code, 1);
+  assert.deepEqual(clock.sleptMs, [15_000]);
+});
+
+test('commands find the role on this machine by its socket, in order, and say which', async (t) => {
+  const [runtime, home] = [tempFolder(t), tempFolder(t)];
+  const agentFolder = join(runtime, 'holdfast/agent');
+  mkdirSync(agentFolder, { recursive: true });
+  await fakeFleet(t, join(agentFolder, 'admin.sock'));
+  const found = await cli(['services', 'ls'], { env: { XDG_RUNTIME_DIR: runtime }, home });
+  assert.equal(found.code, 0);
+  assert.match(found.stderr, new RegExp(`^asking the agent on this machine at ${agentFolder}/admin.sock\n`));
+  const byFlag = await cli(['services', 'ls', '--socket', join(runtime, 'holdfast')], { home });
+  assert.equal(byFlag.code, 0, byFlag.stderr);
+  const registry = await cli(['hosts', 'ls'], { env: { XDG_RUNTIME_DIR: runtime }, home });
+  assert.equal(registry.code, 6);
+  const [message, advice] = registry.stderr.split('\n');
+  assert.match(
+    message ?? '',
+    new RegExp(
+      `the registry on this machine: nobody answers at ${runtime}/holdfast/registry/admin.sock, ${home}/.local/share/holdfast/run/registry/admin.sock, /run/`,
+    ),
+  );
+  assert.match(advice ?? '', /--url/);
+});
+
+test('restore passes on what was asked, and tells what was kept', async () => {
+  const requests: unknown[] = [];
+  const roles: Partial<Roles> = {
+    async restore(request) {
+      requests.push(request);
+      return { role: 'registry', kept: '/d.kept' };
+    },
+  };
+  const { code, stderr } = await cli(['restore', '/b', '--data-dir', '/d', '--force'], { roles });
+  assert.deepEqual([code, requests], [0, [{ file: '/b', dataDir: '/d', force: true }]]);
+  assert.match(stderr, /kept the store that was there: \/d\.kept\nrestored the registry's store into \/d/);
+  assert.equal((await cli(['restore', '/b'])).code, 2);
+});

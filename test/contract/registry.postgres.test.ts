@@ -1,0 +1,18 @@
+/** The registry's stores keep their promises on PostgreSQL. */
+import { openPostgresStore } from '../../src/store/postgres-store.ts';
+import { usePostgres } from '../helpers/postgres.ts';
+import { hostContract } from './host.contract.ts';
+import { idempotencyContract } from './idempotency.contract.ts';
+import { livenessContract, type OpenStoreForTest } from './liveness.contract.ts';
+
+const postgres = usePostgres();
+
+const open: OpenStoreForTest = async (t, clock) => {
+  const store = await openPostgresStore({ url: await postgres.createDatabase(), clock, holder: 'test' });
+  t.after(() => store.close());
+  return store;
+};
+
+livenessContract(open);
+hostContract(open);
+idempotencyContract(open);

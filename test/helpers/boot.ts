@@ -1,0 +1,193 @@
+/**
+ * Real roles in this process: real stores in temporary folders, real sockets on free ports, the real client, and one
+ * clock for all, which is a fake one unless the test says otherwise. When the test ends everything is closed in
+ * reverse, and what is left over (a timer, a socket, an open file) fails it.
+ */
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Agent, type AgentOptions, createAgent } from '../../src/agent/agent.ts';
+import type { Detector } from '../../src/agent/detectors/detector.ts';
+import { type Clock, systemClock } from '../../src/base/clock.ts';
+import { silentLogger } from '../../src/base/log.ts';
+import { createClient, type HoldfastClient } from '../../src/client/client.ts';
+import { createRegistry, type Registry, type RegistryOptions } from '../../src/registry/registry.ts';
+import { FakeClock } from './clock.ts';
+import { exchange, type Exchange, type HttpAnswer } from './http.ts';
+import { SeededRandom } from './random.ts';
+import { until } from './until.ts';
+
+/** The part of a test's context that is used here. */
+export interface TestEnd {
+  after(fn: () => Promise<void> | void): void;
+}
+
+/** A role that serves, and the ways to talk to it. */
+export interface Booted<Role> {
+  readonly role: Role;
+  readonly url: string;
+  readonly dataDir: string;
+  /** Its `admin.token`. */
+  readonly token: string;
+  readonly client: HoldfastClient;
+  /** One exchange as admin; `token: undefined` sends none. */
+  readonly http: (exchange: Exchange) => Promise<HttpAnswer>;
+  /** Calling it twice is harmless; the end of the test does it too. */
+  readonly close: () => Promise<void>;
+}
+
+export interface RegistryBoot {
+  /** Of a store that was there before; a new folder when absent. */
+  readonly dataDir?: string;
+  readonly port?: number;
+  readonly limits?: RegistryOptions['limits'];
+}
+
+export interface AgentBoot {
+  readonly dataDir?: string;
+  readonly name?: string;
+  readonly region?: string;
+  /** Null: it stands alone. */
+  readonly registry: { readonly url: string; readonly token: string } | null;
+  /** What is installed; nothing when absent. */
+  readonly detectors?: readonly Detector[];
+  readonly connect?: AgentOptions['connect'];
+}
+
+export class Stage<C extends Clock = FakeClock> {
+  readonly clock: C;
+  readonly #folders: string[] = [];
+  readonly #closers: (() => Promise<void>)[] = [];
+  readonly #socketsBefore = sockets();
+  readonly #leftoversMs: number;
+  #seed = 1;
+
+  private constructor(t: TestEnd, clock: C, leftoversMs: number) {
+    this.clock = clock;
+    this.#leftoversMs = leftoversMs;
+    t.after(() => this.#end());
+  }
+
+  /** Time moves when `clock.advance` (or `passTime`) says so. */
+  static open(t: TestEnd, { leftoversMs = 5_000 } = {}): Stage<FakeClock> {
+    return new Stage(t, new FakeClock(), leftoversMs);
+  }
+
+  /** Time is real. */
+  static live(t: TestEnd): Stage<Clock> {
+    return new Stage(t, systemClock, 5_000);
+  }
+
+  folder(): string {
+    const path = mkdtempSync(join(tmpdir(), 'holdfast-'));
+    this.#folders.push(path);
+    return path;
+  }
+
+  async registry(options: RegistryBoot = {}): Promise<Booted<Registry>> {
+    const { dataDir = this.folder(), port = 0 } = options;
+    const role = await createRegistry({
+      ...this.#shared(),
+      dataDir,
+      listen: { host: '127.0.0.1', port },
+      limits: { ...options.limits, store: { ballastBytes: 0, ...options.limits?.store } },
+    });
+    return this.#booted(role);
+  }
+
+  async agent(options: AgentBoot): Promise<Booted<Agent>> {
+    const { dataDir = this.folder(), name = 'edge-1', region = null, registry, detectors = [], connect } = options;
+    const machine = this.folder();
+    const role = await createAgent({
+      ...this.#shared(),
+      dataDir,
+      name,
+      region,
+      listen: { host: '127.0.0.1', port: 0 },
+      registry: registry === null ? null : { url: registry.url, joinToken: async () => registry.token },
+      detectors,
+      // No two hosts of one machine: without these files each mints an id of its own.
+      machine: { machineId: join(machine, 'machine-id'), bootId: join(machine, 'boot_id') },
+      ...(connect === undefined ? {} : { connect }),
+    });
+    return this.#booted(role);
+  }
+
+  /** Closed at the end of the test, before what was opened earlier. */
+  closing(close: () => Promise<void>): void {
+    this.#closers.push(close);
+  }
+
+  #shared() {
+    this.#seed += 1;
+    return {
+      clock: this.clock,
+      random: new SeededRandom(this.#seed),
+      logger: silentLogger,
+      socketDir: null,
+      version: '0.0.0-test',
+      commit: 'test',
+    };
+  }
+
+  #booted<Role extends Registry | Agent>(role: Role): Booted<Role> {
+    const { url, dataDir } = role;
+    const token = readFileSync(join(dataDir, 'admin.token'), 'utf8').trim();
+    const client = createClient({ target: { url }, token });
+    const close = async () => {
+      await client.close();
+      await role.close();
+    };
+    this.closing(close);
+    return { role, url, dataDir, token, client, http: (one) => exchange(url, { token, ...one }), close };
+  }
+
+  async #end(): Promise<void> {
+    try {
+      for (const close of this.#closers.reverse()) await close();
+      if (this.clock instanceof FakeClock) assert.deepEqual(this.clock.pendingMs, [], 'timers are left over');
+      await until(
+        () => sockets() <= this.#socketsBefore && this.#openFiles().length === 0,
+        () => `left open: ${sockets() - this.#socketsBefore} sockets, files ${this.#openFiles().join(', ')}`,
+        this.#leftoversMs,
+      );
+    } finally {
+      for (const folder of this.#folders) rmSync(folder, { recursive: true, force: true });
+    }
+  }
+
+  #openFiles(): string[] {
+    return descriptors().filter((target) => this.#folders.some((folder) => target.startsWith(`${folder}/`)));
+  }
+}
+
+/** Lets time pass in steps of a second, and between them whatever was sent arrive at all `servers`. */
+export async function passTime(clock: FakeClock, ms: number, servers: readonly Booted<unknown>[]): Promise<void> {
+  for (let left = ms; left > 0; left -= 1_000) {
+    await clock.advance(Math.min(1_000, left));
+    await settle(servers);
+  }
+}
+
+/** Round trips through every server: what was sent before has been read, and mostly answered, after them. */
+export async function settle(servers: readonly Booted<unknown>[]): Promise<void> {
+  for (let round = 0; round < 3; round += 1) {
+    for (const { http } of servers) await http({ path: '/livez' });
+  }
+}
+
+function sockets(): number {
+  return descriptors().filter((target) => target.startsWith('socket:')).length;
+}
+
+function descriptors(): string[] {
+  return readdirSync('/proc/self/fd').flatMap((name) => {
+    try {
+      return [readlinkSync(`/proc/self/fd/${name}`)];
+    } catch {
+      // The one that read the folder.
+      return [];
+    }
+  });
+}
