@@ -201,7 +201,9 @@ test('in real time: beaten every second it stays UP, silent it lapses after its 
       const began = performance.now();
       const beating = setInterval(
         () =>
-          server.http({ method: 'POST', path: `/v1/services/${conductor.uuid}/heartbeat` }).catch(() => {}),
+          server
+            .http({ method: 'POST', path: `/v1/services/${conductor.uuid}/heartbeat` })
+            .catch(() => undefined),
         1_000,
       );
       try {
