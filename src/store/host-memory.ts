@@ -4,7 +4,7 @@ import { AppError } from '../domain/error.ts';
 import type { Mark } from '../domain/event.ts';
 import type { Flapping } from '../domain/guards.ts';
 import { type Beat, beatIntervalMs, type HostRecord, type HostView, hostDeadlineMs } from '../domain/host.ts';
-import { parseUuid } from '../domain/ids.ts';
+import { normaliseHostName, parseUuid } from '../domain/ids.ts';
 import type { Status } from '../domain/liveness.ts';
 import { Presence } from '../domain/presence.ts';
 import { recordOf } from './host-sql.ts';
@@ -84,7 +84,7 @@ export class HostMemory {
   }
 
   find(idOrName: string): number | undefined {
-    const id = this.#idByName.get(idOrName.toLowerCase()) ?? parseUuid(idOrName);
+    const id = this.#idByName.get(normaliseHostName(idOrName)) ?? parseUuid(idOrName);
     return id === undefined ? undefined : this.presence.find(id);
   }
 
