@@ -73,9 +73,9 @@ function withDefault(
   const group = program.commands.find((command) => command.name() === chosen?.name);
   const [, next] = words;
   const bare = next === undefined || (next.startsWith('-') && next !== '--help' && next !== '-h');
-  if (words[0] !== chosen?.name || !bare) return words;
+  if (chosen === undefined || words[0] !== chosen.name || !bare) return words;
   if (group?.commands.every((command) => command.name() !== 'ls') ?? true) return words;
-  return [words[0], 'ls', ...words.slice(1)];
+  return [chosen.name, 'ls', ...words.slice(1)];
 }
 
 async function define(program: Command, entry: CommandEntry, context: Context): Promise<void> {

@@ -130,7 +130,7 @@ test('usage mistakes exit 2 and name the nearest', async () => {
     [['hosts', 'ls', '-o', 'xml'], /Allowed choices are table, wide, json, yaml/],
     [['services', 'is-up'], /pass its UUID, or --type and --host/],
     [['services', 'is-up', 'x', '--type', 'y'], /pass its UUID, or/],
-    [['services', 'set', '--type', 'x'], /pass --type and --host/],
+    [['services', 'set', '--host', 'x'], /pass --type and --host/],
     [['services', 'ls', '--limit', 'all', '--url', 'http://127.0.0.1:1'], /--limit wants a number/],
     [['services', 'watch', '--count', '0'], /--count wants a number/],
     [['hosts', 'ls', '--url', 'http://127.0.0.1:1', '--socket', '/x'], /either --url or --socket/],
