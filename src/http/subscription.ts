@@ -376,8 +376,8 @@ export class WatchHub {
     this.#cancelTick = this.#clock.after(tickMs, () => this.#tick());
     const now = this.#clock.monotonic();
     for (const subscription of [...this.#subscriptions]) {
-      if (subscription.stuckForMs(now) > this.#limits.slowReaderMs - tickMs) this.#closeOne(subscription, 'slow-reader', 'slow');
-      else if (subscription.state !== 'snapshot' && subscription.state !== 'new' && now - subscription.lastSentMs > this.#limits.progressMs - tickMs) {
+      if (subscription.stuckForMs(now) >= this.#limits.slowReaderMs - tickMs) this.#closeOne(subscription, 'slow-reader', 'slow');
+      else if (subscription.state !== 'snapshot' && subscription.state !== 'new' && now - subscription.lastSentMs >= this.#limits.progressMs - tickMs) {
         this.#sendProgress(subscription);
       }
     }
