@@ -20,7 +20,16 @@ import { portOf, reach, registryArguments, startProcess } from '../helpers/proce
 import { SeededRandom } from '../helpers/random.ts';
 import { tempFolder } from '../helpers/temp.ts';
 import { until } from '../helpers/until.ts';
-import { bookmarkOf, eventsOf, expected, type History, type Log, rangeOf, type Told, violations } from '../helpers/watch-history.ts';
+import {
+  bookmarkOf,
+  eventsOf,
+  expected,
+  type History,
+  type Log,
+  rangeOf,
+  type Told,
+  violations,
+} from '../helpers/watch-history.ts';
 import { Writers } from '../helpers/writers.ts';
 
 const kills = 6;
@@ -39,7 +48,15 @@ test('watchers of a registry that is killed miss nothing, see nothing twice, and
   const watchers: Watcher[] = [];
   const watch = (count: number, position: string) => {
     for (let more = 0; more < count; more += 1) {
-      watchers.push(new Watcher({ url, token, random, number: watchers.length, position: randomPosition(random, position) }));
+      watchers.push(
+        new Watcher({
+          url,
+          token,
+          random,
+          number: watchers.length,
+          position: randomPosition(random, position),
+        }),
+      );
     }
   };
 
@@ -68,22 +85,40 @@ test('watchers of a registry that is killed miss nothing, see nothing twice, and
   const head = log.at(-1)?.revision ?? 0;
   await until(
     () => watchers.every((watcher) => watcher.hasAll(log, head)),
-    () => `still waiting: ${watchers.filter((watcher) => !watcher.hasAll(log, head)).map(({ history }) => history.name).join('; ')}`,
+    () =>
+      `still waiting: ${watchers
+        .filter((watcher) => !watcher.hasAll(log, head))
+        .map(({ history }) => history.name)
+        .join('; ')}`,
     15_000,
   );
   await Promise.all(watchers.map((watcher) => watcher.stop()));
   assert.deepEqual(await server.kill('SIGTERM'), { code: 0, signal: null });
 
   const histories = watchers.map(({ history }) => history);
-  const delivered = histories.reduce((sum, { connections }) => sum + connections.reduce((more, { messages }) => more + eventsOf(messages).length, 0), 0);
+  const delivered = histories.reduce(
+    (sum, { connections }) =>
+      sum + connections.reduce((more, { messages }) => more + eventsOf(messages).length, 0),
+    0,
+  );
   const connections = histories.reduce((sum, history) => sum + history.connections.length, 0);
-  t.diagnostic(`${log.length} revisions, ${writers.acknowledged} acknowledged changes, ${watchers.length} watchers, ${connections} connections, ${delivered} events delivered`);
+  t.diagnostic(
+    `${log.length} revisions, ${writers.acknowledged} acknowledged changes, ${watchers.length} watchers, ${connections} connections, ${delivered} events delivered`,
+  );
   assert.deepEqual(violations(histories, log).slice(0, 10), []);
   assert.deepEqual(writers.lost(log).slice(0, 10), []);
-  assert.deepEqual(log.map(({ revision }) => revision), log.map((_, index) => index + 1));
+  assert.deepEqual(
+    log.map(({ revision }) => revision),
+    log.map((_, index) => index + 1),
+  );
   assert(delivered > log.length, `only ${delivered} events were delivered: this run shows nothing`);
 
-  const store = await openStore({ role: 'registry', dataDir, clock: new FakeClock(), limits: { ballastBytes: 0 } });
+  const store = await openStore({
+    role: 'registry',
+    dataDir,
+    clock: new FakeClock(),
+    limits: { ballastBytes: 0 },
+  });
   assert.deepEqual(await store.verify(), { ok: true, from: 0, to: head });
   await store.close();
 });
@@ -92,7 +127,10 @@ test('watchers of a registry that is killed miss nothing, see nothing twice, and
 function readOnlyLog(dataDir: string): Log {
   const db = new Database(join(dataDir, 'holdfast.db'), { readonly: true });
   try {
-    const rows = db.prepare('SELECT revision, events FROM revisions ORDER BY revision').all() as { revision: number; events: string }[];
+    const rows = db.prepare('SELECT revision, events FROM revisions ORDER BY revision').all() as {
+      revision: number;
+      events: string;
+    }[];
     return rows.map(({ revision, events }) => ({ revision, events: JSON.parse(events) as ChangeEvent[] }));
   } finally {
     db.close();
@@ -109,7 +147,10 @@ function randomPosition(random: SeededRandom, head: string): WatcherStart {
   const drawn = random.uniform();
   if (drawn < 0.3) return { since: null, snapshot: true };
   if (drawn < 0.4) return { since: null, snapshot: false };
-  return { since: `${epoch}.${random.integer(Math.max(0, Number(revision) - 100), Number(revision))}`, snapshot: false };
+  return {
+    since: `${epoch}.${random.integer(Math.max(0, Number(revision) - 100), Number(revision))}`,
+    snapshot: false,
+  };
 }
 
 /** One watcher that always comes back to where it was, and keeps everything that it was told. */
@@ -123,7 +164,13 @@ class Watcher {
   #gate: Promise<void> = Promise.resolve();
   #openGate: () => void = () => undefined;
 
-  constructor(options: { url: string; token: string; random: SeededRandom; number: number; position: WatcherStart }) {
+  constructor(options: {
+    url: string;
+    token: string;
+    random: SeededRandom;
+    number: number;
+    position: WatcherStart;
+  }) {
     const { url, token, random, number, position } = options;
     const isSocket = number % 2 === 0;
     const select = randomSelection(random);
@@ -162,7 +209,9 @@ class Watcher {
   hasAll(log: Log, head: number): boolean {
     const begun = this.history.connections.map(rangeOf).filter((range) => range !== undefined);
     const last = begun.at(-1);
-    return last !== undefined && expected(log, this.history.select, { after: last.to, to: head }).length === 0;
+    return (
+      last !== undefined && expected(log, this.history.select, { after: last.to, to: head }).length === 0
+    );
   }
 
   async #read(begin: WatcherStart): Promise<void> {
@@ -174,13 +223,20 @@ class Watcher {
       this.history.connections.push(told);
       try {
         const { signal } = this.#abort;
-        const messages = this.#open(this.#connection, { select: this.history.select, ...start }, { signal, onOpen: () => undefined });
+        const messages = this.#open(
+          this.#connection,
+          { select: this.history.select, ...start },
+          { signal, onOpen: () => undefined },
+        );
         for await (const message of messages) told.messages.push(message);
       } catch (error) {
-        const isLink = error instanceof UpgradeRefused || (error instanceof AppError && error.code === 'unavailable');
+        const isLink =
+          error instanceof UpgradeRefused || (error instanceof AppError && error.code === 'unavailable');
         if (!isLink && !this.#abort.signal.aborted) throw error;
       }
-      const refused = told.messages.find(({ kind }) => kind === 'error' || kind === 'reset' || kind === 'compacted');
+      const refused = told.messages.find(
+        ({ kind }) => kind === 'error' || kind === 'reset' || kind === 'compacted',
+      );
       assert.equal(refused, undefined, `${this.history.name} was refused`);
       const bookmark = bookmarkOf(told.messages);
       if (bookmark !== undefined) start = { since: bookmark, snapshot: false };

@@ -9,7 +9,16 @@ const at = (revision: number) => `7.${revision}`;
 
 function event(revision: number, index = 0, host = 'a'): ChangeEvent {
   const body = { uuid: `uuid-${host}`, type: 'web', host, region: null, status: 'UP', version: revision };
-  return { position: at(revision), index, type: 'service.set', at: '', actor: '', host, service: 'web', body };
+  return {
+    position: at(revision),
+    index,
+    type: 'service.set',
+    at: '',
+    actor: '',
+    host,
+    service: 'web',
+    body,
+  };
 }
 
 /** Revision 3 has two events; 4 concerns another host. */
@@ -18,13 +27,32 @@ const log: Log = [1, 2, 3, 4, 5, 6].map((revision) => ({
   events: revision === 3 ? [event(3), event(3, 1)] : [event(revision, 0, revision === 4 ? 'b' : 'a')],
 }));
 
-const events = (position: number, ...list: ChangeEvent[]): WatchMessage => ({ kind: 'events', position: at(position), events: list });
+const events = (position: number, ...list: ChangeEvent[]): WatchMessage => ({
+  kind: 'events',
+  position: at(position),
+  events: list,
+});
 const sound: History = {
   name: 'sound',
   select: { hosts: '@name=a' },
   connections: [
-    { since: null, snapshot: true, messages: [{ kind: 'snapshot', position: at(1), items: [{ kind: 'service', body: event(1).body }], done: true }, events(2, event(2))] },
-    { since: at(2), snapshot: false, messages: [events(4, event(3), event(3, 1)), { kind: 'progress', position: at(4) }, events(6, event(5), event(6))] },
+    {
+      since: null,
+      snapshot: true,
+      messages: [
+        { kind: 'snapshot', position: at(1), items: [{ kind: 'service', body: event(1).body }], done: true },
+        events(2, event(2)),
+      ],
+    },
+    {
+      since: at(2),
+      snapshot: false,
+      messages: [
+        events(4, event(3), event(3, 1)),
+        { kind: 'progress', position: at(4) },
+        events(6, event(5), event(6)),
+      ],
+    },
   ],
 };
 
@@ -42,7 +70,23 @@ const faults: Readonly<Record<string, History>> = {
   resumable: spoilt(events(6, event(5), event(6))),
   bookmarkable: spoilt(events(5, event(3), event(3, 1)), events(6, event(5), event(6))),
   filter: spoilt(events(4, event(3), event(3, 1), event(4, 0, 'b'))),
-  snapshot: { ...sound, connections: [{ since: null, snapshot: true, messages: [{ kind: 'snapshot', position: at(2), items: [{ kind: 'service', body: event(1).body }], done: true }] }] },
+  snapshot: {
+    ...sound,
+    connections: [
+      {
+        since: null,
+        snapshot: true,
+        messages: [
+          {
+            kind: 'snapshot',
+            position: at(2),
+            items: [{ kind: 'service', body: event(1).body }],
+            done: true,
+          },
+        ],
+      },
+    ],
+  },
 };
 
 test('the validators find nothing wrong with a history that is sound', () => {

@@ -74,7 +74,8 @@ export const validators: Readonly<Record<string, Validator>> = {
         const revisions = Map.groupBy(message.events, (event) => revisionOf(event.position));
         for (const [revision, events] of revisions) {
           const whole = expected(log, history.select, { after: revision - 1, to: revision });
-          if (whole.length !== events.length) wrong.push(`${events.length} of ${whole.length} events of ${revision}`);
+          if (whole.length !== events.length)
+            wrong.push(`${events.length} of ${whole.length} events of ${revision}`);
         }
       }
     }
@@ -94,7 +95,9 @@ export const validators: Readonly<Record<string, Validator>> = {
       seen.push(...eventsOf(told.messages));
       const want = expected(log, history.select, { after, to: range.to });
       if (!isDeepStrictEqual(want.map(placeOf), seen.map(placeOf))) {
-        wrong.push(`since ${told.since ?? 'its beginning'}: ${seen.length} events up to ${range.to}, expected ${want.length}`);
+        wrong.push(
+          `since ${told.since ?? 'its beginning'}: ${seen.length} events up to ${range.to}, expected ${want.length}`,
+        );
       }
     }
     return wrong;
@@ -111,7 +114,8 @@ export const validators: Readonly<Record<string, Validator>> = {
         if (message.kind !== 'snapshot' && message.kind !== 'events' && message.kind !== 'progress') continue;
         const position = revisionOf(message.position);
         if (position > head) wrong.push(`${position} is beyond the log, which ends at ${head}`);
-        if (message.kind === 'snapshot' ? false : position < bookmark) wrong.push(`${position} after ${bookmark}`);
+        if (message.kind === 'snapshot' ? false : position < bookmark)
+          wrong.push(`${position} after ${bookmark}`);
         if (message.kind === 'events') {
           for (const event of message.events) {
             const revision = revisionOf(event.position);
@@ -127,7 +131,9 @@ export const validators: Readonly<Record<string, Validator>> = {
 
   /** What comes is what the log holds, and is selected. */
   filter(history, log) {
-    const known = new Map(log.flatMap(({ events }) => events.map((event) => [placeOf(event).join('/'), event])));
+    const known = new Map(
+      log.flatMap(({ events }) => events.map((event) => [placeOf(event).join('/'), event])),
+    );
     return allEvents(history).flatMap((event) => {
       const place = placeOf(event).join('/');
       if (!isDeepStrictEqual(known.get(place), event)) return [`${place} is not what the log holds`];
@@ -143,10 +149,17 @@ export const validators: Readonly<Record<string, Validator>> = {
       const positions = new Set(pages.map(({ position }) => position));
       if (positions.size !== 1) return [`its pages are of ${[...positions].join(', ')}`];
       const at = revisionOf(pages[0]?.position ?? '');
-      const told = pages.flatMap(({ items }) => items.filter(({ kind }) => kind === 'service').map(({ body }) => lasting(body)));
-      const want = [...stateAt(log, at).values()].filter((body) => selectsBody(history.select, body)).map(lasting);
-      const byUuid = (list: Record<string, unknown>[]) => list.sort((a, b) => (String(a['uuid']) < String(b['uuid']) ? -1 : 1));
-      return isDeepStrictEqual(byUuid(told), byUuid(want)) ? [] : [`the snapshot of ${at} has ${told.length} records, expected ${want.length} (or others)`];
+      const told = pages.flatMap(({ items }) =>
+        items.filter(({ kind }) => kind === 'service').map(({ body }) => lasting(body)),
+      );
+      const want = [...stateAt(log, at).values()]
+        .filter((body) => selectsBody(history.select, body))
+        .map(lasting);
+      const byUuid = (list: Record<string, unknown>[]) =>
+        list.sort((a, b) => (String(a['uuid']) < String(b['uuid']) ? -1 : 1));
+      return isDeepStrictEqual(byUuid(told), byUuid(want))
+        ? []
+        : [`the snapshot of ${at} has ${told.length} records, expected ${want.length} (or others)`];
     });
   },
 };
@@ -154,7 +167,9 @@ export const validators: Readonly<Record<string, Validator>> = {
 /** Everything that is wrong, each with the validator and the watcher. */
 export function violations(histories: readonly History[], log: Log): string[] {
   return histories.flatMap((history) =>
-    Object.entries(validators).flatMap(([name, validate]) => validate(history, log).map((what) => `${name}: ${history.name}: ${what}`)),
+    Object.entries(validators).flatMap(([name, validate]) =>
+      validate(history, log).map((what) => `${name}: ${history.name}: ${what}`),
+    ),
   );
 }
 
@@ -168,7 +183,11 @@ export function bookmarkOf(messages: readonly WatchMessage[]): string | undefine
 }
 
 /** The selected events of the log after `after`, up to `to`. */
-export function expected(log: Log, select: Selection, { after, to }: { after: number; to: number }): ChangeEvent[] {
+export function expected(
+  log: Log,
+  select: Selection,
+  { after, to }: { after: number; to: number },
+): ChangeEvent[] {
   return log
     .filter(({ revision }) => revision > after && revision <= to)
     .flatMap(({ events }) => events.filter((event) => isSelected(select, event)));
@@ -180,7 +199,8 @@ export function rangeOf({ since, snapshot, messages }: Told): { after: number; t
   if (to === undefined) return undefined;
   if (since !== null) return { after: revisionOf(since), to: revisionOf(to) };
   const [first] = messages;
-  if (first?.kind === 'snapshot' && snapshot) return { after: revisionOf(first.position), to: revisionOf(to) };
+  if (first?.kind === 'snapshot' && snapshot)
+    return { after: revisionOf(first.position), to: revisionOf(to) };
   // It began at the present, which the first message tells: a progress, or the events right after it.
   if (first?.kind === 'progress') return { after: revisionOf(first.position), to: revisionOf(to) };
   const [event] = eventsOf(messages);
@@ -208,9 +228,18 @@ export function stateAt(log: Log, at: number): Map<string, Record<string, unknow
 
 /** FORMATS "select", written down a second time. Selectors over hosts: only `@name=…`. */
 function isSelected({ types, hosts, services }: Selection, event: ChangeEvent): boolean {
-  if (types !== undefined && !types.some((type) => type === event.type || (type.endsWith('.*') && event.type.startsWith(type.slice(0, -1))))) return false;
+  if (
+    types !== undefined &&
+    !types.some(
+      (type) => type === event.type || (type.endsWith('.*') && event.type.startsWith(type.slice(0, -1))),
+    )
+  )
+    return false;
   if (hosts !== undefined && `@name=${event.host}` !== hosts) return false;
-  return services === undefined || (event.type.startsWith('service.') && selectsBody({ services }, event.body as Record<string, unknown>));
+  return (
+    services === undefined ||
+    (event.type.startsWith('service.') && selectsBody({ services }, event.body as Record<string, unknown>))
+  );
 }
 
 function selectsBody({ hosts, services = {} }: Selection, body: Record<string, unknown>): boolean {
@@ -236,6 +265,9 @@ function revisionOf(position: string): number {
   return parsePosition(position).revision;
 }
 
-function isAfter([revision, index]: readonly [number, number], [lastRevision, lastIndex]: readonly [number, number]): boolean {
+function isAfter(
+  [revision, index]: readonly [number, number],
+  [lastRevision, lastIndex]: readonly [number, number],
+): boolean {
   return revision > lastRevision || (revision === lastRevision && index > lastIndex);
 }

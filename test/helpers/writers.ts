@@ -6,12 +6,14 @@ import { AppError } from '../../src/domain/error.ts';
 import { formatPosition } from '../../src/domain/event.ts';
 import type { ServiceView } from '../../src/domain/liveness.ts';
 import type { SeededRandom } from './random.ts';
-import type { Log } from './watch-history.ts';
 import { uuidNo } from './records.ts';
 import { until } from './until.ts';
+import type { Log } from './watch-history.ts';
 
 /** A record as it was answered, or that its deletion was. */
-type Acknowledged = Pick<ServiceView, 'uuid' | 'version' | 'status' | 'region'> | { readonly deleted: string };
+type Acknowledged =
+  | Pick<ServiceView, 'uuid' | 'version' | 'status' | 'region'>
+  | { readonly deleted: string };
 
 export interface WritersOptions {
   readonly url: string;
@@ -35,7 +37,9 @@ export class Writers {
     this.#options = options;
     const { url, token } = options;
     // No attempt is repeated: what was not answered may have happened, and the test knows that.
-    this.#clients = Array.from({ length: options.count }, () => createClient({ target: { url }, token, attemptsMax: 1 }));
+    this.#clients = Array.from({ length: options.count }, () =>
+      createClient({ target: { url }, token, attemptsMax: 1 }),
+    );
   }
 
   static uuid(number: number): string {
@@ -96,7 +100,8 @@ export class Writers {
       deletions.set(key, (deletions.get(key) ?? 0) + 1);
     }
     // Each deletion that was answered is one of its own.
-    for (const [key, times] of deletions) if (times > (kept.get(key) ?? 0)) lost.push(`${key} ${times} times, in the log ${kept.get(key) ?? 0}`);
+    for (const [key, times] of deletions)
+      if (times > (kept.get(key) ?? 0)) lost.push(`${key} ${times} times, in the log ${kept.get(key) ?? 0}`);
     return lost;
   }
 
@@ -139,6 +144,11 @@ export class Writers {
 /** What writes that meet each other are refused with. */
 const expectedCodes = new Set(['not-found', 'conflict', 'taken-over']);
 
-function keyOf({ uuid, version, status, region }: Pick<ServiceView, 'uuid' | 'version' | 'status' | 'region'>): string {
+function keyOf({
+  uuid,
+  version,
+  status,
+  region,
+}: Pick<ServiceView, 'uuid' | 'version' | 'status' | 'region'>): string {
   return `${uuid} v${version} ${status} ${region}`;
 }
