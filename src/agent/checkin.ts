@@ -42,9 +42,15 @@ export function startCheckIn(options: CheckInOptions): Loop {
     const complete = checkIn.base === null;
     if (accepted) {
       await inventory.acknowledge(checkIn);
-      logger.info({ complete, components: checkIn.components.length, removed: checkIn.removed.length }, 'checked in');
+      logger.info(
+        { complete, components: checkIn.components.length, removed: checkIn.removed.length },
+        'checked in',
+      );
     } else if (complete) {
-      throw new AppError('internal', 'Cannot check in: the registry refused the complete inventory, its hash is another than ours');
+      throw new AppError(
+        'internal',
+        'Cannot check in: the registry refused the complete inventory, its hash is another than ours',
+      );
     } else {
       logger.info({ base: checkIn.base }, 'the registry has another inventory, sending the complete one');
       await inventory.forget();

@@ -11,6 +11,7 @@ import { retry } from '../base/retry.ts';
 import { AppError } from '../domain/error.ts';
 import { type Component, componentKey } from '../domain/inventory.ts';
 import type { LocalInventory } from '../store/local-inventory.ts';
+import { untilAborted } from './deadline.ts';
 import type { Detector } from './detectors/detector.ts';
 
 export interface DetectionOptions {
@@ -73,7 +74,14 @@ class RunningDetection implements Detection {
   constructor(options: DetectionOptions) {
     this.#options = options;
     for (const { name, everyMs } of options.detectors) {
-      this.#status.set(name, { name, state: 'waiting', components: 0, everyMs, lastGoodMs: null, error: null });
+      this.#status.set(name, {
+        name,
+        state: 'waiting',
+        components: 0,
+        everyMs,
+        lastGoodMs: null,
+        error: null,
+      });
     }
     this.#first = this.#begin().catch((error: unknown) => {
       if (!this.#stopping.signal.aborted) options.logger.error({ err: error }, 'detection cannot begin');
@@ -104,7 +112,14 @@ class RunningDetection implements Detection {
         }
       }),
     );
-    await retry(() => this.#storeFirst(found), { ...storeBackoff, clock, random, signal, attemptsMax: Number.POSITIVE_INFINITY, shouldRetry: () => true });
+    await retry(() => this.#storeFirst(found), {
+      ...storeBackoff,
+      clock,
+      random,
+      signal,
+      attemptsMax: Number.POSITIVE_INFINITY,
+      shouldRetry: () => true,
+    });
     this.complete = true;
     this.#loops = detectors.map((detector) => this.#repeat(detector));
     this.#options.onComplete();
@@ -125,7 +140,10 @@ class RunningDetection implements Detection {
       logger,
       everyMs: detector.everyMs,
       // A failed first look is tried again soon.
-      firstMs: this.#status.get(detector.name)?.state === 'failed' ? Math.min(5_000, detector.everyMs) : detector.everyMs,
+      firstMs:
+        this.#status.get(detector.name)?.state === 'failed'
+          ? Math.min(5_000, detector.everyMs)
+          : detector.everyMs,
       backoffBaseMs: Math.min(detector.everyMs, backoffCapMs),
       backoffCapMs,
       run: async ({ signal }) => this.#store(new Map([[detector.name, await this.#look(detector, signal)]])),
@@ -134,8 +152,13 @@ class RunningDetection implements Detection {
 
   /** Writes what is not known to be stored already. Only what was written counts as such: a full disk is tried again. */
   async #store(found: ReadonlyMap<string, Found>): Promise<void> {
-    const news = [...found].filter(([name, { raw }]) => !this.#stored.has(name) || this.#stored.get(name) !== raw);
-    if (news.length > 0) await this.#options.inventory.replace(new Map(news.map(([name, { components }]) => [name, components])));
+    const news = [...found].filter(
+      ([name, { raw }]) => !this.#stored.has(name) || this.#stored.get(name) !== raw,
+    );
+    if (news.length > 0)
+      await this.#options.inventory.replace(
+        new Map(news.map(([name, { components }]) => [name, components])),
+      );
     for (const [name, { raw }] of news) this.#stored.set(name, raw);
   }
 
@@ -147,7 +170,14 @@ class RunningDetection implements Detection {
       const raw = await this.#timed(detector, signal);
       const { components, problem } = checked(name, raw ?? []);
       const state = raw === null ? 'off' : 'ok';
-      this.#status.set(name, { name, state, components: components.length, everyMs, lastGoodMs: this.#options.clock.now(), error: problem });
+      this.#status.set(name, {
+        name,
+        state,
+        components: components.length,
+        everyMs,
+        lastGoodMs: this.#options.clock.now(),
+        error: problem,
+      });
       return { raw, components };
     } catch (error) {
       if (!signal.aborted) {
@@ -167,26 +197,26 @@ class RunningDetection implements Detection {
   /** Ends a look that takes too long: aborted, and not waited for any more. */
   async #timed(detector: Detector, signal: AbortSignal): Promise<readonly Component[] | null> {
     const own = new AbortController();
-    const error = new AppError('too-slow', `Cannot detect components with "${detector.name}": it took longer than ${lookMs / 1_000} s`);
+    const error = new AppError(
+      'too-slow',
+      `Cannot detect components with "${detector.name}": it took longer than ${lookMs / 1_000} s`,
+    );
     const cancel = this.#options.clock.after(lookMs, () => own.abort(error));
     const either = AbortSignal.any([signal, own.signal]);
-    let onAbort = () => {};
-    const aborted = new Promise<never>((_, reject) => {
-      onAbort = () => reject(either.reason);
-      either.addEventListener('abort', onAbort, { once: true });
-    });
     try {
       either.throwIfAborted();
-      return await Promise.race([detector.detect({ signal: either }), aborted]);
+      return await untilAborted(either, detector.detect({ signal: either }));
     } finally {
       cancel();
-      either.removeEventListener('abort', onAbort);
     }
   }
 }
 
 /** What of a find can be told: within the limits of the wire, each (detector, name) once. The rest is said. */
-function checked(detector: string, found: readonly Component[]): { components: readonly Component[]; problem: string | null } {
+function checked(
+  detector: string,
+  found: readonly Component[],
+): { components: readonly Component[]; problem: string | null } {
   const byKey = new Map<string, Component>();
   let left = 0;
   for (const component of found) {
@@ -198,7 +228,10 @@ function checked(detector: string, found: readonly Component[]): { components: r
     if (fits && byKey.size < componentsMax) byKey.set(componentKey(component), component);
     else left += 1;
   }
-  const problem = left === 0 ? null : `left out ${left} of ${found.length} components: a name or version is empty, too long or not printable, or there are more than ${componentsMax}`;
+  const problem =
+    left === 0
+      ? null
+      : `left out ${left} of ${found.length} components: a name or version is empty, too long or not printable, or there are more than ${componentsMax}`;
   return { components: left === 0 && byKey.size === found.length ? found : [...byKey.values()], problem };
 }
 

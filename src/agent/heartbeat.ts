@@ -17,7 +17,7 @@ import { systemCaller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
 import { type Beat, type BeatAnswer, beatIntervalMaxMs, beatIntervalMinMs } from '../domain/host.ts';
 import type { HostService } from '../domain/services.ts';
-import { within } from './deadline.ts';
+import { untilAborted, within } from './deadline.ts';
 import type { SentBeat } from './sync.ts';
 
 export interface HeartbeatOptions {
@@ -28,7 +28,9 @@ export interface HeartbeatOptions {
   readonly hostId: string;
   readonly bootId: string;
   /** What the next beat carries beside its number, and what stood where when it was made. */
-  readonly compose: () => Omit<SentBeat, 'beat'> & { readonly beat: Pick<Beat, 'own' | 'seen' | 'inventory'> };
+  readonly compose: () => Omit<SentBeat, 'beat'> & {
+    readonly beat: Pick<Beat, 'own' | 'seen' | 'inventory'>;
+  };
   /** Awaited before the next beat; `returned`: the first answer after a silence, or at all. What it throws is logged: the next answer says again what is to be done. */
   readonly onAnswer: (sent: SentBeat, answer: BeatAnswer, how: { returned: boolean }) => Promise<void>;
 }
@@ -158,7 +160,7 @@ class RunningHeartbeat implements Heartbeat {
     const sent = this.#compose({ leaving: false });
     // An answer that comes after the next beat would be due is worth nothing.
     const call = within(clock, this.#intervalMs, 'a heartbeat', hosts.beat(systemCaller, hostId, sent.beat));
-    return { sent, answer: await abortable(call, signal) };
+    return { sent, answer: await untilAborted(signal, call) };
   }
 
   #compose({ leaving }: { leaving: boolean }): SentBeat {
@@ -185,7 +187,11 @@ class RunningHeartbeat implements Heartbeat {
   #failed(error: unknown): { nextMs: number } {
     const { clock, random, logger } = this.#options;
     const atMs = clock.now();
-    this.#error = { code: error instanceof AppError ? error.code : 'internal', message: messageOf(error), atMs };
+    this.#error = {
+      code: error instanceof AppError ? error.code : 'internal',
+      message: messageOf(error),
+      atMs,
+    };
     if (this.#connected) {
       this.#connected = false;
       this.#sinceMs = atMs;
@@ -206,19 +212,4 @@ class RunningHeartbeat implements Heartbeat {
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-/** `work`, or the signal's reason as soon as it is aborted: a stop does not wait for a registry. */
-async function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  let onAbort = () => {};
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason);
-    signal.addEventListener('abort', onAbort, { once: true });
-  });
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
 }

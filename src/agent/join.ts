@@ -38,7 +38,9 @@ export interface JoinOptions {
 }
 
 /** The membership of an earlier start; null when there is none with this registry. */
-export async function readMembership(options: Pick<JoinOptions, 'identities' | 'dataDir' | 'registryUrl'>): Promise<Membership | null> {
+export async function readMembership(
+  options: Pick<JoinOptions, 'identities' | 'dataDir' | 'registryUrl'>,
+): Promise<Membership | null> {
   const identity = await options.identities.read();
   if (identity === null || identity.registryUrl !== options.registryUrl) return null;
   const credential = await readCredential(options.dataDir);
@@ -52,7 +54,10 @@ export async function readMembership(options: Pick<JoinOptions, 'identities' | '
 export async function join(options: JoinOptions): Promise<Membership> {
   const { dataDir, registryUrl, name, region, machineId, token } = options;
   if (token === null) {
-    throw new AppError('unauthenticated', `Cannot join ${registryUrl}: this host is not known there yet, start the agent with --token-file`);
+    throw new AppError(
+      'unauthenticated',
+      `Cannot join ${registryUrl}: this host is not known there yet, start the agent with --token-file`,
+    );
   }
   const secret = typeof token === 'string' ? token : await token();
   const answer = await options.connect(secret).join(systemCaller, { name, region, machineId });

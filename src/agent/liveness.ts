@@ -36,7 +36,8 @@ const askMs = 2_000;
 const asksMax = 64;
 const ownPage = 1_000;
 
-const isUpKey = (query: IsUpQuery) => ('uuid' in query ? `is-up ${query.uuid}` : `is-up ${query.host} ${query.type}`);
+const isUpKey = (query: IsUpQuery) =>
+  'uuid' in query ? `is-up ${query.uuid}` : `is-up ${query.host} ${query.type}`;
 const recordPrefix = 'record ';
 const recordKey = (uuid: string) => `${recordPrefix}${uuid}`;
 
@@ -79,7 +80,11 @@ export class AgentLiveness implements LivenessService {
     return this.#own.delete(caller, at);
   }
 
-  maintain(caller: Caller, uuid: string, plan: Parameters<LivenessService['maintain']>[2]): Promise<ServiceView> {
+  maintain(
+    caller: Caller,
+    uuid: string,
+    plan: Parameters<LivenessService['maintain']>[2],
+  ): Promise<ServiceView> {
     return this.#own.maintain(caller, uuid, plan);
   }
 
@@ -116,10 +121,14 @@ export class AgentLiveness implements LivenessService {
     const answers = [...(await this.#own.isUpMany(queries))];
     if (this.#registry === null) return answers;
     // Of our own host we know all there is, but a program on it may have registered at the registry itself.
-    const foreign = queries.flatMap((query, index) => (answers[index]?.known === true ? [] : [{ query, index }]));
+    const foreign = queries.flatMap((query, index) =>
+      answers[index]?.known === true ? [] : [{ query, index }],
+    );
     if (foreign.length === 0) return answers;
     let failure: unknown;
-    const asked = await this.#ask('is-up', (registry) => registry.isUpMany(foreign.map(({ query }) => query))).catch((error: unknown) => {
+    const asked = await this.#ask('is-up', (registry) =>
+      registry.isUpMany(foreign.map(({ query }) => query)),
+    ).catch((error: unknown) => {
       if (!mayPass(error)) throw error;
       failure = error;
       return [];
@@ -128,7 +137,11 @@ export class AgentLiveness implements LivenessService {
       const answer = asked[place];
       if (answer !== undefined) this.#keepIsUp(query, answer);
       const ours = 'host' in query && query.host === this.#hostName() ? answers[index] : undefined;
-      answers[index] = answer ?? this.#recallIsUp(query) ?? ours ?? this.#failIsUp(query, failure, queries.length > 1 ? index : null);
+      answers[index] =
+        answer ??
+        this.#recallIsUp(query) ??
+        ours ??
+        this.#failIsUp(query, failure, queries.length > 1 ? index : null);
     }
     return answers;
   }
@@ -148,7 +161,11 @@ export class AgentLiveness implements LivenessService {
   }
 
   /** Our own records among the registry's, by uuid; its copies of ours are left out. */
-  async #merged(filter: ServiceFilter, limit: number, at: { own: readonly ServiceView[]; after: string; from: string }): Promise<Page<ServiceView>> {
+  async #merged(
+    filter: ServiceFilter,
+    limit: number,
+    at: { own: readonly ServiceView[]; after: string; from: string },
+  ): Promise<Page<ServiceView>> {
     const hostName = this.#hostName();
     const items: ServiceView[] = [];
     let own = [...at.own];
@@ -158,7 +175,9 @@ export class AgentLiveness implements LivenessService {
       const cursor = from === '' ? {} : { cursor: from };
       const remote = await this.#ask('a list', (registry) => registry.list(filter, { limit, ...cursor }));
       for (const view of remote.items) this.#keepRecord(view, remote.asOfMs);
-      const theirs = remote.items.filter((view) => view.uuid > at.after && !(view.heldBy === 'agent' && view.host === hostName));
+      const theirs = remote.items.filter(
+        (view) => view.uuid > at.after && !(view.heldBy === 'agent' && view.host === hostName),
+      );
       const end = remote.next === null ? null : (remote.items.at(-1)?.uuid ?? null);
       const mine = end === null ? own : own.filter((view) => view.uuid <= end);
       const ready = [...theirs, ...mine].sort(byUuid);
@@ -171,13 +190,19 @@ export class AgentLiveness implements LivenessService {
         const next = encodeCursor([last?.uuid ?? at.after, cut ? from : (remote.next ?? '')]);
         return { items, next, asOfMs: remote.asOfMs, position: null, stale: remote.stale };
       }
-      if (remote.next === null) return { items, next: null, asOfMs: remote.asOfMs, position: null, stale: remote.stale };
+      if (remote.next === null)
+        return { items, next: null, asOfMs: remote.asOfMs, position: null, stale: remote.stale };
       from = remote.next;
     }
   }
 
   /** The registry cannot be asked: our own, and what is remembered of others, which may not be all. */
-  #remembered(filter: ServiceFilter, limit: number, at: { own: readonly ServiceView[]; after: string }, error: unknown): Page<ServiceView> {
+  #remembered(
+    filter: ServiceFilter,
+    limit: number,
+    at: { own: readonly ServiceView[]; after: string },
+    error: unknown,
+  ): Page<ServiceView> {
     const hostName = this.#hostName();
     const kept = this.#answers
       .recallAll<ServiceView>(recordPrefix)
@@ -195,7 +220,10 @@ export class AgentLiveness implements LivenessService {
     const views: ServiceView[] = [];
     let cursor: string | null = null;
     do {
-      const page: Page<ServiceView> = await this.#own.list(filter, { limit: ownPage, ...(cursor === null ? {} : { cursor }) });
+      const page: Page<ServiceView> = await this.#own.list(filter, {
+        limit: ownPage,
+        ...(cursor === null ? {} : { cursor }),
+      });
       views.push(...page.items.filter((view) => view.uuid > after));
       cursor = page.next;
     } while (cursor !== null);
@@ -204,8 +232,10 @@ export class AgentLiveness implements LivenessService {
 
   async #ask<T>(what: string, call: (registry: RemoteLiveness) => Promise<T>): Promise<T> {
     const registry = this.#registry?.liveness() ?? null;
-    if (registry === null) throw new AppError('unavailable', 'Cannot ask the registry: this host has not joined it yet');
-    if (this.#asks >= asksMax) throw new AppError('unavailable', `Cannot ask the registry: ${asksMax} questions wait for it already`);
+    if (registry === null)
+      throw new AppError('unavailable', 'Cannot ask the registry: this host has not joined it yet');
+    if (this.#asks >= asksMax)
+      throw new AppError('unavailable', `Cannot ask the registry: ${asksMax} questions wait for it already`);
     this.#asks += 1;
     try {
       return await within(this.#clock, askMs, what, call(registry));
@@ -215,16 +245,25 @@ export class AgentLiveness implements LivenessService {
   }
 
   #keepRecord(view: ServiceView, asOfMs: number): void {
-    if (view.host !== this.#hostName() || view.heldBy !== 'agent') this.#answers.keep(recordKey(view.uuid), asOfMs, view);
+    if (view.host !== this.#hostName() || view.heldBy !== 'agent')
+      this.#answers.keep(recordKey(view.uuid), asOfMs, view);
   }
 
   #keepIsUp(query: IsUpQuery, { up, known, reason, maintenance, confirmed, asOfMs }: IsUp): void {
-    this.#answers.keep(isUpKey(query), asOfMs, { up, known, reason, maintenance, confirmed } satisfies KeptIsUp);
+    this.#answers.keep(isUpKey(query), asOfMs, {
+      up,
+      known,
+      reason,
+      maintenance,
+      confirmed,
+    } satisfies KeptIsUp);
   }
 
   #recallIsUp(query: IsUpQuery): IsUp | undefined {
     const kept: Remembered<KeptIsUp> | undefined = this.#answers.recall(isUpKey(query));
-    return kept === undefined ? undefined : { ...kept.answer, stale: true, asOfMs: kept.asOfMs, ageMs: kept.ageMs };
+    return kept === undefined
+      ? undefined
+      : { ...kept.answer, stale: true, asOfMs: kept.asOfMs, ageMs: kept.ageMs };
   }
 
   #failIsUp(query: IsUpQuery, cause: unknown, index: number | null): never {
@@ -234,27 +273,46 @@ export class AgentLiveness implements LivenessService {
 
   #requireOwnHost(patch: ServicePatch): ServicePatch {
     const hostName = this.#hostName();
-    if (patch.host !== undefined && normaliseHostName(patch.host) !== hostName) throw this.#notOurs(patch.host);
+    if (patch.host !== undefined && normaliseHostName(patch.host) !== hostName)
+      throw this.#notOurs(patch.host);
     return { ...patch, host: hostName };
   }
 
   #notOurs(host: string): AppError {
-    const where = this.#registry === null ? 'and has no registry that could' : `send it to the registry, ${this.#registry.url}`;
-    return new AppError('unprocessable', `Cannot change a service on "${host}": this agent holds those of "${this.#hostName()}" only, ${where}`, {
-      field: 'host',
-    });
+    const where =
+      this.#registry === null
+        ? 'and has no registry that could'
+        : `send it to the registry, ${this.#registry.url}`;
+    return new AppError(
+      'unprocessable',
+      `Cannot change a service on "${host}": this agent holds those of "${this.#hostName()}" only, ${where}`,
+      {
+        field: 'host',
+      },
+    );
   }
 
   #cannotAnswer(what: string, cause: unknown, options: { field?: string } = {}): AppError {
     const message = cause instanceof Error ? cause.message : 'the registry did not answer';
-    return new AppError('unavailable', `Cannot tell about ${what}: nothing is remembered of it. ${message}`, { ...options, cause });
+    return new AppError('unavailable', `Cannot tell about ${what}: nothing is remembered of it. ${message}`, {
+      ...options,
+      cause,
+    });
   }
 }
 
 /** Failures of asking, which say nothing about what was asked: then what is remembered may answer. */
 function mayPass(error: unknown): boolean {
   if (!(error instanceof AppError)) return false;
-  return ['unavailable', 'rate-limited', 'too-slow', 'internal', 'storage-full', 'unauthenticated', 'forbidden'].includes(error.code);
+  return [
+    'unavailable',
+    'rate-limited',
+    'too-slow',
+    'internal',
+    'storage-full',
+    'unauthenticated',
+    'forbidden',
+  ].includes(error.code);
 }
 
 function matches(filter: ServiceFilter, view: ServiceView): boolean {

@@ -21,7 +21,10 @@ export const linuxPaths: MachinePaths = {
 export async function readMachineId(paths: MachinePaths): Promise<string | null> {
   const text = (await readOrNull(paths.machineId))?.trim() ?? '';
   if (!/^[0-9a-f]{32}$/.test(text)) return null;
-  return createHmac('sha256', Buffer.from(text, 'hex')).update('holdfast machine 1').digest('hex').slice(0, 32);
+  return createHmac('sha256', Buffer.from(text, 'hex'))
+    .update('holdfast machine 1')
+    .digest('hex')
+    .slice(0, 32);
 }
 
 /** Of the same form as `readMachineId`. */

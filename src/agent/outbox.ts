@@ -65,7 +65,10 @@ export function startOutboxSender(options: OutboxSenderOptions): Loop {
     const result = await outbox.ack({ epoch: batch.epoch, seq: acked });
     if (result === 'ahead') return onAhead({ epoch: batch.epoch, seq: acked });
     if (outbox.status().epoch === batch.epoch && outbox.status().ackedSeq === before) {
-      throw new AppError('unavailable', `Cannot send reports: the registry acknowledged ${acked} of ${batch.items.at(-1)?.seq}, none of this batch`);
+      throw new AppError(
+        'unavailable',
+        `Cannot send reports: the registry acknowledged ${acked} of ${batch.items.at(-1)?.seq}, none of this batch`,
+      );
     }
   }
 
@@ -83,7 +86,10 @@ export function startOutboxSender(options: OutboxSenderOptions): Loop {
       itemsMax = Math.ceil(batch.items.length / 2);
       return;
     }
-    logger.error({ err: error, type: first.type, seq: first.seq }, 'gave up a report that the registry refuses');
+    logger.error(
+      { err: error, type: first.type, seq: first.seq },
+      'gave up a report that the registry refuses',
+    );
     await outbox.discard({ epoch: batch.epoch, seq: first.seq });
     itemsMax = limits.reportBatchMax;
   }

@@ -6,14 +6,19 @@ import type { ReportDraft } from '../store/outbox.ts';
 export function reportOf(change: EventType, record: ServiceRecord, now: number): ReportDraft {
   const { uuid } = record;
   const gone = change === 'service.deleted' || change === 'service.taken-over';
-  return gone ? { type: 'service-deleted', uuid, body: { uuid } } : { type: 'service', uuid, body: reportBody(record, now) };
+  return gone
+    ? { type: 'service-deleted', uuid, body: { uuid } }
+    : { type: 'service', uuid, body: reportBody(record, now) };
 }
 
 export function reportOfAll(records: readonly ServiceRecord[], now: number): ReportDraft {
   return { type: 'services', uuid: null, body: { items: records.map((record) => reportBody(record, now)) } };
 }
 
-function reportBody({ uuid, type, host, region, status, reason, ttlMs, maintenance }: ServiceRecord, now: number) {
+function reportBody(
+  { uuid, type, host, region, status, reason, ttlMs, maintenance }: ServiceRecord,
+  now: number,
+) {
   return {
     uuid,
     type,

@@ -16,7 +16,7 @@ import type { PeerMarks } from '../store/peer-marks.ts';
 import type { Store } from '../store/port.ts';
 import { startCheckIn } from './checkin.ts';
 import { type Heartbeat, type HeartbeatStatus, startHeartbeat } from './heartbeat.ts';
-import { join, type JoinOptions, type JoinToken, type Membership, readMembership } from './join.ts';
+import { type JoinOptions, type JoinToken, join, type Membership, readMembership } from './join.ts';
 import { startOutboxSender } from './outbox.ts';
 import { decideSync, type SentBeat } from './sync.ts';
 
@@ -121,7 +121,15 @@ export class Session {
 
   #beginJoining(): void {
     const { clock, random, logger } = this.#options;
-    this.#joining = startLoop({ name: 'join', clock, random, logger, backoffBaseMs, backoffCapMs, run: () => this.#join() });
+    this.#joining = startLoop({
+      name: 'join',
+      clock,
+      random,
+      logger,
+      backoffBaseMs,
+      backoffCapMs,
+      run: () => this.#join(),
+    });
   }
 
   async #join(): Promise<void> {
@@ -129,7 +137,10 @@ export class Session {
     try {
       const membership = await join(this.#joinOptions());
       this.#problem = null;
-      logger.info({ host: membership.identity.name, id: membership.identity.id, registry: registryUrl }, 'joined');
+      logger.info(
+        { host: membership.identity.name, id: membership.identity.id, registry: registryUrl },
+        'joined',
+      );
       await this.#become(membership);
     } catch (error) {
       this.#problem = error instanceof Error ? error.message : String(error);
@@ -160,7 +171,19 @@ export class Session {
   }
 
   async #become({ identity, credential }: Membership): Promise<void> {
-    const { clock, random, logger, connect, bootId, inventory, outbox, store, peerMarks, inventoryReady, onMember } = this.#options;
+    const {
+      clock,
+      random,
+      logger,
+      connect,
+      bootId,
+      inventory,
+      outbox,
+      store,
+      peerMarks,
+      inventoryReady,
+      onMember,
+    } = this.#options;
     await onMember(identity);
     // Stopped or without a registry in between: what happened meanwhile was not queued.
     if (!outbox.status().active) await this.#resend(null, 'reports were not kept');
@@ -181,7 +204,11 @@ export class Session {
       ...shared,
       bootId,
       compose: () => ({
-        beat: { own: store.log.head(), seen: peerMarks.seen, inventory: inventoryReady() ? inventory.hash : null },
+        beat: {
+          own: store.log.head(),
+          seen: peerMarks.seen,
+          inventory: inventoryReady() ? inventory.hash : null,
+        },
         outbox: outbox.status(),
         inventoryAcked: inventory.hash === inventory.ackedHash,
       }),
@@ -196,10 +223,12 @@ export class Session {
     if (returned) this.#acted = false;
     const ownHashAtSeen = seen === null ? null : await store.log.hashAt(seen.revision);
     const decision = decideSync({ ...sent, answer, head: store.log.head(), ownHashAtSeen });
-    if (decision.ownRewoundAtLeast !== null) await this.#beginLife(decision.ownRewoundAtLeast, decision.reason ?? '');
+    if (decision.ownRewoundAtLeast !== null)
+      await this.#beginLife(decision.ownRewoundAtLeast, decision.reason ?? '');
     if (decision.resend === 'everything') await this.#resend(acked, decision.reason ?? '');
     else if (decision.resend === 'inventory') {
-      if (decision.reason !== null) logger.warn({ reason: decision.reason }, 'sending the complete inventory');
+      if (decision.reason !== null)
+        logger.warn({ reason: decision.reason }, 'sending the complete inventory');
       await inventory.forget();
     }
     if (decision.resend !== 'everything' && acked !== null) await this.#acknowledge(acked);
@@ -253,7 +282,8 @@ export class Session {
     const lifeBefore = peerMarks.seen?.epoch;
     peerMarks.note(own);
     const member = this.#member;
-    if (member === null || (peerMarks.seen?.epoch === lifeBefore && nowMs - member.savedMs < saveMarksMs)) return;
+    if (member === null || (peerMarks.seen?.epoch === lifeBefore && nowMs - member.savedMs < saveMarksMs))
+      return;
     await peerMarks.save();
     member.savedMs = nowMs;
   }

@@ -1,8 +1,8 @@
 /** What the agent says of itself: `GET /v1/status`, and the checks of `/healthz`. Instants are RFC 3339. */
 import { formatInstant } from '../base/time.ts';
+import type { OpenStore } from '../store/core.ts';
 import type { LocalInventory } from '../store/local-inventory.ts';
 import type { Outbox } from '../store/outbox.ts';
-import type { OpenStore } from '../store/core.ts';
 import type { Detection } from './detection.ts';
 import type { Session } from './session.ts';
 
@@ -32,7 +32,9 @@ export function agentStatus(parts: AgentParts): Record<string, unknown> {
       components: inventory.count,
       hash: inventory.hash,
       acknowledged: inventory.ackedHash === inventory.hash,
-      detectors: detection.status().map(({ lastGoodMs, ...same }) => ({ ...same, lastGood: instant(lastGoodMs) })),
+      detectors: detection
+        .status()
+        .map(({ lastGoodMs, ...same }) => ({ ...same, lastGood: instant(lastGoodMs) })),
     },
     outbox: { epoch, ackedSeq, pending, pendingBytes, dropped },
     store: { mark: store.log.head(), ...store.health() },
@@ -43,9 +45,14 @@ export function agentChecks({ store, detection, session }: AgentParts): Record<s
   const failed = detection.status().filter(({ error }) => error !== null);
   const { state, detail } = store.health();
   return {
-    store: state === 'ok' ? { status: 'ok' } : { status: state === 'failed' ? 'failed' : 'degraded', detail: detail ?? state },
+    store:
+      state === 'ok'
+        ? { status: 'ok' }
+        : { status: state === 'failed' ? 'failed' : 'degraded', detail: detail ?? state },
     detectors:
-      failed.length === 0 ? { status: 'ok' } : { status: 'degraded', detail: failed.map(({ name, error }) => `${name}: ${error}`).join('; ') },
+      failed.length === 0
+        ? { status: 'ok' }
+        : { status: 'degraded', detail: failed.map(({ name, error }) => `${name}: ${error}`).join('; ') },
     ...(session === null ? {} : { registry: registryCheck(session) }),
   };
 }
@@ -53,7 +60,10 @@ export function agentChecks({ store, detection, session }: AgentParts): Record<s
 function registryCheck(session: Session): Check {
   const { beats, problem } = session.status();
   if (beats?.connected === true && problem === null) return { status: 'ok' };
-  return { status: 'degraded', detail: problem ?? (beats === null ? 'not joined yet' : 'no heartbeat answered yet') };
+  return {
+    status: 'degraded',
+    detail: problem ?? (beats === null ? 'not joined yet' : 'no heartbeat answered yet'),
+  };
 }
 
 function registryStatus({ session }: AgentParts): Record<string, unknown> | null {

@@ -49,7 +49,11 @@ export function decideSync(input: SyncInput): SyncDecision {
   // `delta` is right while a check-in is pending. When nothing is, the registry has another set than we thought.
   if (answer.checkin === 'complete' || (answer.checkin === 'delta' && input.inventoryAcked)) {
     const expected = answer.checkin === 'complete' && !input.inventoryAcked;
-    return { ownRewoundAtLeast: null, resend: 'inventory', reason: expected ? null : 'the registry has another inventory of this host' };
+    return {
+      ownRewoundAtLeast: null,
+      resend: 'inventory',
+      reason: expected ? null : 'the registry has another inventory of this host',
+    };
   }
   return { ownRewoundAtLeast: null, resend: 'nothing', reason: null };
 }
@@ -67,7 +71,10 @@ function ownRewind({ answer: { seen }, head, ownHashAtSeen }: SyncInput): string
 
 function outboxDisagreement({ answer: { acked }, outbox }: SyncInput): string | null {
   if (!outbox.active) return null;
-  if (acked !== null && acked.epoch > outbox.epoch) return `the registry has reports of a later life of the outbox (${acked.epoch})`;
+  if (acked !== null && acked.epoch > outbox.epoch)
+    return `the registry has reports of a later life of the outbox (${acked.epoch})`;
   const has = acked !== null && acked.epoch === outbox.epoch ? acked.seq : 0;
-  return has < outbox.ackedSeq ? `the registry has ${has} reports, ${outbox.ackedSeq} were acknowledged` : null;
+  return has < outbox.ackedSeq
+    ? `the registry has ${has} reports, ${outbox.ackedSeq} were acknowledged`
+    : null;
 }

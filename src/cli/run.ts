@@ -19,11 +19,12 @@ export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
     const program = createProgram(context);
     const chosen = commands.find(({ name }) => name === words.find((word) => !word.startsWith('-')));
     if (chosen !== undefined) await define(program, chosen, context);
+    const line = withDefault(program, chosen, words);
     if (words.length === 0) {
       program.outputHelp();
       return exitCodes.ok;
     }
-    await program.parseAsync([...words], { from: 'user' });
+    await program.parseAsync([...line], { from: 'user' });
     return context.exitCode;
   } catch (error) {
     return explain(error, words, io);
@@ -58,6 +59,23 @@ function createProgram(context: Context): Command {
   for (const { name, summary, group } of commands)
     program.command(name).summary(summary).description(summary).helpGroup(group);
   return program;
+}
+
+/**
+ * `holdfast hosts` means `holdfast hosts ls`. Not commander's own default command: that one takes a misspelt
+ * subcommand for an argument, and nobody is told which one was meant.
+ */
+function withDefault(
+  program: Command,
+  chosen: CommandEntry | undefined,
+  words: readonly string[],
+): readonly string[] {
+  const group = program.commands.find((command) => command.name() === chosen?.name);
+  const [, next] = words;
+  const bare = next === undefined || (next.startsWith('-') && next !== '--help' && next !== '-h');
+  if (chosen === undefined || words[0] !== chosen.name || !bare) return words;
+  if (group?.commands.every((command) => command.name() !== 'ls') ?? true) return words;
+  return [chosen.name, 'ls', ...words.slice(1)];
 }
 
 async function define(program: Command, entry: CommandEntry, context: Context): Promise<void> {

@@ -86,7 +86,7 @@ function defineSet(command: Command, context: Context): void {
       'Registers a service, or sets the named fields of the one with this uuid (or type and host). Counts as a heartbeat.',
     )
     .option('--type <type>', 'kind of service')
-    .option('--host <host>', 'name of its host')
+    .option('--host <host>', 'name of its host (an agent: its own)')
     .option('--uuid <uuid>', 'its uuid; without one, a new one is made for a new type and host')
     .option('--region <region>', 'its region')
     .addOption(new Option('--status <status>', 'DOWN holds until UP is set (default UP)').choices(statuses))
@@ -95,9 +95,11 @@ function defineSet(command: Command, context: Context): void {
     .option('--if-version <n>', 'only if this is still its version, else exit 4')
     .action(
       action(context, async (flags: Flags) => {
-        const patch = patchOf(flags);
+        const given = patchOf(flags);
         const options = { takeover: flags['takeover'] === true };
         await context.ask(flags, 'agent', async (client) => {
+          const named = flags['uuid'] !== undefined || given.host !== undefined;
+          const patch = named ? given : { ...given, host: await ownHost(client) };
           const uuid =
             (flags['uuid'] as string | undefined) ??
             (options.takeover ? undefined : await findUuid(client, patch));
@@ -116,6 +118,7 @@ function defineSet(command: Command, context: Context): void {
     );
   outputOption(clientOptions(set));
   examples(set, [
+    'services set --type web',
     'services set --type nova-compute --host edge-1 --region us-east --ttl 30s',
     'services set --type nova-compute --host edge-1 --status DOWN',
   ]);
@@ -315,6 +318,14 @@ async function uuidOf(client: HoldfastClient, at: IsUpQuery): Promise<string> {
   );
 }
 
+/** The host of the agent that is asked: what a service without a host belongs to. */
+async function ownHost(client: HoldfastClient): Promise<string> {
+  const { host } = await client.status();
+  const name = (host as { readonly name?: unknown } | undefined)?.name;
+  if (typeof name === 'string') return name;
+  throw new UsageError('Cannot tell which host: a registry has none of its own, pass --host');
+}
+
 async function findUuid(
   client: HoldfastClient,
   at: { readonly type?: string; readonly host?: string },
@@ -328,7 +339,7 @@ async function findUuid(
 
 function patchOf(flags: Flags): ServicePatch {
   const { type, host, uuid, region, status, ttl, ifVersion } = flags as Record<string, string | undefined>;
-  if (uuid === undefined && (type === undefined || host === undefined))
+  if (uuid === undefined && type === undefined)
     throw new UsageError('Cannot tell which service: pass --type and --host, or --uuid');
   if (ifVersion !== undefined && !/^\d{1,15}$/.test(ifVersion))
     throw new UsageError(`Cannot compare with version "${ifVersion}": expected a number`);

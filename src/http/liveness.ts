@@ -1,6 +1,6 @@
 /** Liveness over HTTP: service records, heartbeats, maintenance, is-up. */
 import { limits } from '../base/limits.ts';
-import { requireUuid } from '../domain/ids.ts';
+import { normaliseHostName, requireUuid } from '../domain/ids.ts';
 import { serviceDocument, type IsUp, type ServiceView } from '../domain/liveness.ts';
 import {
   BeatManyAnswer,
@@ -103,7 +103,7 @@ export const deleteServiceAt = operation({
   answers: { 204: null },
   codes: ['not-found'],
   async handle({ services, caller, query }) {
-    await services.liveness.delete(caller, { type: query.type, host: query.host.toLowerCase() });
+    await services.liveness.delete(caller, { type: query.type, host: normaliseHostName(query.host) });
     return { kind: 'empty', status: 204 };
   },
 });

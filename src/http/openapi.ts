@@ -74,9 +74,24 @@ export function openApiDocument(routes: readonly Route[], about: { kind: Kind; v
     paths,
     components: {
       securitySchemes: { bearer: { type: 'http', scheme: 'bearer', description: 'An API token or the credential of a host' } },
-      schemas: Object.fromEntries(named.map(([name, schema]) => [name, plain(schema, schema)])),
+      schemas: schemasOf(paths),
     },
   };
+}
+
+/** The named schemas that `paths` refers to, directly or through one another: an agent has no hosts to describe. */
+function schemasOf(paths: object): Record<string, unknown> {
+  const used = new Set<string>();
+  const collect = (part: unknown) => {
+    for (const [, name = ''] of JSON.stringify(part).matchAll(/"#\/components\/schemas\/(\w+)"/g)) {
+      if (used.has(name)) continue;
+      used.add(name);
+      const schema = named.find(([known]) => known === name)?.[1];
+      collect(plain(schema, schema));
+    }
+  };
+  collect(paths);
+  return Object.fromEntries(named.filter(([name]) => used.has(name)).map(([name, schema]) => [name, plain(schema, schema)]));
 }
 
 function describe({ method, path, access, operation }: Route): object {

@@ -2,7 +2,7 @@
 import type { Caller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
 import { eventTypes, type ChangeEvent, type Selection } from '../domain/event.ts';
-import { requireUuid } from '../domain/ids.ts';
+import { normaliseHostName, requireUuid } from '../domain/ids.ts';
 import { formatSelector, matches, parseSelector, type Selectable } from '../domain/selector.ts';
 
 /** What selectors may ask of a host. */
@@ -62,7 +62,7 @@ function normalise({ types, hosts, apps, services }: Selection): Selection {
           services: {
             ...(services.uuid === undefined ? {} : { uuid: services.uuid.map((text) => requireUuid(text, 'services/uuid')) }),
             ...(services.type === undefined ? {} : { type: services.type }),
-            ...(services.host === undefined ? {} : { host: services.host.map((name) => name.toLowerCase()) }),
+            ...(services.host === undefined ? {} : { host: services.host.map(normaliseHostName) }),
             ...(services.region === undefined ? {} : { region: services.region }),
           },
         }),

@@ -4,7 +4,7 @@ import { AppError } from '../domain/error.ts';
 import type { Mark } from '../domain/event.ts';
 import type { Flapping } from '../domain/guards.ts';
 import { type Beat, beatIntervalMs, type HostRecord, type HostView, hostDeadlineMs } from '../domain/host.ts';
-import { parseUuid } from '../domain/ids.ts';
+import { normaliseHostName, parseUuid } from '../domain/ids.ts';
 import type { Status } from '../domain/liveness.ts';
 import { Presence } from '../domain/presence.ts';
 import { recordOf } from './host-sql.ts';
@@ -15,6 +15,8 @@ export interface HostFacts {
   /** The interval that it was last told to beat at. */
   intervalToldMs: number;
   inventoryHash: string | null;
+  /** The end of our log as the last answer told it: what the next beat says it has seen, and then needs no look-up. */
+  toldMark: Mark | null;
   /** The furthest seen of the agent's own log. */
   agentMark: Mark | null;
   /** The last report of the agent's outbox that is in effect. */
@@ -82,7 +84,7 @@ export class HostMemory {
   }
 
   find(idOrName: string): number | undefined {
-    const id = this.#idByName.get(idOrName.toLowerCase()) ?? parseUuid(idOrName);
+    const id = this.#idByName.get(normaliseHostName(idOrName)) ?? parseUuid(idOrName);
     return id === undefined ? undefined : this.presence.find(id);
   }
 
@@ -175,6 +177,7 @@ function factsOf(row: HostRow): HostFacts {
   return {
     intervalToldMs: row.interval_told_ms,
     inventoryHash: row.inventory_hash,
+    toldMark: null,
     agentMark: epoch === null || revision === null || hash === null ? null : { epoch, revision, hash },
     acked: outboxEpoch === null || seq === null ? null : { epoch: outboxEpoch, seq },
     session: null,

@@ -125,7 +125,9 @@ export class HostStore implements HostService {
     const slot = this.memory.slotOf(id);
     const facts = this.memory.facts(id);
     const own = this.#store.log.head();
-    if (beat.seen !== null && (await this.#isRewound(beat.seen, own))) this.#onRewind(beat.seen);
+    if (beat.seen !== null && !sameMark(beat.seen, facts.toldMark) && (await this.#isRewound(beat.seen, own))) {
+      this.#onRewind(beat.seen);
+    }
     if (!isReplay(facts, beat)) {
       facts.session = { bootId: beat.bootId, startedAtMs: beat.startedAtMs, seq: beat.seq };
       if (beat.leaving) await this.#change(caller, id, goneAs('left'));
@@ -134,6 +136,7 @@ export class HostStore implements HostService {
     // The mark answered is the one from before this beat: an agent that was rewound must see how far it had been.
     const seen = facts.agentMark;
     if (seen === null || !isAhead(seen, beat.own)) facts.agentMark = beat.own;
+    facts.toldMark = own;
     return {
       intervalMs: facts.intervalToldMs,
       spreadMs: this.memory.spreadMs(),
@@ -348,6 +351,10 @@ export class HostStore implements HostService {
     if (row === undefined) throw hostNotFound(id);
     return row;
   }
+}
+
+function sameMark(a: Mark, b: Mark | null): boolean {
+  return b !== null && a.revision === b.revision && a.epoch === b.epoch && a.hash === b.hash;
 }
 
 function goneAs(reason: 'lapsed' | 'left'): (record: HostRecord) => HostDecision {

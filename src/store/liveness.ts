@@ -129,8 +129,10 @@ export class LivenessStore implements LivenessService {
   async beat(caller: Caller, uuid: string): Promise<ServiceView> {
     const slot = this.#presence.find(uuid);
     if (slot === undefined) throw await this.#whyUnknown(uuid);
-    this.#touch(slot);
     const record = this.#presence.record(slot);
+    // What an agent holds is counted there; a beat that comes here instead neither helps nor harms.
+    if (record.heldBy !== this.#heldBy) return this.#view(slot);
+    this.#touch(slot);
     if (decideBeat(record).change === null) return this.#view(slot);
     return this.#change(caller, uuid, decideBeat);
   }

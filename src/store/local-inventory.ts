@@ -9,6 +9,7 @@
 import type { Clock } from '../base/clock.ts';
 import { systemCaller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
+import { normaliseHostName } from '../domain/ids.ts';
 import {
   type CheckIn,
   type Component,
@@ -156,7 +157,7 @@ export class LocalInventory implements ComponentService {
 
   async ofHost(idOrName: string, page: PageRequest): Promise<Page<ComponentView>> {
     const { id, name } = this.#host();
-    const asked = idOrName.toLowerCase();
+    const asked = normaliseHostName(idOrName);
     if (asked !== name && asked !== id) {
       throw new AppError(
         'not-found',

@@ -2,6 +2,7 @@
 import { type Static, Type } from 'typebox';
 import { formatInstant } from '../base/time.ts';
 import type { Beat, BeatAnswer, HostDocument, HostView } from '../domain/host.ts';
+import { normaliseHostName } from '../domain/ids.ts';
 import { type HostFilter, type ReportBatch, reportTypes } from '../domain/services.ts';
 import { ReasonSchema, StatusSchema } from './liveness.ts';
 import {
@@ -99,7 +100,7 @@ export const ReportAnswer = strictObject({ acked: Count });
 export function readHostFilter(query: Static<typeof HostFilterQuery>): HostFilter {
   const { name, region, status } = query;
   return {
-    ...(name === undefined ? {} : { name: name.map((text) => text.toLowerCase()) }),
+    ...(name === undefined ? {} : { name: name.map(normaliseHostName) }),
     ...(region === undefined ? {} : { region }),
     ...(status === undefined ? {} : { status }),
   };

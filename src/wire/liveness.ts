@@ -2,7 +2,7 @@
 import { type Static, Type } from 'typebox';
 import { formatInstant, parseInstant } from '../base/time.ts';
 import { AppError } from '../domain/error.ts';
-import { requireUuid } from '../domain/ids.ts';
+import { normaliseHostName, requireUuid } from '../domain/ids.ts';
 import {
   type IsUp,
   type IsUpQuery,
@@ -160,7 +160,7 @@ export function readServiceFilter(query: Static<typeof ServiceFilterQuery>): Ser
     ...(uuid === undefined ? {} : { uuid: uuid.map((text) => requireUuid(text)) }),
     ...(region === undefined ? {} : { region }),
     ...(type === undefined ? {} : { type }),
-    ...(host === undefined ? {} : { host: host.map((name) => name.toLowerCase()) }),
+    ...(host === undefined ? {} : { host: host.map(normaliseHostName) }),
     ...(status === undefined ? {} : { status }),
   };
 }
@@ -171,7 +171,7 @@ export function readIsUpQuery(query: Static<typeof IsUpQuerySchema>, field = '')
   if (uuid !== undefined && type === undefined && host === undefined)
     return { uuid: requireUuid(uuid, `${field}uuid`) };
   if (uuid === undefined && type !== undefined && host !== undefined)
-    return { type, host: host.toLowerCase() };
+    return { type, host: normaliseHostName(host) };
   throw new AppError('bad-request', 'Cannot find a service: name its uuid, or its type and its host', {
     field: `${field}${uuid === undefined ? (type === undefined ? 'type' : 'host') : 'uuid'}`,
   });

@@ -26,12 +26,14 @@ export interface Calls {
   readonly beats: { readonly atMs: number; readonly beat: Beat; readonly answer: BeatAnswer | null }[];
   readonly checkIns: CheckIn[];
   readonly batches: ReportBatch[];
+  /** When each batch arrived, in real time. */
+  readonly arrivedMs: number[];
 }
 
 /** A registry whose process may end and whose data may be put back. */
 export class TestRegistry {
   readonly url = 'http://registry.test';
-  readonly calls: Calls = { beats: [], checkIns: [], batches: [] };
+  readonly calls: Calls = { beats: [], checkIns: [], batches: [], arrivedMs: [] };
   line: Line = 'up';
   /** With these chances each call meets a line that is down, or deaf; or arrives twice. */
   chances = { down: 0, deaf: 0, twice: 0 };
@@ -43,7 +45,14 @@ export class TestRegistry {
   #store: OpenStore;
   #rewindsSeen = 0;
 
-  private constructor(parts: { dataDir: string; clock: FakeClock; random: SeededRandom; store: OpenStore; stores: RegistryStores; token: string }) {
+  private constructor(parts: {
+    dataDir: string;
+    clock: FakeClock;
+    random: SeededRandom;
+    store: OpenStore;
+    stores: RegistryStores;
+    token: string;
+  }) {
     this.#dataDir = parts.dataDir;
     this.#clock = parts.clock;
     this.#random = parts.random;
@@ -55,7 +64,12 @@ export class TestRegistry {
   static async open(dataDir: string, clock: FakeClock, random: SeededRandom): Promise<TestRegistry> {
     const store = await openRegistry(dataDir, clock);
     const stores = await openRegistryStores(store, clock, random);
-    const token = await stores.access.issue(systemCaller, { role: 'admin', subject: 'token:test', hostId: null, lifeMs: 30 * 86_400_000 });
+    const token = await stores.access.issue(systemCaller, {
+      role: 'admin',
+      subject: 'token:test',
+      hostId: null,
+      lifeMs: 30 * 86_400_000,
+    });
     return new TestRegistry({ dataDir, clock, random, store, stores, token });
   }
 
@@ -113,6 +127,7 @@ export class TestRegistry {
       },
       report: (_, id, batch) => {
         calls.batches.push(batch);
+        calls.arrivedMs.push(performance.now());
         // As over the wire: nothing of ours is shared with the other side.
         const received = JSON.parse(JSON.stringify(batch)) as ReportBatch;
         return this.#call(caller, (as) => this.stores.hosts.report(as, id, received));
@@ -124,7 +139,7 @@ export class TestRegistry {
       isUpMany: (queries) => this.#call(caller, () => this.stores.liveness.isUpMany(queries)),
     };
     // The agent calls nothing else.
-    return { hosts, liveness, close: async () => {} } as unknown as RegistryPeer;
+    return { hosts, liveness, close: () => Promise.resolve() } as unknown as RegistryPeer;
   }
 
   async #beat(caller: Caller, id: string, beat: Beat): Promise<BeatAnswer> {
@@ -132,7 +147,10 @@ export class TestRegistry {
     const rewind = this.stores.rewinds[this.#rewindsSeen];
     if (rewind !== undefined) {
       this.#rewindsSeen = this.stores.rewinds.length;
-      await this.#store.beginEpoch(systemCaller, { atLeast: rewind.epoch + 1, reason: 'a host has seen more' });
+      await this.#store.beginEpoch(systemCaller, {
+        atLeast: rewind.epoch + 1,
+        reason: 'a host has seen more',
+      });
     }
     return answer;
   }
@@ -140,9 +158,10 @@ export class TestRegistry {
   async #call<T>(caller: () => Promise<Caller>, call: (as: Caller) => Promise<T>): Promise<T> {
     const chance = this.#random.uniform();
     const { down, deaf, twice } = this.chances;
-    const line = this.line !== 'up' ? this.line : chance < down ? 'down' : chance < down + deaf ? 'deaf' : 'up';
+    const line =
+      this.line !== 'up' ? this.line : chance < down ? 'down' : chance < down + deaf ? 'deaf' : 'up';
     if (line === 'down') throw new AppError('unavailable', 'Cannot reach the registry: the line is down');
-    if (line === 'hung') return new Promise(() => {});
+    if (line === 'hung') return never();
     const as = await caller();
     if (chance > 1 - twice) await call(as);
     const answer = await call(as);
@@ -166,7 +185,10 @@ function openRegistry(dataDir: string, clock: FakeClock): Promise<OpenStore> {
 }
 
 /** A detector that finds what the test says. */
-export function scriptedDetector(name: string, everyMs = 30_000): Detector & { found: readonly Component[] | null; error: Error | null } {
+export function scriptedDetector(
+  name: string,
+  everyMs = 30_000,
+): Detector & { found: readonly Component[] | null; error: Error | null } {
   return {
     name,
     everyMs,
@@ -199,7 +221,10 @@ export async function startAgent(options: TestAgentOptions): Promise<Agent> {
     dataDir,
     name,
     region: null,
-    registry: registry === null ? null : { url: registry.url, joinToken: options.token === undefined ? registry.token : options.token },
+    registry:
+      registry === null
+        ? null
+        : { url: registry.url, joinToken: options.token === undefined ? registry.token : options.token },
     listen: null,
     socketDir: null,
     connect: (_, token) => {
@@ -217,12 +242,23 @@ export async function startAgent(options: TestAgentOptions): Promise<Agent> {
 }
 
 /** Fake time passes until `condition` holds, in steps, with real input and output let through; fails after `withinMs`. */
-export async function until(clock: FakeClock, withinMs: number, what: string, condition: () => boolean): Promise<void> {
+export async function until(
+  clock: FakeClock,
+  withinMs: number,
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+): Promise<void> {
   const endMs = clock.monotonic() + withinMs;
   for (;;) {
-    for (let turn = 0; turn < 20 && !condition(); turn += 1) await new Promise((resolve) => setTimeout(resolve, turn < 10 ? 0 : 1));
-    if (condition()) return;
+    for (let turn = 0; turn < 20 && !(await condition()); turn += 1)
+      await new Promise((resolve) => setTimeout(resolve, turn < 10 ? 0 : 1));
+    if (await condition()) return;
     assert(clock.monotonic() < endMs, `not within ${withinMs} ms: ${what}`);
     await clock.advance(Math.min(250, endMs - clock.monotonic()));
   }
+}
+
+/** A promise that stays open: whoever waits for it has to give up by himself. */
+export function never<T = never>(): Promise<T> {
+  return Promise.withResolvers<T>().promise;
 }

@@ -130,7 +130,7 @@ test('usage mistakes exit 2 and name the nearest', async () => {
     [['hosts', 'ls', '-o', 'xml'], /Allowed choices are table, wide, json, yaml/],
     [['services', 'is-up'], /pass its UUID, or --type and --host/],
     [['services', 'is-up', 'x', '--type', 'y'], /pass its UUID, or/],
-    [['services', 'set', '--type', 'x'], /pass --type and --host/],
+    [['services', 'set', '--host', 'x'], /pass --type and --host/],
     [['services', 'ls', '--limit', 'all', '--url', 'http://127.0.0.1:1'], /--limit wants a number/],
     [['services', 'watch', '--count', '0'], /--count wants a number/],
     [['hosts', 'ls', '--url', 'http://127.0.0.1:1', '--socket', '/x'], /either --url or --socket/],
@@ -186,7 +186,7 @@ test('holdfast alone, help and --help teach and exit 0', async () => {
   assert.match(alone.stdout, /Exit codes: 0 ok, 1 failed, 2 usage,/);
   const nested = await cli(['help', 'services', 'is-up']);
   assert.match(nested.stdout, /exits 0, 1 or 3/);
-  assert.equal((await cli(['services'])).code, 2);
+  assert.equal((await cli(['config'])).code, 2);
 });
 
 test('every command has a summary, a description and examples', async () => {

@@ -28,9 +28,9 @@ test('Stage closes what it booted and leaves nothing behind', async () => {
 
 test('Stage fails a test that leaves a timer', async () => {
   const t = end();
-  const stage = Stage.open(t);
+  const stage = Stage.open(t, { leftoversMs: 100 });
   stage.clock.after(1_000, () => undefined);
-  await assert.rejects(t.run(), /timers are left over/);
+  await assert.rejects(t.run(), /left over: 1 timers/);
 });
 
 test('Stage fails a test that leaves a socket', async (context) => {
@@ -39,5 +39,5 @@ test('Stage fails a test that leaves a socket', async (context) => {
   const server = createServer().listen(0, '127.0.0.1');
   context.after(() => server.close());
   await once(server, 'listening');
-  await assert.rejects(t.run(), /left open: 1 sockets/);
+  await assert.rejects(t.run(), /left over: 1 sockets/);
 });

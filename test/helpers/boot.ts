@@ -3,7 +3,7 @@
  * clock for all, which is a fake one unless the test says otherwise. When the test ends everything is closed in
  * reverse, and what is left over (a timer, a socket, an open file) fails it.
  */
-import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,9 +12,10 @@ import type { Detector } from '../../src/agent/detectors/detector.ts';
 import { type Clock, systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import { createClient, type HoldfastClient } from '../../src/client/client.ts';
+import { LinkError } from '../../src/client/link.ts';
 import { createRegistry, type Registry, type RegistryOptions } from '../../src/registry/registry.ts';
 import { FakeClock } from './clock.ts';
-import { exchange, type Exchange, type HttpAnswer } from './http.ts';
+import { type Exchange, exchange, type HttpAnswer } from './http.ts';
 import { SeededRandom } from './random.ts';
 import { until } from './until.ts';
 
@@ -97,7 +98,14 @@ export class Stage<C extends Clock = FakeClock> {
   }
 
   async agent(options: AgentBoot): Promise<Booted<Agent>> {
-    const { dataDir = this.folder(), name = 'edge-1', region = null, registry, detectors = [], connect } = options;
+    const {
+      dataDir = this.folder(),
+      name = 'edge-1',
+      region = null,
+      registry,
+      detectors = [],
+      connect,
+    } = options;
     const machine = this.folder();
     const role = await createAgent({
       ...this.#shared(),
@@ -123,7 +131,7 @@ export class Stage<C extends Clock = FakeClock> {
     this.#seed += 1;
     return {
       clock: this.clock,
-      random: new SeededRandom(this.#seed),
+      random: new StageRandom(this.#seed),
       logger: silentLogger,
       socketDir: null,
       version: '0.0.0-test',
@@ -146,10 +154,9 @@ export class Stage<C extends Clock = FakeClock> {
   async #end(): Promise<void> {
     try {
       for (const close of this.#closers.reverse()) await close();
-      if (this.clock instanceof FakeClock) assert.deepEqual(this.clock.pendingMs, [], 'timers are left over');
       await until(
-        () => sockets() <= this.#socketsBefore && this.#openFiles().length === 0,
-        () => `left open: ${sockets() - this.#socketsBefore} sockets, files ${this.#openFiles().join(', ')}`,
+        () => this.#leftovers() === '',
+        () => `left over: ${this.#leftovers()}`,
         this.#leftoversMs,
       );
     } finally {
@@ -157,13 +164,67 @@ export class Stage<C extends Clock = FakeClock> {
     }
   }
 
-  #openFiles(): string[] {
-    return descriptors().filter((target) => this.#folders.some((folder) => target.startsWith(`${folder}/`)));
+  /** What should be gone, in words; empty when it is. */
+  #leftovers(): string {
+    const timers = this.clock instanceof FakeClock ? this.clock.pendingMs.length : 0;
+    const socketsMore = sockets() - this.#socketsBefore;
+    const files = descriptors().filter((target) =>
+      this.#folders.some((folder) => target.startsWith(`${folder}/`)),
+    );
+    return [
+      ...(timers > 0 ? [`${timers} timers`] : []),
+      ...(socketsMore > 0 ? [`${socketsMore} sockets`] : []),
+      ...files,
+    ].join(', ');
+  }
+}
+
+/** For `AgentBoot.connect`: an agent's way to its registry, with a cable that can be pulled. */
+export function cable(clock: Clock): {
+  readonly connect: NonNullable<AgentOptions['connect']>;
+  pulled: boolean;
+} {
+  const guard = <T extends object>(service: T): T =>
+    new Proxy(service, {
+      get(target, name) {
+        const member: unknown = Reflect.get(target, name);
+        if (typeof member !== 'function') return member;
+        return async (...args: unknown[]) => {
+          if (self.pulled)
+            throw new LinkError('unreachable', 'Cannot reach the registry: the cable is pulled');
+          return member.apply(target, args);
+        };
+      },
+    });
+  const self = {
+    pulled: false,
+    connect(url: string, token: string) {
+      const client = createClient({
+        target: { url },
+        token,
+        clock,
+        random: new SeededRandom(99),
+        attemptsMax: 1,
+      });
+      return { hosts: guard(client.hosts), liveness: guard(client.liveness), close: () => client.close() };
+    },
+  };
+  return self;
+}
+
+/** Seeded, but for the megabytes of a ballast, which nobody reads and which would take a while. */
+class StageRandom extends SeededRandom {
+  override bytes(count: number): Uint8Array {
+    return count > 65_536 ? randomBytes(count) : super.bytes(count);
   }
 }
 
 /** Lets time pass in steps of a second, and between them whatever was sent arrive at all `servers`. */
-export async function passTime(clock: FakeClock, ms: number, servers: readonly Booted<unknown>[]): Promise<void> {
+export async function passTime(
+  clock: FakeClock,
+  ms: number,
+  servers: readonly Booted<unknown>[],
+): Promise<void> {
   for (let left = ms; left > 0; left -= 1_000) {
     await clock.advance(Math.min(1_000, left));
     await settle(servers);

@@ -1,5 +1,5 @@
 /** One HTTP exchange as it is on the wire: no client of ours, no retry, a connection of its own. */
-import { request as send, type IncomingHttpHeaders } from 'node:http';
+import { type IncomingHttpHeaders, request as send } from 'node:http';
 
 export interface Exchange {
   readonly method?: string;
@@ -21,7 +21,10 @@ export interface HttpAnswer {
   readonly json: any;
 }
 
-export function exchange(url: string, { method = 'GET', path, token, headers = {}, body, timeoutMs = 10_000 }: Exchange): Promise<HttpAnswer> {
+export function exchange(
+  url: string,
+  { method = 'GET', path, token, headers = {}, body, timeoutMs = 10_000 }: Exchange,
+): Promise<HttpAnswer> {
   const { hostname, port } = new URL(url);
   const bytes = body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body);
   return new Promise((resolve, reject) => {
@@ -35,7 +38,9 @@ export function exchange(url: string, { method = 'GET', path, token, headers = {
         signal: AbortSignal.timeout(timeoutMs),
         headers: {
           ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-          ...(bytes === undefined ? {} : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(bytes)) }),
+          ...(bytes === undefined
+            ? {}
+            : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(bytes)) }),
           ...headers,
         },
       },
@@ -46,7 +51,12 @@ export function exchange(url: string, { method = 'GET', path, token, headers = {
         response.on('end', () => {
           const text = Buffer.concat(chunks).toString();
           const isJson = /^application\/(problem\+)?json/.test(response.headers['content-type'] ?? '');
-          resolve({ status: response.statusCode ?? 0, headers: response.headers, text, json: isJson && text !== '' ? JSON.parse(text) : undefined });
+          resolve({
+            status: response.statusCode ?? 0,
+            headers: response.headers,
+            text,
+            json: isJson && text !== '' ? JSON.parse(text) : undefined,
+          });
         });
       },
     );

@@ -4,7 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createClient, type HoldfastClient } from '../../src/client/client.ts';
-import { exchange, type Exchange, type HttpAnswer } from './http.ts';
+import { type Exchange, exchange, type HttpAnswer } from './http.ts';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -41,11 +41,22 @@ export interface ProcessOptions {
 }
 
 /** Starts it; when the test ends and it still runs, it is killed. */
-export function startProcess(t: { after(fn: () => Promise<void>): void }, argv: readonly string[], options: ProcessOptions = {}): RunningProcess {
-  const { command = [process.execPath, join(root, 'src/main.ts')], env = {}, readyWithinMs = 30_000 } = options;
+export function startProcess(
+  t: { after(fn: () => Promise<void>): void },
+  argv: readonly string[],
+  options: ProcessOptions = {},
+): RunningProcess {
+  const {
+    command = [process.execPath, join(root, 'src/main.ts')],
+    env = {},
+    readyWithinMs = 30_000,
+  } = options;
   const [file = '', ...first] = command;
   const { PATH = '', HOME = '' } = process.env;
-  const child = spawn(file, [...first, ...argv], { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH, HOME, ...env } });
+  const child = spawn(file, [...first, ...argv], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { PATH, HOME, ...env },
+  });
   const exited = new Promise<Exit>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (code, signal) => resolve({ code, signal }));
@@ -103,7 +114,10 @@ export interface Reached {
   readonly http: (exchange: Exchange) => Promise<HttpAnswer>;
 }
 
-export function reach(t: { after(fn: () => Promise<void>): void }, { url, dataDir }: Pick<Ready, 'url' | 'dataDir'>): Reached {
+export function reach(
+  t: { after(fn: () => Promise<void>): void },
+  { url, dataDir }: Pick<Ready, 'url' | 'dataDir'>,
+): Reached {
   const token = readFileSync(join(dataDir, 'admin.token'), 'utf8').trim();
   const client = createClient({ target: { url }, token });
   t.after(() => client.close());
@@ -114,8 +128,13 @@ export function registryArguments(dataDir: string, port = 0): string[] {
   return ['registry', '--tls', 'off', '--listen', `127.0.0.1:${port}`, '--data-dir', dataDir];
 }
 
-export function agentArguments(dataDir: string, registry: { url: string; dataDir: string } | null, more: readonly string[] = []): string[] {
-  const whom = registry === null ? ['none'] : [registry.url, '--token-file', join(registry.dataDir, 'admin.token')];
+export function agentArguments(
+  dataDir: string,
+  registry: { url: string; dataDir: string } | null,
+  more: readonly string[] = [],
+): string[] {
+  const whom =
+    registry === null ? ['none'] : [registry.url, '--token-file', join(registry.dataDir, 'admin.token')];
   return ['agent', '--registry', ...whom, '--listen', '127.0.0.1:0', '--data-dir', dataDir, ...more];
 }
 

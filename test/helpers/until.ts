@@ -11,7 +11,8 @@ export async function until<T>(
   const end = performance.now() + withinMs;
   for (;;) {
     const found = await fn();
-    if (found !== false && found !== undefined && found !== null) return found as Exclude<T, false | null | undefined>;
+    if (found !== false && found !== undefined && found !== null)
+      return found as Exclude<T, false | null | undefined>;
     assert(performance.now() < end, `${typeof what === 'string' ? what : what()} (within ${withinMs} ms)`);
     await pause(5);
   }

@@ -135,7 +135,12 @@ async function readComponents(file: FileHandle, signal: AbortSignal): Promise<Co
 
 /** The paragraphs of a deb822 file: separated by lines that are empty or hold only blanks. */
 async function* stanzasOf(file: FileHandle, signal: AbortSignal): AsyncGenerator<string> {
-  const stream = file.createReadStream({ highWaterMark: chunkBytes, encoding: 'utf8', autoClose: false, signal });
+  const stream = file.createReadStream({
+    highWaterMark: chunkBytes,
+    encoding: 'utf8',
+    autoClose: false,
+    signal,
+  });
   let rest = '';
   let skipping = false;
   for await (const chunk of stream) {

@@ -35,7 +35,8 @@ export function osReleaseDetector(options: OsReleaseOptions = {}): Detector {
  */
 export function osReleaseComponent(text: string): Component {
   const fields = parseOsRelease(text);
-  const word = (...names: string[]) => names.map((name) => fields.get(name)).find((value) => value !== undefined && value !== '');
+  const word = (...names: string[]) =>
+    names.map((name) => fields.get(name)).find((value) => value !== undefined && value !== '');
   return {
     name: (word('ID') ?? 'linux').slice(0, 128),
     version: (word('VERSION_ID', 'BUILD_ID', 'VERSION_CODENAME') ?? 'rolling').slice(0, 256),

@@ -15,12 +15,21 @@ function stanza(fields: Record<string, string>): string {
 }
 
 function installed(name: string, more: Record<string, string> = {}): string {
-  return stanza({ Package: name, Status: 'install ok installed', Architecture: 'amd64', Version: '1.0-1', ...more });
+  return stanza({
+    Package: name,
+    Status: 'install ok installed',
+    Architecture: 'amd64',
+    Version: '1.0-1',
+    ...more,
+  });
 }
 
 /** A status file as Debian writes it: 2,000 packages of about a kibibyte. */
 function largeStatus(count: number): string {
-  const conffiles = Array.from({ length: 6 }, (_, i) => ` /etc/some/file-${i} 0123456789abcdef0123456789abcdef`).join('\n');
+  const conffiles = Array.from(
+    { length: 6 },
+    (_, i) => ` /etc/some/file-${i} 0123456789abcdef0123456789abcdef`,
+  ).join('\n');
   const stanzas = Array.from({ length: count }, (_, i) =>
     [
       `Package: package-${i}`,
@@ -47,7 +56,11 @@ function largeStatus(count: number): string {
 
 suite('parseStanza()', () => {
   test('reads an installed package', () => {
-    assert.deepEqual(parseStanza(installed('bash')), { name: 'bash', version: '1.0-1', architecture: 'amd64' });
+    assert.deepEqual(parseStanza(installed('bash')), {
+      name: 'bash',
+      version: '1.0-1',
+      architecture: 'amd64',
+    });
   });
 
   for (const status of [
@@ -70,7 +83,10 @@ suite('parseStanza()', () => {
   test('takes a held and a broken-but-installed package, and any case and blanks', () => {
     assert.equal(parseStanza(installed('bash', { Status: 'hold ok installed' }))?.name, 'bash');
     assert.equal(parseStanza(installed('bash', { Status: 'install reinstreq installed' }))?.name, 'bash');
-    assert.equal(parseStanza('PACKAGE:bash\r\nstatus:\tinstall  ok installed \r\nversion:  5.2 \r')?.version, '5.2');
+    assert.equal(
+      parseStanza('PACKAGE:bash\r\nstatus:\tinstall  ok installed \r\nversion:  5.2 \r')?.version,
+      '5.2',
+    );
   });
 
   test('is not fooled by what stands in other fields and continuation lines', () => {
@@ -116,7 +132,9 @@ suite('componentsOf()', () => {
 
   test('keeps the last of two stanzas for the same package', () => {
     const twice = ['1', '2'].map((version) => ({ name: 'a', version, architecture: 'amd64' }));
-    assert.deepEqual(componentsOf(twice), [{ name: 'a', version: '2', detector: 'dpkg', architecture: 'amd64' }]);
+    assert.deepEqual(componentsOf(twice), [
+      { name: 'a', version: '2', detector: 'dpkg', architecture: 'amd64' },
+    ]);
   });
 });
 
@@ -156,7 +174,10 @@ suite('dpkgDetector()', () => {
     renameSync(`${path}-new`, path);
     const look = detector.detect({ signal });
     await advanceUntil(clock, look);
-    assert.deepEqual((await look)?.map(({ name }) => name), ['b']);
+    assert.deepEqual(
+      (await look)?.map(({ name }) => name),
+      ['b'],
+    );
     rmSync(path);
     assert.equal(await detector.detect({ signal }), null);
   });
@@ -172,7 +193,10 @@ suite('dpkgDetector()', () => {
     await sleeping(clock);
     writeFileSync(path, `${installed('half')}\n`);
     await advanceUntil(clock, look);
-    assert.deepEqual((await look)?.map(({ name }) => name), ['half']);
+    assert.deepEqual(
+      (await look)?.map(({ name }) => name),
+      ['half'],
+    );
   });
 
   test('stops waiting when it is told to', async (t) => {

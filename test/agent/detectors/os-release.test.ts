@@ -3,7 +3,11 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { agentDetector, kernelDetector } from '../../../src/agent/detectors/fixed.ts';
-import { osReleaseComponent, osReleaseDetector, parseOsRelease } from '../../../src/agent/detectors/os-release.ts';
+import {
+  osReleaseComponent,
+  osReleaseDetector,
+  parseOsRelease,
+} from '../../../src/agent/detectors/os-release.ts';
 import { tempFolder } from '../../helpers/temp.ts';
 
 const { signal } = new AbortController();
@@ -11,9 +15,27 @@ const { signal } = new AbortController();
 suite('parseOsRelease()', () => {
   test('undoes quotes, escapes, comments and blanks', () => {
     const fields = parseOsRelease(
-      ['# a comment', 'A=plain', 'B="with blanks"', "C='$literal'", 'D="a \\"b\\" \\$c \\\\ \\`"', '', ' E = no', 'F=', 'G="open', 'A=later\r'].join('\n'),
+      [
+        '# a comment',
+        'A=plain',
+        'B="with blanks"',
+        "C='$literal'",
+        'D="a \\"b\\" \\$c \\\\ \\`"',
+        '',
+        ' E = no',
+        'F=',
+        'G="open',
+        'A=later\r',
+      ].join('\n'),
     );
-    assert.deepEqual(Object.fromEntries(fields), { A: 'later', B: 'with blanks', C: '$literal', D: 'a "b" $c \\ `', F: '', G: '"open' });
+    assert.deepEqual(Object.fromEntries(fields), {
+      A: 'later',
+      B: 'with blanks',
+      C: '$literal',
+      D: 'a "b" $c \\ `',
+      F: '',
+      G: '"open',
+    });
   });
 });
 
@@ -26,7 +48,8 @@ suite('osReleaseComponent()', () => {
     ['one that has nothing', 'ID=gentoo', 'gentoo', 'rolling'],
     ['one that says empty words', 'ID=\nVERSION_ID=""', 'linux', 'rolling'],
   ] as const) {
-    test(`names ${what}`, () => assert.deepEqual(osReleaseComponent(text), { name, version, detector: 'os-release' }));
+    test(`names ${what}`, () =>
+      assert.deepEqual(osReleaseComponent(text), { name, version, detector: 'os-release' }));
   }
 });
 
