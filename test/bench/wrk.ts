@@ -16,6 +16,9 @@ export interface Request {
 /** Connections of every run; enough to keep a server busy, few enough that the rate says something about latency. */
 export const connections = 64;
 
+/** V8 compiles what is hot only after some ten thousand requests. */
+const warmUpSeconds = 2;
+
 /** One server in a comparison. */
 export interface Side {
   readonly name: string;
@@ -41,10 +44,10 @@ export interface Result extends Run {
   readonly runs: readonly Run[];
 }
 
-/** Runs the sides in turn, A B C A B C …, after one short warm-up each; the answer is in the order of `sides`. */
+/** Runs the sides in turn, A B C A B C …, after a warm-up each; the answer is in the order of `sides`. */
 export async function compare(bench: Bench, sides: readonly Side[]): Promise<Result[]> {
   const runs = sides.map((): Run[] => []);
-  for (const side of sides) await load(bench, side, 1);
+  for (const side of sides) await load(bench, side, warmUpSeconds);
   for (let round = 0; round < bench.rounds; round += 1) {
     for (const [index, side] of sides.entries()) runs[index]?.push(await load(bench, side, bench.seconds));
   }
