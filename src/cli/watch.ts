@@ -108,10 +108,30 @@ function tellerOf(io: Io, flags: Flags): (update: WatchUpdate) => Promise<void> 
   const colors = hasColors(io, io.stdout);
   return async (update) => {
     if (update.kind === 'events')
-      for (const event of update.events) io.stdout.write(`${eventLine(event, colors)}\n`);
+      for (const line of eventLines(update.events, colors)) io.stdout.write(`${line}\n`);
     if (update.kind === 'snapshot')
       for (const item of update.items) io.stdout.write(`${snapshotLine(item, colors)}\n`);
   };
+}
+
+/** More alike events of one revision than this are told in one line: a new host installs a thousand components at once. */
+const alikeMax = 5;
+
+/** A line for each event; many of one type in one revision share one. */
+export function eventLines(events: readonly ChangeEvent[], colors: boolean): string[] {
+  const groups = new Map<string, ChangeEvent[]>();
+  for (const event of events) {
+    const key = `${event.position} ${event.type} ${event.host}`;
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [event]);
+    else group.push(event);
+  }
+  return [...groups.values()].flatMap((alike) => {
+    const [first] = alike;
+    if (first === undefined || alike.length <= alikeMax)
+      return alike.map((event) => eventLine(event, colors));
+    return [`${eventLine(first, colors)}, and ${alike.length - 1} more`];
+  });
 }
 
 /** `12:03:01Z service.lapsed       web on edge-1 is DOWN (lapsed)` */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { eventLines } from '../../src/cli/watch.ts';
 import { fakeServer, json } from '../client/fake-server.ts';
 import { fakeFleet, fleetNow } from './fake-fleet.ts';
 import { cli } from './harness.ts';
@@ -251,4 +252,21 @@ version             1.2.3
   assert.match(wide.stdout, /^news\.deep\.1 +2$/m);
   const strange = await fakeServer(t, (_asked, response) => json(response, 200, { role: 'oracle' }));
   assert.equal((await cli(['status', '--url', strange.url])).stdout, 'role  oracle\n');
+});
+
+test('eventLines() tells many alike changes of one revision in one line', () => {
+  const installed = (index: number, position: string) => ({
+    position,
+    index,
+    type: 'component.installed' as const,
+    at: '2026-01-31T09:30:00.000Z',
+    actor: 'host:edge-1',
+    host: 'edge-1',
+    body: { name: `p${index}`, version: '1' },
+  });
+  const many = Array.from({ length: 700 }, (_, index) => installed(index, '1.7'));
+  assert.deepEqual(eventLines([...many, installed(0, '1.8')], false), [
+    '09:30:00Z component.installed  p0 1 on edge-1, and 699 more',
+    '09:30:00Z component.installed  p0 1 on edge-1',
+  ]);
 });
