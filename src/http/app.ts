@@ -75,7 +75,10 @@ export async function createApp(options: AppOptions): Promise<FastifyInstance> {
   app.decorateRequest('caller', null);
   app.decorateRequest('startedMs', 0);
   readJsonBodies(app);
-  app.addHook('onRequest', (request, reply, done) => (request.is404 ? answerer.stray(request, reply) : done()));
+  // A route for everything else, rather than a hook that asks each request whether it met one (0.5 µs), or Fastify's
+  // own answer, which reads the body first. Methods that Fastify does not know come to its handler, without a body.
+  app.all('*', { onRequest: (request, reply) => answerer.stray(request, reply) }, () => {});
+  app.setNotFoundHandler((request, reply) => answerer.stray(request, reply));
   app.setErrorHandler((error, request, reply) => answerer.fail(request, reply, error, strayMeter));
   const validators = createValidators();
   for (const route of routes) {
@@ -177,8 +180,9 @@ class Answerer {
     checkHead(raw, entrance);
     if (isUnderV1(path)) authorise('known', await identify(raw, entrance, this.#context.services.access), undefined);
     const allow = methodsAt(this.#routes, path);
-    if (allow.length > 0) throw new MethodNotAllowed(raw.method ?? '', path, allow);
-    throw new AppError('not-found', `Cannot find ${path}: there is no such path here`);
+    if (allow.includes(raw.method ?? '')) throw new AppError('bad-request', 'Cannot read the path: a name in it is too long', { field: 'url' });
+    if (allow.length > 0) throw new MethodNotAllowed(raw.method ?? '', path.slice(0, 200), allow);
+    throw new AppError('not-found', `Cannot find ${path.slice(0, 200)}: there is no such path here`);
   }
 
   handler(route: Route, meter: RouteMeter, validators: RouteValidators): (request: FastifyRequest, reply: FastifyReply) => void {
