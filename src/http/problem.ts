@@ -8,12 +8,6 @@ export function asAppError(error: unknown): AppError {
   if (error instanceof AppError) return error;
   const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
   switch (code) {
-    case 'FST_ERR_CTP_BODY_TOO_LARGE':
-      return new AppError('too-large', 'Cannot accept the body: it is larger than this route takes', { cause: error });
-    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
-      return new AppError('unsupported', 'Cannot read the body: expected Content-Type application/json', { cause: error, field: 'content-type' });
-    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
-      return new AppError('bad-request', 'Cannot read the body: its length is not the Content-Length', { cause: error, field: 'content-length' });
     case 'FST_ERR_BAD_URL':
       return new AppError('bad-request', 'Cannot read the path: it is not valid percent-encoded UTF-8', { cause: error, field: 'url' });
     case 'FST_ERR_MAX_PARAM_LENGTH':
