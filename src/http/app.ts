@@ -95,7 +95,8 @@ function servicesOf({ context, routes, bodyBytes }: AppOptions): Service[] {
       route,
       meter: context.metrics.meter(method, path),
       query: validators(operation.query ?? strictObject({}), 'query', { optional: true }),
-      body: method === 'GET' ? null : validators(operation.body ?? EmptyBody, 'body', { optional: bodyOptional }),
+      body:
+        method === 'GET' ? null : validators(operation.body ?? EmptyBody, 'body', { optional: bodyOptional }),
       bodyBytesMax: operation.bodyMaxBytes ?? bodyBytes,
     };
   });

@@ -8,15 +8,25 @@ import { parseJson } from '../wire/json.ts';
  * out with a content type, too). `done` gets `too-large`, `unsupported` or `bad-request` as its error; the rest of a
  * refused body is left unread.
  */
-export function readBody(request: IncomingMessage, bytesMax: number, done: (error: unknown, body?: unknown) => void): void {
+export function readBody(
+  request: IncomingMessage,
+  bytesMax: number,
+  done: (error: unknown, body?: unknown) => void,
+): void {
   const { headers } = request;
   const length = headers['content-length'];
-  if (headers['transfer-encoding'] === undefined && (length === undefined || length === '0')) return done(null);
+  if (headers['transfer-encoding'] === undefined && (length === undefined || length === '0')) {
+    done(null);
+    return;
+  }
   const refusal = refuseHead(headers, bytesMax);
-  if (refusal !== undefined) return done(refusal);
+  if (refusal !== undefined) {
+    done(refusal);
+    return;
+  }
 
   let first: Buffer | undefined;
-  let more: Buffer[] | undefined;
+  const more: Buffer[] = [];
   let bytes = 0;
   const finish = (error: unknown, body?: unknown) => {
     request.off('data', onData).off('end', onEnd).off('error', onError);
@@ -26,13 +36,13 @@ export function readBody(request: IncomingMessage, bytesMax: number, done: (erro
     bytes += chunk.length;
     if (bytes > bytesMax) return finish(tooLarge(bytesMax));
     if (first === undefined) first = chunk;
-    else (more ??= [first]).push(chunk);
+    else more.push(chunk);
   };
   const onEnd = () => {
     if (first === undefined) return finish(null);
     let body: unknown;
     try {
-      body = parseJson(more === undefined ? first : Buffer.concat(more, bytes));
+      body = parseJson(more.length === 0 ? first : Buffer.concat([first, ...more], bytes));
     } catch (error) {
       return finish(error);
     }
@@ -46,15 +56,23 @@ function refuseHead(headers: IncomingMessage['headers'], bytesMax: number): AppE
   const contentType = headers['content-type'] ?? '';
   if (contentType !== 'application/json') {
     if (!/^application\/json *(?:;|$)/i.test(contentType)) {
-      return new AppError('unsupported', 'Cannot read the body: expected Content-Type application/json', { field: 'content-type' });
+      return new AppError('unsupported', 'Cannot read the body: expected Content-Type application/json', {
+        field: 'content-type',
+      });
     }
     const charset = /;\s*charset\s*=\s*"?([^";\s]*)/i.exec(contentType)?.[1];
     if (charset !== undefined && !/^utf-?8$/i.test(charset)) {
-      return new AppError('unsupported', `Cannot read a body in charset "${charset.slice(0, 40)}": expected UTF-8`, { field: 'content-type' });
+      return new AppError(
+        'unsupported',
+        `Cannot read a body in charset "${charset.slice(0, 40)}": expected UTF-8`,
+        { field: 'content-type' },
+      );
     }
   }
   if (headers['content-encoding'] !== undefined) {
-    return new AppError('unsupported', 'Cannot read an encoded body: expected no Content-Encoding', { field: 'content-encoding' });
+    return new AppError('unsupported', 'Cannot read an encoded body: expected no Content-Encoding', {
+      field: 'content-encoding',
+    });
   }
   return Number(headers['content-length'] ?? 0) > bytesMax ? tooLarge(bytesMax) : undefined;
 }

@@ -87,14 +87,24 @@ export class Exchange {
       const unknownElsewhere = error instanceof AppError && error.code === 'not-found' && !isUnderV1(path);
       if (!unknownElsewhere) return this.fail(error);
       // The form of workflow-manager-api, whose paths these are.
-      this.#write(404, { 'content-type': jsonType, ...this.#connection() }, JSON.stringify({ code: 404, message: `path ${path} was not found` }));
+      this.#write(
+        404,
+        { 'content-type': jsonType, ...this.#connection() },
+        JSON.stringify({ code: 404, message: `path ${path} was not found` }),
+      );
     });
   }
 
   fail(error: unknown): void {
     const { request, response, requestId } = this.#incoming;
     const told = asAppError(error);
-    const fields = { requestId, method: request.method, path: pathOf(request.url ?? ''), code: told.code, subject: this.#caller?.subject };
+    const fields = {
+      requestId,
+      method: request.method,
+      path: pathOf(request.url ?? ''),
+      code: told.code,
+      subject: this.#caller?.subject,
+    };
     const { logger } = this.#options;
     if (told.code === 'internal') logger.error({ ...fields, err: error }, 'request failed');
     else if (statusOf(told.code) >= 500) logger.warn({ ...fields, detail: told.message }, 'request refused');
@@ -110,10 +120,16 @@ export class Exchange {
     const { context, routes } = this.#options;
     const path = pathOf(request.url ?? '');
     checkHead(request, entrance);
-    if (isUnderV1(path)) this.#caller = authorise('known', await identify(request, entrance, context.services.access), undefined);
+    if (isUnderV1(path))
+      this.#caller = authorise(
+        'known',
+        await identify(request, entrance, context.services.access),
+        undefined,
+      );
     const method = request.method ?? '';
     const allow = methodsAt(routes, path);
-    if (allow.includes(method)) throw new AppError('bad-request', 'Cannot read the path: a name in it is too long', { field: 'url' });
+    if (allow.includes(method))
+      throw new AppError('bad-request', 'Cannot read the path: a name in it is too long', { field: 'url' });
     if (allow.length > 0) throw new MethodNotAllowed(method, path.slice(0, 200), allow);
     throw new AppError('not-found', `Cannot find ${path.slice(0, 200)}: there is no such path here`);
   }
@@ -126,7 +142,9 @@ export class Exchange {
       this.#caller = caller;
       if (request.headers.expect !== undefined) response.writeContinue();
       if (service.body === null) return this.#handle(service, caller, undefined);
-      readBody(request, service.bodyBytesMax, (error, body) => (error === null ? this.#handle(service, caller, body) : this.fail(error)));
+      readBody(request, service.bodyBytesMax, (error, body) =>
+        error === null ? this.#handle(service, caller, body) : this.fail(error),
+      );
     } catch (error) {
       this.fail(error);
     }
@@ -164,11 +182,17 @@ export class Exchange {
     const key = request.headers['idempotency-key'];
     if (key === undefined) return route.operation.handle(call);
     if (typeof key !== 'string' || !/^[\x20-\x7e]{1,128}$/.test(key)) {
-      throw new AppError('bad-request', 'Cannot use the Idempotency-Key: expected one of 1 to 128 printable ASCII characters', { field: 'idempotency-key' });
+      throw new AppError(
+        'bad-request',
+        'Cannot use the Idempotency-Key: expected one of 1 to 128 printable ASCII characters',
+        { field: 'idempotency-key' },
+      );
     }
     const { idempotency } = call.services;
     if (idempotency === undefined) return route.operation.handle(call);
-    const fingerprint = createHash('sha256').update(`${route.method} ${request.url}\n${JSON.stringify(call.body)}`).digest('hex');
+    const fingerprint = createHash('sha256')
+      .update(`${route.method} ${request.url}\n${JSON.stringify(call.body)}`)
+      .digest('hex');
     const stored = await idempotency.run(key, call.caller, fingerprint, async () => {
       const answer = await route.operation.handle(call);
       if (answer.kind !== 'json') throw new Error('a POST that creates answers JSON');
@@ -197,7 +221,11 @@ export class Exchange {
         return this.#write(answer.status, {}, '');
       case 'stream': {
         this.#observe(200);
-        response.writeHead(200, { 'content-type': answer.type, 'cache-control': 'no-store', 'x-request-id': this.#incoming.requestId });
+        response.writeHead(200, {
+          'content-type': answer.type,
+          'cache-control': 'no-store',
+          'x-request-id': this.#incoming.requestId,
+        });
         const { stream } = answer;
         stream.on('error', (error) => this.fail(error));
         response.on('close', () => stream.destroy());
@@ -229,7 +257,10 @@ export class Exchange {
     const { request } = this.#incoming;
     if (request.complete) return {};
     const length = request.headers['content-length'];
-    const much = length === undefined ? request.headers['transfer-encoding'] !== undefined : Number(length) > dropBytesMax;
+    const much =
+      length === undefined
+        ? request.headers['transfer-encoding'] !== undefined
+        : Number(length) > dropBytesMax;
     return much ? { connection: 'close' } : {};
   }
 }

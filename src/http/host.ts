@@ -69,7 +69,9 @@ export const beatHost = operation({
   answers: { 200: BeatAnswerSchema },
   codes: ['not-found', 'identity-conflict'],
   async handle(call) {
-    return ok(beatAnswerDocument(await hostsOf(call.services).beat(call.caller, hostIdOf(call), readBeat(call.body))));
+    return ok(
+      beatAnswerDocument(await hostsOf(call.services).beat(call.caller, hostIdOf(call), readBeat(call.body))),
+    );
   },
 });
 
@@ -104,6 +106,7 @@ function hostIdOf(call: Call): string {
 }
 
 function hostsOf(services: HttpServices): HostService {
-  if (services.hosts === undefined) throw new Error('a registry route was reached on a server without a HostService');
+  if (services.hosts === undefined)
+    throw new Error('a registry route was reached on a server without a HostService');
   return services.hosts;
 }

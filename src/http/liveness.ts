@@ -40,7 +40,11 @@ export const registerService = operation({
   creates: true,
   async handle(call) {
     const options = { takeover: call.query.takeover ?? false };
-    return record(call, await call.services.liveness.register(call.caller, readServicePatch(call.body), options), 201);
+    return record(
+      call,
+      await call.services.liveness.register(call.caller, readServicePatch(call.body), options),
+      201,
+    );
   },
 });
 
@@ -54,7 +58,12 @@ export const putService = operation({
   codes: ['conflict', 'not-found', 'taken-over', 'unprocessable'],
   async handle(call) {
     const options = { takeover: call.query.takeover ?? false };
-    const { created, service } = await call.services.liveness.put(call.caller, uuidOf(call), readServicePatch(call.body), options);
+    const { created, service } = await call.services.liveness.put(
+      call.caller,
+      uuidOf(call),
+      readServicePatch(call.body),
+      options,
+    );
     return record(call, service, created ? 201 : 200);
   },
 });
@@ -145,7 +154,10 @@ export const putMaintenance = operation({
   answers: { 200: ServiceSchema },
   codes: ['not-found'],
   async handle(call) {
-    return record(call, await call.services.liveness.maintain(call.caller, uuidOf(call), readMaintenance(call.body ?? {})));
+    return record(
+      call,
+      await call.services.liveness.maintain(call.caller, uuidOf(call), readMaintenance(call.body ?? {})),
+    );
   },
 });
 

@@ -67,7 +67,12 @@ export interface IdempotencyService {
    * Runs `fn` once per (caller, key) and answers the first result again. `unprocessable` when the same key comes with
    * another `fingerprint`, `conflict` while the first is still running.
    */
-  run(key: string, caller: Caller, fingerprint: string, fn: () => Promise<StoredAnswer>): Promise<StoredAnswer>;
+  run(
+    key: string,
+    caller: Caller,
+    fingerprint: string,
+    fn: () => Promise<StoredAnswer>,
+  ): Promise<StoredAnswer>;
 }
 
 export interface StoredAnswer {

@@ -175,8 +175,11 @@ export class WatchHub {
       await this.#follow(subscription);
     } catch (error) {
       if (subscription.ended) return;
-      if (isAppError(error, 'compacted')) return this.#end(subscription, { kind: 'compacted', oldest: formatPosition(this.#log.oldest()) });
-      const told = isAppError(error) ? error : new AppError('internal', 'Cannot go on watching: something failed here; the log has the reason');
+      if (isAppError(error, 'compacted'))
+        return this.#end(subscription, { kind: 'compacted', oldest: formatPosition(this.#log.oldest()) });
+      const told = isAppError(error)
+        ? error
+        : new AppError('internal', 'Cannot go on watching: something failed here; the log has the reason');
       if (told !== error) this.#logger.error({ err: error }, 'watch failed');
       this.#end(subscription, { kind: 'error', code: told.code, detail: told.message });
     }
@@ -188,7 +191,11 @@ export class WatchHub {
     if (since.epoch !== head.epoch) {
       this.#end(subscription, { kind: 'reset', epoch: head.epoch });
     } else if (since.revision > head.revision) {
-      throw new AppError('bad-request', `Cannot watch from ${formatPosition(since)}: the log ends at ${formatPosition(head)}`, { field: 'since' });
+      throw new AppError(
+        'bad-request',
+        `Cannot watch from ${formatPosition(since)}: the log ends at ${formatPosition(head)}`,
+        { field: 'since' },
+      );
     } else if (since.revision < oldest.revision) {
       this.#end(subscription, { kind: 'compacted', oldest: formatPosition(oldest) });
     }
@@ -239,7 +246,8 @@ export class WatchHub {
     subscription.state = 'live';
     const { key } = subscription.selection;
     let selection = this.#live.get(key);
-    if (selection === undefined) this.#live.set(key, (selection = { selection: subscription.selection, bySink: new Map() }));
+    if (selection === undefined)
+      this.#live.set(key, (selection = { selection: subscription.selection, bySink: new Map() }));
     const members = selection.bySink.get(subscription.sink.encodingKey);
     if (members === undefined) selection.bySink.set(subscription.sink.encodingKey, new Set([subscription]));
     else members.add(subscription);
@@ -276,7 +284,8 @@ export class WatchHub {
       const slow: Subscription[] = [];
       for (const live of this.#live.values()) this.#handOut(live, revisions, slow);
       this.#position = { epoch, revision: last.revision };
-      for (const subscription of slow) if (subscription.state === 'live') this.#demote(subscription, last.revision);
+      for (const subscription of slow)
+        if (subscription.state === 'live') this.#demote(subscription, last.revision);
     }
     const waiting = this.#flushed;
     this.#flushed = [];
@@ -285,7 +294,9 @@ export class WatchHub {
 
   /** Writes to all of one selection; adds those whose peer is slow to `slow`. */
   #handOut(live: LiveSelection, revisions: readonly Revision[], slow: Subscription[]): void {
-    const messages = [...eventMessages(live.selection, this.#position.epoch, revisions, this.#limits.messageBytes)];
+    const messages = [
+      ...eventMessages(live.selection, this.#position.epoch, revisions, this.#limits.messageBytes),
+    ];
     if (messages.length === 0) return;
     for (const members of live.bySink.values()) {
       let frames: Buffer[] | undefined;
@@ -306,12 +317,17 @@ export class WatchHub {
   }
 
   async #refollow(subscription: Subscription): Promise<void> {
-    return this.#serve(subscription, { selection: subscription.selection, since: { epoch: this.#position.epoch, revision: subscription.cursor }, snapshot: false });
+    return this.#serve(subscription, {
+      selection: subscription.selection,
+      since: { epoch: this.#position.epoch, revision: subscription.cursor },
+      snapshot: false,
+    });
   }
 
   /** The log told of revisions that do not follow what we have: everybody reads them from the log instead. */
   #demoteAll(): void {
-    for (const subscription of [...this.#subscriptions]) if (subscription.state === 'live') this.#demote(subscription, this.#position.revision);
+    for (const subscription of [...this.#subscriptions])
+      if (subscription.state === 'live') this.#demote(subscription, this.#position.revision);
   }
 
   /** The store began a new life: what watchers have seen is no place in it. */
@@ -325,7 +341,12 @@ export class WatchHub {
   }
 
   #sendRevisions(subscription: Subscription, revisions: readonly Revision[]): void {
-    for (const { body, position } of eventMessages(subscription.selection, this.#position.epoch, revisions, this.#limits.messageBytes)) {
+    for (const { body, position } of eventMessages(
+      subscription.selection,
+      this.#position.epoch,
+      revisions,
+      this.#limits.messageBytes,
+    )) {
       this.#write(subscription, subscription.sink.encode(body, position));
     }
     subscription.cursor = revisions.at(-1)?.revision ?? subscription.cursor;
@@ -337,7 +358,9 @@ export class WatchHub {
   }
 
   #positionOf(subscription: Subscription): Position {
-    return subscription.state === 'live' ? this.#position : { epoch: this.#position.epoch, revision: subscription.cursor };
+    return subscription.state === 'live'
+      ? this.#position
+      : { epoch: this.#position.epoch, revision: subscription.cursor };
   }
 
   #send(subscription: Subscription, message: WatchMessage, resume: string | null): void {
@@ -356,7 +379,10 @@ export class WatchHub {
 
   #closeOne(subscription: Subscription, reason: string, ending: EndReason): void {
     // A snapshot cut short leaves nothing to resume from.
-    const resume = subscription.state === 'snapshot' || subscription.state === 'new' ? null : formatPosition(this.#positionOf(subscription));
+    const resume =
+      subscription.state === 'snapshot' || subscription.state === 'new'
+        ? null
+        : formatPosition(this.#positionOf(subscription));
     this.#end(subscription, { kind: 'closing', reason, resume }, ending);
   }
 
@@ -378,8 +404,13 @@ export class WatchHub {
     this.#cancelTick = this.#clock.after(this.#tickMs, () => this.#tick());
     const now = this.#clock.monotonic();
     for (const subscription of [...this.#subscriptions]) {
-      if (subscription.stuckForMs(now) >= this.#limits.slowReaderMs - this.#tickMs) this.#closeOne(subscription, 'slow-reader', 'slow');
-      else if (subscription.state !== 'snapshot' && subscription.state !== 'new' && now - subscription.lastSentMs >= this.#limits.progressMs - this.#tickMs) {
+      if (subscription.stuckForMs(now) >= this.#limits.slowReaderMs - this.#tickMs)
+        this.#closeOne(subscription, 'slow-reader', 'slow');
+      else if (
+        subscription.state !== 'snapshot' &&
+        subscription.state !== 'new' &&
+        now - subscription.lastSentMs >= this.#limits.progressMs - this.#tickMs
+      ) {
         this.#sendProgress(subscription);
       }
     }
@@ -403,8 +434,12 @@ export class WatchHub {
     if (this.#readsFree === 0) await new Promise<void>((resolve) => this.#readsWaiting.push(resolve));
     else this.#readsFree -= 1;
     try {
-      const revisions = await this.#log.read(after, { revisions: readRevisionsMax, bytes: this.#limits.messageBytes });
-      if (revisions.length === 0) throw new Error(`the log ends before ${formatPosition(this.#position)}, which it told of`);
+      const revisions = await this.#log.read(after, {
+        revisions: readRevisionsMax,
+        bytes: this.#limits.messageBytes,
+      });
+      if (revisions.length === 0)
+        throw new Error(`the log ends before ${formatPosition(this.#position)}, which it told of`);
       return revisions;
     } finally {
       const next = this.#readsWaiting.shift();
@@ -481,7 +516,12 @@ interface EventsText {
 }
 
 /** `events` messages of whole revisions, each cut after the revision that passes `bytesMax`. */
-function* eventMessages({ matches }: CompiledSelection, epoch: number, revisions: readonly Revision[], bytesMax: number): Generator<EventsText> {
+function* eventMessages(
+  { matches }: CompiledSelection,
+  epoch: number,
+  revisions: readonly Revision[],
+  bytesMax: number,
+): Generator<EventsText> {
   let texts: string[] = [];
   let size = 0;
   for (const [index, revision] of revisions.entries()) {
@@ -492,7 +532,10 @@ function* eventMessages({ matches }: CompiledSelection, epoch: number, revisions
     if (texts.length === 0 || (size < bytesMax && !last)) continue;
     // Also speaks for the revisions since the last match, which nobody selected.
     const position = formatPosition({ epoch, revision: revision.revision });
-    yield { body: Buffer.from(`{"kind":"events","position":"${position}","events":[${texts.join(',')}]}`), position };
+    yield {
+      body: Buffer.from(`{"kind":"events","position":"${position}","events":[${texts.join(',')}]}`),
+      position,
+    };
     texts = [];
     size = 0;
   }

@@ -18,8 +18,12 @@ async function listen(url: string, count: number): Promise<void> {
   const delaysMs: number[] = [];
   let ready = 0;
   for (let i = 0; i < count; i += 1) {
-    const socket = new WebSocket(`${url.replace('http', 'ws')}/v1/watch`, ['holdfast.v1'], { headers: { authorization: `Bearer ${tokenOf('viewer')}` } });
-    socket.on('open', () => socket.send('{"v":1,"id":"w","mimetype":"application/json","body":{"op":"watch"}}'));
+    const socket = new WebSocket(`${url.replace('http', 'ws')}/v1/watch`, ['holdfast.v1'], {
+      headers: { authorization: `Bearer ${tokenOf('viewer')}` },
+    });
+    socket.on('open', () =>
+      socket.send('{"v":1,"id":"w","mimetype":"application/json","body":{"op":"watch"}}'),
+    );
     socket.on('message', (data: Buffer) => {
       const now = performance.timeOrigin + performance.now();
       const text = data.toString('latin1');
@@ -33,18 +37,27 @@ async function listen(url: string, count: number): Promise<void> {
   process.on('message', () => {
     delaysMs.sort((a, b) => a - b);
     const at = (share: number) => delaysMs[Math.floor(delaysMs.length * share)]?.toFixed(2);
-    process.send?.(`${delaysMs.length} deliveries, p50 ${at(0.5)} ms, p99 ${at(0.99)} ms, worst ${delaysMs.at(-1)?.toFixed(2)} ms`);
+    process.send?.(
+      `${delaysMs.length} deliveries, p50 ${at(0.5)} ms, p99 ${at(0.99)} ms, worst ${delaysMs.at(-1)?.toFixed(2)} ms`,
+    );
   });
 }
 
 async function measure(): Promise<void> {
-  const { url, log, server } = await startServer({ after: () => {} });
+  const { url, log, server } = await startServer({ after: () => undefined });
   const child = fork(import.meta.filename, ['listen', url, String(watchers)]);
   await new Promise((resolve) => child.once('message', resolve));
   const rssMB = process.memoryUsage.rss() / 1e6;
   const before = cpuMs();
   for (let i = 0; i < perSecond * seconds; i += 1) {
-    log.append([{ type: 'service.set', host: 'edge-1', service: 'web', body: { sentAt: performance.timeOrigin + performance.now(), text: 'x'.repeat(200) } }]);
+    log.append([
+      {
+        type: 'service.set',
+        host: 'edge-1',
+        service: 'web',
+        body: { sentAt: performance.timeOrigin + performance.now(), text: 'x'.repeat(200) },
+      },
+    ]);
     await new Promise((resolve) => setTimeout(resolve, 1_000 / perSecond));
   }
   const spent = cpuMs() - before;
@@ -52,7 +65,10 @@ async function measure(): Promise<void> {
   child.send('report');
   const report = await new Promise((resolve) => child.once('message', resolve));
   const deliveries = watchers * perSecond * seconds;
-  console.log(`${watchers} watchers, ${perSecond}/s: ${report}; server ${((spent * 1_000) / deliveries).toFixed(1)} µs CPU per delivery, RSS ${rssMB.toFixed(0)} MB`);
+  // biome-ignore lint/suspicious/noConsole: a bench prints
+  console.log(
+    `${watchers} watchers, ${perSecond}/s: ${report}; server ${((spent * 1_000) / deliveries).toFixed(1)} µs CPU per delivery, RSS ${rssMB.toFixed(0)} MB`,
+  );
   child.kill();
   await server.close();
 }
