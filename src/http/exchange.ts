@@ -64,17 +64,21 @@ export class Exchange {
   serve(service: Service): void {
     const { request, entrance, params } = this.#incoming;
     // The router lets a name be empty; a path that ends too early is not that path.
-    for (const name in params) if (params[name] === '') return this.refuseStray();
+    if (Object.values(params).includes('')) {
+      this.refuseStray();
+      return;
+    }
     this.#meter = service.meter;
     try {
       checkHead(request, entrance);
-      if (!needsCaller(service.route.access, entrance)) return this.#admit(service, null);
-      const found = identify(request, entrance, this.#options.context.services.access);
-      if (!(found instanceof Promise)) return this.#admit(service, found);
-      found.then(
-        (caller) => this.#admit(service, caller),
-        (error: unknown) => this.fail(error),
-      );
+      const needed = needsCaller(service.route.access, entrance);
+      const found = needed ? identify(request, entrance, this.#options.context.services.access) : null;
+      if (found instanceof Promise) {
+        found.then(
+          (caller) => this.#admit(service, caller),
+          (error: unknown) => this.fail(error),
+        );
+      } else this.#admit(service, found);
     } catch (error) {
       this.fail(error);
     }
@@ -85,7 +89,10 @@ export class Exchange {
     this.#refuseStray().catch((error: unknown) => {
       const path = pathOf(this.#incoming.request.url ?? '');
       const unknownElsewhere = error instanceof AppError && error.code === 'not-found' && !isUnderV1(path);
-      if (!unknownElsewhere) return this.fail(error);
+      if (!unknownElsewhere) {
+        this.fail(error);
+        return;
+      }
       // The form of workflow-manager-api, whose paths these are.
       this.#write(
         404,
@@ -110,7 +117,10 @@ export class Exchange {
     else if (statusOf(told.code) >= 500) logger.warn({ ...fields, detail: told.message }, 'request refused');
     else logger.debug({ ...fields, detail: told.message }, 'request refused');
     // A stream that breaks after its head can only be cut.
-    if (response.headersSent) return void response.destroy();
+    if (response.headersSent) {
+      response.destroy();
+      return;
+    }
     const { status, headers, text } = problemAnswer(told, requestId);
     this.#write(status, { ...headers, ...this.#connection() }, text);
   }
@@ -141,10 +151,12 @@ export class Exchange {
       const caller = authorise(needsCaller(access, entrance) ? access : 'open', found, params['host']);
       this.#caller = caller;
       if (request.headers.expect !== undefined) response.writeContinue();
-      if (service.body === null) return this.#handle(service, caller, undefined);
-      readBody(request, service.bodyBytesMax, (error, body) =>
-        error === null ? this.#handle(service, caller, body) : this.fail(error),
-      );
+      if (service.body === null) this.#handle(service, caller, undefined);
+      else {
+        readBody(request, service.bodyBytesMax, (error, body) =>
+          error === null ? this.#handle(service, caller, body) : this.fail(error),
+        );
+      }
     } catch (error) {
       this.fail(error);
     }
@@ -155,11 +167,12 @@ export class Exchange {
     try {
       const call = this.#callOf(service, caller, body);
       const answer = operation.creates ? this.#once(service.route, call) : operation.handle(call);
-      if (!(answer instanceof Promise)) return this.#answer(answer);
-      answer.then(
-        (value) => this.#answer(value),
-        (error: unknown) => this.fail(error),
-      );
+      if (answer instanceof Promise) {
+        answer.then(
+          (value) => this.#answer(value),
+          (error: unknown) => this.fail(error),
+        );
+      } else this.#answer(answer);
     } catch (error) {
       this.fail(error);
     }
@@ -211,14 +224,20 @@ export class Exchange {
           headers['etag'] = etag;
           const known = request.headers['if-none-match'];
           const reads = request.method === 'GET' || request.method === 'HEAD';
-          if (known !== undefined && reads && matchesTag(known, etag)) return this.#write(304, { etag }, '');
+          if (known !== undefined && reads && matchesTag(known, etag)) {
+            this.#write(304, { etag }, '');
+            break;
+          }
         }
-        return this.#write(status, headers, JSON.stringify(answer.body));
+        this.#write(status, headers, JSON.stringify(answer.body));
+        break;
       }
       case 'text':
-        return this.#write(answer.status, { 'content-type': answer.type }, answer.text);
+        this.#write(answer.status, { 'content-type': answer.type }, answer.text);
+        break;
       case 'empty':
-        return this.#write(answer.status, {}, '');
+        this.#write(answer.status, {}, '');
+        break;
       case 'stream': {
         this.#observe(200);
         response.writeHead(200, {
@@ -230,7 +249,7 @@ export class Exchange {
         stream.on('error', (error) => this.fail(error));
         response.on('close', () => stream.destroy());
         stream.pipe(response);
-        return;
+        break;
       }
       case 'takeover':
         this.#observe(200);

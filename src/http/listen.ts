@@ -55,7 +55,7 @@ async function bindTcp(server: Server, listener: TcpListener): Promise<Bound> {
   return {
     listener,
     url: `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`,
-    release: async () => {},
+    release: () => Promise.resolve(),
   };
 }
 

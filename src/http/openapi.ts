@@ -64,7 +64,7 @@ export function openApiDocument(routes: readonly Route[], about: { kind: Kind; v
   const paths: Record<string, Record<string, object>> = {};
   for (const route of routes) {
     const path = route.path.replaceAll(/:(\w+)/g, '{$1}');
-    (paths[path] ??= {})[route.method.toLowerCase()] = describe(route);
+    paths[path] = { ...paths[path], [route.method.toLowerCase()]: describe(route) };
   }
   return {
     openapi: '3.1.0',
@@ -74,7 +74,6 @@ export function openApiDocument(routes: readonly Route[], about: { kind: Kind; v
       summary: 'Know what runs on every host, and hold it there.',
       description: `The HTTP API of a Holdfast ${about.kind}. Unknown fields and query names are refused by name; every failure is a problem document.`,
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
-      contact: { name: 'Holdfast', url: 'https://example.com/holdfast' },
     },
     servers: [{ url: '/', description: 'This server' }],
     tags: Object.entries(tags).map(([name, description]) => ({ name, description })),

@@ -235,8 +235,10 @@ async function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, p
 function refuseBytes(error: Error, socket: Duplex, { strayMeter, requestIdOf }: Parts): void {
   // As Node does itself: a response that has begun is not written into.
   const begun = (socket as Duplex & { _httpMessage?: ServerResponse })._httpMessage?.headersSent === true;
-  if (!socket.writable || begun || (error as NodeJS.ErrnoException).code === 'ECONNRESET')
-    return void socket.destroy();
+  if (!socket.writable || begun || (error as NodeJS.ErrnoException).code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
   const told = asAppError(error);
   strayMeter.observe(statusOf(told.code), 0);
   socket.end(problemBytes(told, requestIdOf({ headers: {} } as IncomingMessage)), () => socket.destroy());

@@ -246,8 +246,10 @@ export class WatchHub {
     subscription.state = 'live';
     const { key } = subscription.selection;
     let selection = this.#live.get(key);
-    if (selection === undefined)
-      this.#live.set(key, (selection = { selection: subscription.selection, bySink: new Map() }));
+    if (selection === undefined) {
+      selection = { selection: subscription.selection, bySink: new Map() };
+      this.#live.set(key, selection);
+    }
     const members = selection.bySink.get(subscription.sink.encodingKey);
     if (members === undefined) selection.bySink.set(subscription.sink.encodingKey, new Set([subscription]));
     else members.add(subscription);
@@ -274,7 +276,10 @@ export class WatchHub {
   #flush(): void {
     this.#flushAsked = false;
     const { epoch, revision: headRevision } = this.#log.head();
-    if (epoch !== this.#position.epoch) return this.#reset(epoch, headRevision);
+    if (epoch !== this.#position.epoch) {
+      this.#reset(epoch, headRevision);
+      return;
+    }
     const revisions = this.#pending.filter(({ revision }) => revision > this.#position.revision);
     this.#pending = [];
     const first = revisions[0];
