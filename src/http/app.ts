@@ -5,7 +5,7 @@
  * hooks would be passed by anyway.
  */
 import { createServer, type IncomingMessage } from 'node:http';
-import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import type { Random } from '../base/random.ts';
 import { EmptyBody } from '../wire/liveness.ts';
 import { strictObject } from '../wire/schema.ts';

@@ -6,7 +6,7 @@ import { parseJson } from '../wire/json.ts';
 /**
  * The JSON body of a request, or undefined when it has none (also one of no bytes: what may be left out may be left
  * out with a content type, too). `done` gets `too-large`, `unsupported` or `bad-request` as its error; the rest of a
- * refused body is left unread.
+ * refused body is dropped as it comes.
  */
 export function readBody(
   request: IncomingMessage,
@@ -28,28 +28,31 @@ export function readBody(
   let first: Buffer | undefined;
   const more: Buffer[] = [];
   let bytes = 0;
-  const finish = (error: unknown, body?: unknown) => {
-    request.off('data', onData).off('end', onEnd).off('error', onError);
+  let settled = false;
+  // The listeners stay: taking one off makes the stream look through the others again.
+  const settle = (error: unknown, body?: unknown) => {
+    if (settled) return;
+    settled = true;
     done(error, body);
   };
-  const onData = (chunk: Buffer) => {
+  request.on('data', (chunk: Buffer) => {
     bytes += chunk.length;
-    if (bytes > bytesMax) return finish(tooLarge(bytesMax));
-    if (first === undefined) first = chunk;
+    if (bytes > bytesMax) settle(tooLarge(bytesMax));
+    else if (first === undefined) first = chunk;
     else more.push(chunk);
-  };
-  const onEnd = () => {
-    if (first === undefined) return finish(null);
+  });
+  request.on('end', () => {
     let body: unknown;
     try {
-      body = parseJson(more.length === 0 ? first : Buffer.concat([first, ...more], bytes));
+      if (first !== undefined)
+        body = parseJson(more.length === 0 ? first : Buffer.concat([first, ...more], bytes));
     } catch (error) {
-      return finish(error);
+      settle(error);
+      return;
     }
-    finish(null, body);
-  };
-  const onError = (error: unknown) => finish(error);
-  request.on('data', onData).on('end', onEnd).on('error', onError);
+    settle(null, body);
+  });
+  request.on('error', settle);
 }
 
 function refuseHead(headers: IncomingMessage['headers'], bytesMax: number): AppError | undefined {

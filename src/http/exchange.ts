@@ -8,7 +8,7 @@ import type { Logger } from '../base/log.ts';
 import type { Caller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
 import { statusOf } from '../wire/problem.ts';
-import { authorise, checkHead, identify, needsCaller, type Entrance } from './auth.ts';
+import { authorise, checkHead, type Entrance, identify, needsCaller } from './auth.ts';
 import { readBody } from './body.ts';
 import type { RouteMeter } from './metrics.ts';
 import type { Answer, Call, HttpContext } from './operation.ts';

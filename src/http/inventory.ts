@@ -1,9 +1,9 @@
 /** Installed components over HTTP. */
 import {
   ComponentPageQuery,
-  componentDocument,
   ComponentSchema,
   ComponentSummarySchema,
+  componentDocument,
 } from '../wire/inventory.ts';
 import { listOf } from '../wire/schema.ts';
 import { listAnswer, operation, param } from './operation.ts';

@@ -1,6 +1,6 @@
 /** Where a server listens: TCP addresses, and Unix sockets whose file mode is the check. */
 import { chmod, lstat, mkdtemp, rename, rm } from 'node:fs/promises';
-import { createConnection, isIP, type AddressInfo, type Server } from 'node:net';
+import { type AddressInfo, createConnection, isIP, type Server } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import type { Caller } from '../domain/access.ts';
 import { AppError, isAppError } from '../domain/error.ts';

@@ -1,18 +1,18 @@
 /** Liveness over HTTP: service records, heartbeats, maintenance, is-up. */
 import { limits } from '../base/limits.ts';
 import { requireUuid } from '../domain/ids.ts';
-import { serviceDocument, type IsUp, type ServiceView } from '../domain/liveness.ts';
+import { type IsUp, type ServiceView, serviceDocument } from '../domain/liveness.ts';
 import {
   BeatManyAnswer,
   BeatManyBody,
   beatResultDocument,
   DeleteServiceQuery,
   EmptyBody,
-  isUpDocument,
   IsUpManyAnswer,
   IsUpManyBody,
   IsUpQuerySchema,
   IsUpSchema,
+  isUpDocument,
   MaintenanceBody,
   readIsUpQuery,
   readMaintenance,
@@ -24,7 +24,7 @@ import {
   TakeoverQuery,
 } from '../wire/liveness.ts';
 import { listOf } from '../wire/schema.ts';
-import { listAnswer, ok, operation, tagged, type Answer, type Call } from './operation.ts';
+import { type Answer, type Call, listAnswer, ok, operation, tagged } from './operation.ts';
 import { pageRequest } from './page.ts';
 
 const tag = 'liveness';

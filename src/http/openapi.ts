@@ -1,7 +1,7 @@
 /** `/openapi.json`: OpenAPI 3.1 from the route table and its schemas. What is validated is what is described. */
 import { STATUS_CODES } from 'node:http';
-import { Type, type TSchema } from 'typebox';
-import { errorCodes, type ErrorCode } from '../domain/error.ts';
+import { type TSchema, Type } from 'typebox';
+import { type ErrorCode, errorCodes } from '../domain/error.ts';
 import { BeatAnswerSchema, HostSchema } from '../wire/host.ts';
 import { ComponentSchema, ComponentSummarySchema } from '../wire/inventory.ts';
 import { IsUpSchema, ServicePatchSchema, ServiceSchema } from '../wire/liveness.ts';

@@ -1,7 +1,7 @@
 /** What machines ask about the process: probes, metrics, version, API description. Outside `/v1`. */
 import { Type } from 'typebox';
 import { strictObject, words } from '../wire/schema.ts';
-import { checkStatuses, operation, type Answer, type Check, type CheckStatus } from './operation.ts';
+import { type Answer, type Check, type CheckStatus, checkStatuses, operation } from './operation.ts';
 
 const tag = 'probes';
 

@@ -1,7 +1,7 @@
 /** Which events a watcher gets. A selection is read once into a predicate; nothing is parsed per event. */
 import type { Caller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
-import { eventTypes, type ChangeEvent, type Selection } from '../domain/event.ts';
+import { type ChangeEvent, eventTypes, type Selection } from '../domain/event.ts';
 import { requireUuid } from '../domain/ids.ts';
 import { formatSelector, matches, parseSelector, type Selectable } from '../domain/selector.ts';
 

@@ -14,16 +14,16 @@ import type { Random } from '../base/random.ts';
 import { AppError } from '../domain/error.ts';
 import { paths } from '../wire/paths.ts';
 import { statusOf } from '../wire/problem.ts';
-import { createApp, entranceOf, enterThrough, requestIds } from './app.ts';
-import { authorise, checkHead, headersMax, identify, type Entrance } from './auth.ts';
-import { bind, entranceThrough, type Bound, type Listener } from './listen.ts';
+import { createApp, enterThrough, entranceOf, requestIds } from './app.ts';
+import { authorise, checkHead, type Entrance, headersMax, identify } from './auth.ts';
+import { type Bound, bind, entranceThrough, type Listener } from './listen.ts';
 import { Metrics, type RouteMeter, type Sample } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import type { HttpContext, HttpServices, Kind } from './operation.ts';
 import { asAppError, problemBytes } from './problem.ts';
-import { checkRoutes, methodsAt, pathOf, routesOf, type Route } from './routes.ts';
+import { checkRoutes, methodsAt, pathOf, type Route, routesOf } from './routes.ts';
 import { WatchHub, type WatchLimits } from './subscription.ts';
-import { createWatchEndpoint, watch, type WatchEndpoint } from './watch.ts';
+import { createWatchEndpoint, type WatchEndpoint, watch } from './watch.ts';
 
 export interface HttpServerOptions {
   readonly kind: Kind;

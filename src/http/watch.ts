@@ -6,26 +6,26 @@
  * compressed, so the two never interleave.
  */
 import type { IncomingMessage } from 'node:http';
-import type { Duplex } from 'node:stream';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { TSchema } from 'typebox';
-import { WebSocketServer, type WebSocket } from 'ws';
+import { type WebSocket, WebSocketServer } from 'ws';
 import type { Cancel, Clock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import type { Caller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
 import { parsePosition } from '../domain/event.ts';
-import { decodeEnvelope, jsonBody, type Envelope } from '../wire/envelope.ts';
+import { decodeEnvelope, type Envelope, jsonBody } from '../wire/envelope.ts';
 import {
   bearerSubprotocolPrefix,
   UnwatchSchema,
-  WatchSchema,
-  watchSubprotocol,
   type WatchMessage,
   type WatchRequest,
+  WatchSchema,
+  watchSubprotocol,
 } from '../wire/watch.ts';
-import { operation, type HttpContext } from './operation.ts';
+import { type HttpContext, operation } from './operation.ts';
 import { asAppError } from './problem.ts';
 import { compileSelection } from './selection.ts';
 import type { EndReason, Sink, WatchSubscription } from './subscription.ts';

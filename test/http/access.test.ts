@@ -4,7 +4,7 @@ import { request as httpRequest } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { roles, type Caller } from '../../src/domain/access.ts';
+import { type Caller, roles } from '../../src/domain/access.ts';
 import { isAppError } from '../../src/domain/error.ts';
 import { checkRoutes, routes, routesOf } from '../../src/http/routes.ts';
 import { paths } from '../../src/wire/paths.ts';

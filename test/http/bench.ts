@@ -7,8 +7,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { hostId, knownUuid, startServer, tokenOf } from './fakes.ts';
 import { formatInstant } from '../../src/base/time.ts';
+import { hostId, knownUuid, startServer, tokenOf } from './fakes.ts';
 
 const seconds = Number(process.argv[2] ?? 4);
 const beat = {

@@ -1,14 +1,14 @@
 /** Hand-written implementations of the contracts, in memory, for tests of what is in front of them. */
 import { randomUUID } from 'node:crypto';
-import { silentLogger, type Logger } from '../../src/base/log.ts';
-import { systemClock, type Clock } from '../../src/base/clock.ts';
+import { type Clock, systemClock } from '../../src/base/clock.ts';
+import { type Logger, silentLogger } from '../../src/base/log.ts';
 import { formatInstant } from '../../src/base/time.ts';
 import type { Caller, Role } from '../../src/domain/access.ts';
 import { AppError } from '../../src/domain/error.ts';
 import {
-  formatPosition,
   type ChangeEvent,
   type EventDraft,
+  formatPosition,
   type Mark,
   type Position,
   type Revision,

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { after, describe, test } from 'node:test';
-import { silentLogger, type Logger } from '../../src/base/log.ts';
+import { type Logger, silentLogger } from '../../src/base/log.ts';
 import { AppError, errorCodes } from '../../src/domain/error.ts';
-import { statusOf, type Problem } from '../../src/wire/problem.ts';
-import { knownUuid, startServer, tokenOf, type TestServer } from './fakes.ts';
+import { type Problem, statusOf } from '../../src/wire/problem.ts';
+import { knownUuid, startServer, type TestServer, tokenOf } from './fakes.ts';
 
 const json = { 'content-type': 'application/json' };
 

@@ -4,18 +4,18 @@ import { createGroup } from '../../src/base/group.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import type { Caller } from '../../src/domain/access.ts';
 import {
+  type ChangeEvent,
+  type EventDraft,
   eventTypes,
   formatPosition,
   parsePosition,
-  type ChangeEvent,
-  type EventDraft,
   type Selection,
 } from '../../src/domain/event.ts';
 import { compileSelection } from '../../src/http/selection.ts';
 import {
-  WatchHub,
   type EndReason,
   type Sink,
+  WatchHub,
   type WatchLimits,
   type WatchSubscription,
 } from '../../src/http/subscription.ts';

@@ -3,10 +3,10 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { after, describe, test } from 'node:test';
 import { WebSocket } from 'ws';
-import { silentLogger, type Logger } from '../../src/base/log.ts';
+import { type Logger, silentLogger } from '../../src/base/log.ts';
 import { formatPosition } from '../../src/domain/event.ts';
 import type { WatchMessage } from '../../src/wire/watch.ts';
-import { startServer, tokenOf, type FakeLog, type TestServer } from './fakes.ts';
+import { type FakeLog, startServer, type TestServer, tokenOf } from './fakes.ts';
 
 type Message = WatchMessage & { readonly id: string };
 
