@@ -10,7 +10,6 @@ import { formatInstant } from '../base/time.ts';
 import type { Caller } from '../domain/access.ts';
 import type { ErrorCode } from '../domain/error.ts';
 import { formatPosition } from '../domain/event.ts';
-import type { HostFacts } from './selection.ts';
 import type {
   AccessService,
   ComponentService,
@@ -22,6 +21,7 @@ import type {
   SnapshotSource,
 } from '../domain/services.ts';
 import type { Metrics } from './metrics.ts';
+import type { HostFacts } from './selection.ts';
 import type { WatchHub } from './subscription.ts';
 
 export type Kind = 'agent' | 'registry';

@@ -33,8 +33,14 @@ export class Processes {
   }
 
   /** On the server core. */
-  server(file: string, args: readonly string[], options: { env?: NodeJS.ProcessEnv; cwd?: string } = {}): Server {
-    const [command, all] = pinned ? ['taskset', ['-c', String(serverCore), file, ...args]] : [file, [...args]];
+  server(
+    file: string,
+    args: readonly string[],
+    options: { env?: NodeJS.ProcessEnv; cwd?: string } = {},
+  ): Server {
+    const [command, all] = pinned
+      ? ['taskset', ['-c', String(serverCore), file, ...args]]
+      : [file, [...args]];
     const child = spawn(command, all, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...options.env },
@@ -104,7 +110,10 @@ export class Processes {
             else reject(error ?? new Error(`${name} ended before it was ready: ${output}`));
           };
           const look = () => settle();
-          const timer = setTimeout(() => settle(new Error(`${name} was not ready in ${timeoutMs} ms: ${output}`)), timeoutMs);
+          const timer = setTimeout(
+            () => settle(new Error(`${name} was not ready in ${timeoutMs} ms: ${output}`)),
+            timeoutMs,
+          );
           listeners.add(look);
           look();
         });
@@ -123,7 +132,9 @@ export class Processes {
 /** CPU seconds of a process with all its threads, user and system, in steps of a clock tick (10 ms). */
 export function cpuSeconds(pid: number): number {
   // The name in parentheses may hold anything; the fields after it are numbered from 3.
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ');
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /s, '')
+    .split(' ');
   return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
 }
 
@@ -137,7 +148,8 @@ export interface Memory {
 export function memoryOf(pid: number): Memory {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
-  const field = (text: string, name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(text)?.[1] ?? Number.NaN);
+  const field = (text: string, name: string) =>
+    Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(text)?.[1] ?? Number.NaN);
   return {
     rssKib: field(status, 'VmRSS'),
     anonKib: field(status, 'RssAnon'),

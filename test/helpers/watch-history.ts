@@ -30,7 +30,7 @@ export const validators: Readonly<Record<string, Validator>> = {
   ordered(history) {
     const wrong: string[] = [];
     for (const { messages } of history.connections) {
-      let last = [0, -1] as const;
+      let last: readonly [number, number] = [0, -1];
       for (const event of eventsOf(messages)) {
         const place = placeOf(event);
         if (!isAfter(place, last)) wrong.push(`${place} after ${last}`);
