@@ -4,8 +4,10 @@
  * loaded then. Series are bounded: routes come from the table, never from a URL.
  */
 import type { Metric } from 'prom-client';
+import type { Clock } from '../base/clock.ts';
 import { formatPosition } from '../domain/event.ts';
-import type { HttpContext } from './operation.ts';
+import type { EventLog } from '../domain/services.ts';
+import type { WatchHub } from './subscription.ts';
 
 /** One more number at `/metrics`, from a role: `holdfast_outbox_reports`. */
 export interface Sample {
@@ -20,6 +22,18 @@ export interface MetricsOptions {
   readonly samples: () => readonly Sample[];
   readonly sockets: () => number;
   readonly connections: () => number;
+  /** UTC milliseconds. */
+  readonly startedMs: number;
+}
+
+/** What a scrape reads of the server. */
+export interface Scraped {
+  readonly kind: string;
+  readonly version: string;
+  readonly commit: string;
+  readonly clock: Clock;
+  readonly hub: WatchHub;
+  readonly services: { readonly log: EventLog };
 }
 
 /** Seconds; what a local call and what a slow disk take. */
@@ -40,7 +54,7 @@ export class Metrics {
     return meter;
   }
 
-  async render(context: HttpContext): Promise<{ type: string; text: string }> {
+  async render(context: Scraped): Promise<{ type: string; text: string }> {
     const { Registry, Gauge, Counter } = await import('prom-client');
     const lagS = await eventLoopLagS(context);
     const registry = new Registry();
@@ -60,8 +74,8 @@ export class Metrics {
     gauge('process_resident_memory_bytes', 'Resident memory of the process', memory);
     gauge(
       'process_start_time_seconds',
-      'When the process started, seconds since 1970',
-      (context.clock.now() - process.uptime() * 1_000) / 1_000,
+      'When this server started, seconds since 1970',
+      this.#options.startedMs / 1_000,
     );
     gauge(
       'holdfast_event_loop_lag_seconds',
@@ -184,7 +198,7 @@ export class RouteMeter {
   }
 }
 
-async function eventLoopLagS({ clock }: HttpContext): Promise<number> {
+async function eventLoopLagS({ clock }: Scraped): Promise<number> {
   const before = clock.monotonic();
   await new Promise<void>((resolve) => clock.nextTurn(resolve));
   return (clock.monotonic() - before) / 1_000;

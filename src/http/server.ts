@@ -88,6 +88,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     samples: options.samples ?? (() => []),
     sockets: () => watchEndpoint.size,
     connections: () => sockets.size,
+    startedMs: clock.now(),
   });
   const context: HttpContext = {
     kind,
