@@ -85,6 +85,7 @@ class RunningHeartbeat implements Heartbeat {
   readonly #startedAtMs: number;
   readonly #loop: Loop;
   #seq = 0;
+  #answered: number | null = null;
   #intervalMs = beatIntervalMinMs;
   #spreadMs = spreadDefaultMs;
   #connected = false;
@@ -149,6 +150,7 @@ class RunningHeartbeat implements Heartbeat {
     this.#heard(exchanged.answer);
     try {
       await onAnswer(exchanged.sent, exchanged.answer, { returned });
+      this.#answered = exchanged.sent.beat.seq;
     } catch (error) {
       logger.error({ err: error }, 'could not act on the answer to a heartbeat');
     }
@@ -167,7 +169,12 @@ class RunningHeartbeat implements Heartbeat {
     const { beat, ...rest } = this.#options.compose();
     this.#seq += 1;
     const { bootId } = this.#options;
-    return { ...rest, beat: { ...beat, bootId, startedAtMs: this.#startedAtMs, seq: this.#seq, leaving } };
+    const { startedAtMs, seq, answered } = {
+      startedAtMs: this.#startedAtMs,
+      seq: this.#seq,
+      answered: this.#answered,
+    };
+    return { ...rest, beat: { ...beat, bootId, startedAtMs, seq, answered, leaving } };
   }
 
   #heard(answer: BeatAnswer): void {

@@ -47,6 +47,8 @@ export interface Beat {
   readonly startedAtMs: number;
   /** One more with every beat of this start; an answer to an older beat is ignored. */
   readonly seq: number;
+  /** The last beat of this start whose answer has been acted on; null when there is none yet. */
+  readonly answered: number | null;
   /** The end of the agent's own log. */
   readonly own: Mark;
   /** The furthest the agent has seen of the registry's log; null before the first answer. */
@@ -65,7 +67,10 @@ export interface BeatAnswer {
   /** The registry's clock, for people who compare. */
   readonly nowMs: number;
   readonly own: Mark;
-  /** The furthest the registry has seen of the agent's log; null when it knows none. */
+  /**
+   * The furthest the registry has seen of the agent's log, of what it has answered before; null when it knows none.
+   * It moves on only when the agent has acted on it, so that a lost answer hides no rewind.
+   */
   readonly seen: Mark | null;
   /** `complete`: the registry does not have this inventory, send all. `delta`: it has another, send what changed. */
   readonly checkin: 'none' | 'delta' | 'complete';

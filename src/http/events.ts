@@ -29,6 +29,8 @@ export const events = operation({
         response.writeHead(200, {
           'content-type': 'text/event-stream; charset=utf-8',
           'cache-control': 'no-store',
+          // The stream is the connection's last answer, so that closing one ends the other.
+          connection: 'close',
           'x-accel-buffering': 'no',
           'x-request-id': requestId,
         });

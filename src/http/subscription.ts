@@ -88,8 +88,8 @@ const watchLimits: WatchLimits = {
 
 const readRevisionsMax = 1_024;
 const snapshotPageItemsMax = 500;
-/** How often idle and slow subscriptions are looked for: what `progressMs` and `slowReaderMs` are rounded up to. */
-const tickMs = 5_000;
+/** Idle and slow subscriptions are looked for this often at least; what is due within the next tick is due now. */
+const tickMaxMs = 5_000;
 
 export class WatchHub {
   readonly #log: EventLog;
@@ -107,6 +107,7 @@ export class WatchHub {
   #position: Position;
   #unsubscribe: Cancel;
   #cancelTick: Cancel;
+  readonly #tickMs: number;
   #readsFree: number;
   #readsWaiting: (() => void)[] = [];
   #closing = false;
@@ -119,10 +120,11 @@ export class WatchHub {
     this.#group = options.group;
     this.#limits = { ...watchLimits, ...options.limits };
     this.#readsFree = this.#limits.readsMax;
+    this.#tickMs = Math.min(tickMaxMs, this.#limits.slowReaderMs / 5, this.#limits.progressMs / 5);
     const { epoch, revision } = this.#log.head();
     this.#position = { epoch, revision };
     this.#unsubscribe = this.#log.subscribe((revisions) => this.#committed(revisions));
-    this.#cancelTick = this.#clock.after(tickMs, () => this.#tick());
+    this.#cancelTick = this.#clock.after(this.#tickMs, () => this.#tick());
   }
 
   get size(): number {
@@ -373,11 +375,11 @@ export class WatchHub {
   }
 
   #tick(): void {
-    this.#cancelTick = this.#clock.after(tickMs, () => this.#tick());
+    this.#cancelTick = this.#clock.after(this.#tickMs, () => this.#tick());
     const now = this.#clock.monotonic();
     for (const subscription of [...this.#subscriptions]) {
-      if (subscription.stuckForMs(now) > this.#limits.slowReaderMs - tickMs) this.#closeOne(subscription, 'slow-reader', 'slow');
-      else if (subscription.state !== 'snapshot' && subscription.state !== 'new' && now - subscription.lastSentMs > this.#limits.progressMs - tickMs) {
+      if (subscription.stuckForMs(now) >= this.#limits.slowReaderMs - this.#tickMs) this.#closeOne(subscription, 'slow-reader', 'slow');
+      else if (subscription.state !== 'snapshot' && subscription.state !== 'new' && now - subscription.lastSentMs >= this.#limits.progressMs - this.#tickMs) {
         this.#sendProgress(subscription);
       }
     }

@@ -86,7 +86,11 @@ export function createWatchEndpoint(context: HttpContext, logger: Logger): Watch
         const connection = new Connection(webSocket, socket as Socket, { caller, context, logger, validate });
         if (connections.size === 0) cancelPings = clock.after(pingMs, ping);
         connections.add(connection);
-        webSocket.on('close', () => connections.delete(connection));
+        webSocket.on('close', () => {
+          connections.delete(connection);
+          // Or the next socket begins a second round of pings beside this one, and is cut off between two of them.
+          if (connections.size === 0) cancelPings();
+        });
       });
     },
     close() {

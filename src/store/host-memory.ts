@@ -17,8 +17,10 @@ export interface HostFacts {
   inventoryHash: string | null;
   /** The end of our log as the last answer told it: what the next beat says it has seen, and then needs no look-up. */
   toldMark: Mark | null;
-  /** The furthest seen of the agent's own log. */
+  /** The furthest seen of the agent's own log, of what it was told: it knows that we have seen this. */
   agentMark: Mark | null;
+  /** The furthest of the last beats; becomes `agentMark` when the agent has acted on the answer. */
+  heardMark: Mark | null;
   /** The last report of the agent's outbox that is in effect. */
   acked: { readonly epoch: number; readonly seq: number } | null;
   /** The start of the agent that beats now, and its last beat. */
@@ -179,6 +181,7 @@ function factsOf(row: HostRow): HostFacts {
     inventoryHash: row.inventory_hash,
     toldMark: null,
     agentMark: epoch === null || revision === null || hash === null ? null : { epoch, revision, hash },
+    heardMark: null,
     acked: outboxEpoch === null || seq === null ? null : { epoch: outboxEpoch, seq },
     session: null,
     flapping: undefined,

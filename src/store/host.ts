@@ -125,17 +125,24 @@ export class HostStore implements HostService {
     const slot = this.memory.slotOf(id);
     const facts = this.memory.facts(id);
     const own = this.#store.log.head();
-    if (beat.seen !== null && !sameMark(beat.seen, facts.toldMark) && (await this.#isRewound(beat.seen, own))) {
+    if (
+      beat.seen !== null &&
+      !sameMark(beat.seen, facts.toldMark) &&
+      (await this.#isRewound(beat.seen, own))
+    ) {
       this.#onRewind(beat.seen);
+    }
+    if (beat.answered !== null && beat.answered === facts.session?.seq && !isReplay(facts, beat)) {
+      facts.agentMark = facts.heardMark ?? facts.agentMark;
     }
     if (!isReplay(facts, beat)) {
       facts.session = { bootId: beat.bootId, startedAtMs: beat.startedAtMs, seq: beat.seq };
       if (beat.leaving) await this.#change(caller, id, goneAs('left'));
       else await this.#heard(caller, id, slot);
     }
-    // The mark answered is the one from before this beat: an agent that was rewound must see how far it had been.
+    // An agent that was rewound must see how far it had been, until it has: an answer may be lost.
     const seen = facts.agentMark;
-    if (seen === null || !isAhead(seen, beat.own)) facts.agentMark = beat.own;
+    facts.heardMark = seen === null || !isAhead(seen, beat.own) ? beat.own : null;
     facts.toldMark = own;
     return {
       intervalMs: facts.intervalToldMs,

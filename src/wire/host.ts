@@ -66,6 +66,7 @@ export const BeatBody = strictObject({
   bootId: Type.String({ minLength: 1, maxLength: 64 }),
   startedAt: Instant,
   seq: Count,
+  answered: Type.Optional(nullable(Count)),
   own: MarkSchema,
   seen: nullable(MarkSchema),
   inventory: nullable(Digest),
@@ -116,8 +117,8 @@ export function readHost(document: HostDocument): HostView {
 }
 
 export function readBeat(body: Static<typeof BeatBody>): Beat {
-  const { startedAt, leaving, ...same } = body;
-  return { ...same, startedAtMs: readInstant(startedAt, 'startedAt'), leaving: leaving ?? false };
+  const { startedAt, leaving = false, answered = null, ...same } = body;
+  return { ...same, startedAtMs: readInstant(startedAt, 'startedAt'), leaving, answered };
 }
 
 export function beatBody(beat: Beat): Static<typeof BeatBody> {

@@ -20,6 +20,7 @@ function input(more: {
       bootId: 'b',
       startedAtMs: 0,
       seq: 1,
+      answered: null,
       own: head,
       seen: more.registrySeen === undefined ? mark(9, 50) : more.registrySeen,
       inventory: hash(1),

@@ -116,7 +116,9 @@ export function hostContract(openStore: OpenStoreForTest): void {
       const far = { epoch: 1, revision: 900, hash: `sha256:${'1'.repeat(64)}` };
       await edge.beat({ own: far });
       assert.deepEqual((await edge.beat({ own: { ...far, revision: 5 } })).seen, far);
-      assert.deepEqual((await edge.beat({ own: { ...far, epoch: 2, revision: 5 } })).seen, far);
+      // Told once, and told again while it has not acted on it, however far it has come since.
+      assert.deepEqual((await edge.beat({ own: { ...far, revision: 2_000 }, answered: null })).seen, far);
+      assert.deepEqual((await edge.beat({ own: { ...far, epoch: 2, revision: 5 } })).seen?.revision, 2_000);
       assert.equal((await edge.beat({ own: { ...far, epoch: 2, revision: 6 } })).seen?.epoch, 2);
     });
 

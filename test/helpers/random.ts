@@ -1,7 +1,7 @@
 /** Randomness that repeats itself. */
 import assert from 'node:assert/strict';
-import { randomInt } from 'node:crypto';
 import type { Random } from '../../src/base/random.ts';
+import { testSeed } from './seed.ts';
 
 /**
  * The same seed gives the same draws, on every machine. `seed` is what a failing test prints.
@@ -20,10 +20,9 @@ export class SeededRandom implements Random {
     this.#state = Uint32Array.from([1, 2, 3, 4], (word) => splitmix32(seed + word * 0x9e37_79b9));
   }
 
-  /** A new seed each run, printed with the test's result; `HOLDFAST_SEED=n` repeats a run. */
+  /** With the seed of this run (seed.ts), printed with the test's result. */
   static fresh(t: { diagnostic(message: string): void }): SeededRandom {
-    const given = process.env['HOLDFAST_SEED'];
-    const random = new SeededRandom(given === undefined ? randomInt(2 ** 32) : Number(given));
+    const random = new SeededRandom(testSeed());
     t.diagnostic(String(random));
     return random;
   }

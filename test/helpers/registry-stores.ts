@@ -74,7 +74,7 @@ export async function joinHost(stores: RegistryStores, name: string, region: str
   const machineId = `machine-${name}`;
   const { id } = await stores.hosts.join(systemCaller, { name, region, machineId });
   const caller: Caller = { role: 'host', subject: `host:${name}`, hostId: id };
-  let seq = 0;
+  let [seq, answered]: [number, number | null] = [0, null];
   const startedAtMs = stores.clock.now();
   const next = (more: Partial<Beat> = {}): Beat => {
     seq += 1;
@@ -82,6 +82,7 @@ export async function joinHost(stores: RegistryStores, name: string, region: str
       bootId: `boot-${name}`,
       startedAtMs,
       seq,
+      answered,
       own: { epoch: 1, revision: seq, hash: `sha256:${'0'.repeat(64)}` },
       seen: null,
       inventory: null,
@@ -89,6 +90,11 @@ export async function joinHost(stores: RegistryStores, name: string, region: str
       ...more,
     };
   };
-  const beat = (more: Partial<Beat> = {}) => stores.hosts.beat(caller, id, next(more));
+  const beat = async (more: Partial<Beat> = {}) => {
+    const sent = next(more);
+    const answer = await stores.hosts.beat(caller, id, sent);
+    answered = sent.seq;
+    return answer;
+  };
   return { id, name, caller, machineId, beat, next };
 }

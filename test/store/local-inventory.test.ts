@@ -167,6 +167,8 @@ suite('LocalInventory', () => {
           else await inventory.forget();
         }
         await send(true, null);
+        // What we have may be what was acknowledged before a check-in whose answer was lost. Only a beat shows that.
+        if (inventoryHash(theirs) !== inventory.hash) await inventory.forget();
         await send(true, null);
         assert.equal(await inventory.pending(), null);
         assert.equal(inventoryHash(theirs), inventory.hash);
