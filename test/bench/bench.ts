@@ -38,9 +38,9 @@ export interface Registry {
   call<T>(method: string, path: string, body?: unknown, token?: string): Promise<T>;
 }
 
-/** Environment of our processes: nothing of the user's cache or settings. */
+/** For our processes: a home and a cache of this run. */
 export function ownEnv(bench: Bench): NodeJS.ProcessEnv {
-  return { HOME: bench.folder, XDG_CACHE_HOME: join(bench.folder, 'cache'), NODE_OPTIONS: '' };
+  return { HOME: bench.folder, XDG_CACHE_HOME: join(bench.folder, 'cache') };
 }
 
 /** The real binary on an empty or a given data directory, ready. `port` 0 takes a free one. */

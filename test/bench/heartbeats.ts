@@ -68,7 +68,10 @@ export const heartbeats: BenchGroup = {
         name: 'host heartbeat',
         url: registry.url,
         pid: registry.server.pid,
-        requests: async () => [(bareBeats = await primed(registry, joined))],
+        async requests() {
+          bareBeats = await primed(registry, joined);
+          return [bareBeats];
+        },
       },
       { name: 'bare', url: bareHost.url, pid: bareHost.server.pid, requests: async () => [bareBeats] },
       ...etcdSide,

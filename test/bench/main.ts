@@ -95,9 +95,9 @@ async function main(options: Options): Promise<void> {
   }
   const rows = measured.flatMap((group) => group.rows);
   const count = (verdict: string) => rows.filter((row) => row.verdict === verdict).length;
-  const took = Math.round((performance.now() - startedMs) / 1_000);
+  const tookS = Math.round((performance.now() - startedMs) / 1_000);
   console.log(
-    `\n${count('met')} met, ${count('not met')} not met, ${count('not measured')} not measured; ${took} s`,
+    `\n${count('met')} met, ${count('not met')} not met, ${count('not measured')} not measured; ${tookS} s`,
   );
   if (options.json !== null) {
     await writeFile(
