@@ -157,6 +157,11 @@ export class Connection {
     );
   }
 
+  /** Aborted by `close`: ends what does not go through the pool. */
+  get closed(): AbortSignal {
+    return this.#pool.closed;
+  }
+
   /** Ends what is still running; later calls fail. */
   close(): Promise<void> {
     return this.#pool.close();
@@ -321,6 +326,8 @@ export function isLoopback(hostname: string): boolean {
 }
 
 interface SharedPool {
+  /** Aborted by `close`, with what later calls throw. */
+  readonly closed: AbortSignal;
   get(): Promise<Pool>;
   close(): Promise<void>;
 }
@@ -328,7 +335,7 @@ interface SharedPool {
 /** undici takes 60–90 ms to load (it pulls in TLS and HTTP/2), which nobody pays who only starts up. */
 function createPool(origin: Origin, connectTimeoutMs: number): SharedPool {
   let pool: Promise<Pool> | undefined;
-  let closed = false;
+  const closing = new AbortController();
   const open = async () => {
     const undici = await import('undici');
     const { socketPath } = origin;
@@ -339,13 +346,14 @@ function createPool(origin: Origin, connectTimeoutMs: number): SharedPool {
     });
   };
   return {
+    closed: closing.signal,
     get() {
-      if (closed) throw new AppError('internal', 'Cannot call: the client is closed');
+      closing.signal.throwIfAborted();
       pool ??= open();
       return pool;
     },
     async close() {
-      closed = true;
+      closing.abort(new AppError('internal', 'Cannot call: the client is closed'));
       await (await pool)?.destroy();
     },
   };

@@ -56,20 +56,21 @@ export async function* watch(
 ): AsyncGenerator<WatchUpdate, void, undefined> {
   const { onLink, patient = false, onGap = 'end' } = options;
   const { clock, random } = connection;
-  const signal = options.signal ?? connection.signal;
+  const asked = options.signal ?? connection.signal;
+  const signal = asked === undefined ? connection.closed : AbortSignal.any([asked, connection.closed]);
   const progress = new Progress(options);
   let via: 'websocket' | 'event-stream' = 'websocket';
   let reached = patient;
   let silentSockets = 0;
   for (let failures = 0; ; ) {
-    signal?.throwIfAborted();
+    signal.throwIfAborted();
     let opened = false;
     let told = false;
     try {
       const open = via === 'websocket' ? webSocketMessages : eventStreamMessages;
       const start = progress.start(options.select);
       const messages = open(connection, start, {
-        ...(signal === undefined ? {} : { signal }),
+        signal,
         onOpen: () => {
           reached = true;
           opened = true;
@@ -93,10 +94,10 @@ export async function* watch(
       failures += 1;
       await clock.sleep(
         failures === 1 ? 0 : backoffMs(failures - 1, { ...reconnectBackoff, random }),
-        signal === undefined ? {} : { signal },
+        { signal },
       );
     } catch (error) {
-      signal?.throwIfAborted();
+      signal.throwIfAborted();
       if (error instanceof UpgradeRefused) {
         via = 'event-stream';
         continue;
@@ -112,7 +113,7 @@ export async function* watch(
       failures += 1;
       const retryMs = retryDelayMs(failures, error, { ...reconnectBackoff, random });
       onLink?.({ up: false, error, retryMs });
-      await clock.sleep(retryMs, signal === undefined ? {} : { signal });
+      await clock.sleep(retryMs, { signal });
     }
   }
 }

@@ -383,3 +383,14 @@ test('watch() holds a slow reader back instead of its memory, and loses nothing'
     if (last === count) break;
   }
 });
+
+test('close() ends a watch, which would come back to the server for ever otherwise', async (t) => {
+  const { server } = await scripted(t, [({ say }) => say(events(1))]);
+  const client = clientOf(t, server);
+  const updates = client.watch({ since: '7.0' });
+  assert.deepEqual((await updates.next()).value, events(1));
+  const ended = assert.rejects(updates.next(), /the client is closed/);
+  await client.close();
+  await ended;
+  await assert.rejects(client.watch().next(), /the client is closed/);
+});

@@ -45,10 +45,7 @@ test('README "Getting started" through the command line: update, is_up, notify',
   assert.deepEqual([other.code, other.stdout], [3, 'UNKNOWN\n']);
 
   // n = service.notify(type, host); for change_event in n.events: ...; n.cancel() after the fourth
-  let begun = () => undefined as void;
-  const watching = new Promise<void>((resolve) => {
-    begun = resolve;
-  });
+  const { promise: watching, resolve: begun } = Promise.withResolvers<void>();
   const notified = holdfast(
     'services watch --type nova-compute --host localhost --count 4 -o json',
     (text) => {

@@ -195,9 +195,10 @@ test('restored from an older backup: a new epoch, watchers of the old one are to
   await client.until(({ updates }) => updates.some((update) => update.kind === 'snapshot' && update.done));
   const [reset, snapshot] = client.updates;
   assert.deepEqual(reset, { kind: 'reset', epoch: after.epoch });
-  assert.equal(
-    snapshot?.kind === 'snapshot' && (snapshot.items[0]?.body as { region: string }).region,
-    'kept',
+  assert(snapshot?.kind === 'snapshot');
+  assert.deepEqual(
+    snapshot.items.map(({ body }) => (body as { region: string }).region),
+    ['kept'],
   );
   await set(second, 'new life');
   assert.equal((await client.count(1))[0]?.position, `${after.epoch}.${after.revision + 1}`);

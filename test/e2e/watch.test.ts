@@ -4,18 +4,16 @@
  * disconnections. HOLDFAST_SEED repeats the draws (not the instants at which the kernel kills).
  */
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
 import { test } from 'node:test';
-import Database from 'better-sqlite3';
 import { systemClock } from '../../src/base/clock.ts';
 import { systemRandom } from '../../src/base/random.ts';
 import { Connection } from '../../src/client/connection.ts';
 import { eventStreamMessages } from '../../src/client/event-stream.ts';
 import { UpgradeRefused, webSocketMessages } from '../../src/client/websocket.ts';
 import { AppError } from '../../src/domain/error.ts';
-import type { ChangeEvent, Selection } from '../../src/domain/event.ts';
-import { openStore } from '../../src/store/store.ts';
-import { FakeClock } from '../helpers/clock.ts';
+import type { Selection } from '../../src/domain/event.ts';
+import { bundleProgram } from '../helpers/bundle.ts';
+import { readLogFile, verifyStore } from '../helpers/log-file.ts';
 import { portOf, reach, registryArguments, startProcess } from '../helpers/process.ts';
 import { SeededRandom } from '../helpers/random.ts';
 import { tempFolder } from '../helpers/temp.ts';
@@ -41,7 +39,8 @@ const changesPerLife = [150, 400] as const;
 test('watchers of a registry that is killed miss nothing, see nothing twice, and all in order', async (t) => {
   const random = SeededRandom.fresh(t);
   const dataDir = tempFolder(t);
-  let server = startProcess(t, registryArguments(dataDir));
+  const program = await bundleProgram(tempFolder(t));
+  let server = startProcess(t, registryArguments(dataDir), program);
   const ready = await server.ready('registry');
   const { url, token } = reach(t, ready);
   const writers = new Writers({ url, token, random, count: writersMax });
@@ -73,7 +72,7 @@ test('watchers of a registry that is killed miss nothing, see nothing twice, and
     await server.kill('SIGKILL');
     for (const watcher of watchers) watcher.serverGone();
     await writers.pause();
-    server = startProcess(t, registryArguments(dataDir, portOf(url)));
+    server = startProcess(t, registryArguments(dataDir, portOf(url)), program);
     await server.ready('registry');
     for (const watcher of watchers) watcher.serverBack();
     writers.resume();
@@ -81,7 +80,7 @@ test('watchers of a registry that is killed miss nothing, see nothing twice, and
   await writers.untilMore(50);
   await writers.pause();
 
-  const log = readOnlyLog(dataDir);
+  const log = readLogFile(dataDir);
   const head = log.at(-1)?.revision ?? 0;
   await until(
     () => watchers.every((watcher) => watcher.hasAll(log, head)),
@@ -113,29 +112,8 @@ test('watchers of a registry that is killed miss nothing, see nothing twice, and
   );
   assert(delivered > log.length, `only ${delivered} events were delivered: this run shows nothing`);
 
-  const store = await openStore({
-    role: 'registry',
-    dataDir,
-    clock: new FakeClock(),
-    limits: { ballastBytes: 0 },
-  });
-  assert.deepEqual(await store.verify(), { ok: true, from: 0, to: head });
-  await store.close();
+  assert.deepEqual(await verifyStore('registry', dataDir), { ok: true, from: 0, to: head });
 });
-
-/** The log as another process finds it in the file. */
-function readOnlyLog(dataDir: string): Log {
-  const db = new Database(join(dataDir, 'holdfast.db'), { readonly: true });
-  try {
-    const rows = db.prepare('SELECT revision, events FROM revisions ORDER BY revision').all() as {
-      revision: number;
-      events: string;
-    }[];
-    return rows.map(({ revision, events }) => ({ revision, events: JSON.parse(events) as ChangeEvent[] }));
-  } finally {
-    db.close();
-  }
-}
 
 interface WatcherStart {
   readonly since: string | null;

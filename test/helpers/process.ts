@@ -128,14 +128,30 @@ export function registryArguments(dataDir: string, port = 0): string[] {
   return ['registry', '--tls', 'off', '--listen', `127.0.0.1:${port}`, '--data-dir', dataDir];
 }
 
+export interface AgentArguments {
+  /** Null: it stands alone. */
+  readonly registry: { readonly url: string; readonly dataDir: string } | null;
+  readonly name?: string;
+  readonly port?: number;
+}
+
 export function agentArguments(
   dataDir: string,
-  registry: { url: string; dataDir: string } | null,
-  more: readonly string[] = [],
+  { registry, name = 'edge-1', port = 0 }: AgentArguments,
 ): string[] {
   const whom =
     registry === null ? ['none'] : [registry.url, '--token-file', join(registry.dataDir, 'admin.token')];
-  return ['agent', '--registry', ...whom, '--listen', '127.0.0.1:0', '--data-dir', dataDir, ...more];
+  return [
+    'agent',
+    '--registry',
+    ...whom,
+    '--name',
+    name,
+    '--listen',
+    `127.0.0.1:${port}`,
+    '--data-dir',
+    dataDir,
+  ];
 }
 
 /** Where a ready role listens, to start the next one at the same place. */

@@ -153,7 +153,7 @@ export const validators: Readonly<Record<string, Validator>> = {
         items.filter(({ kind }) => kind === 'service').map(({ body }) => lasting(body)),
       );
       const want = [...stateAt(log, at).values()]
-        .filter((body) => selectsBody(history.select, body))
+        .filter((body) => isInSnapshot(history.select, body))
         .map(lasting);
       const byUuid = (list: Record<string, unknown>[]) =>
         list.sort((a, b) => (String(a['uuid']) < String(b['uuid']) ? -1 : 1));
@@ -240,6 +240,11 @@ function isSelected({ types, hosts, services }: Selection, event: ChangeEvent): 
     services === undefined ||
     (event.type.startsWith('service.') && selectsBody({ services }, event.body as Record<string, unknown>))
   );
+}
+
+/** Snapshots hold records, not events: of `types` only the families count. */
+function isInSnapshot(select: Selection, body: Record<string, unknown>): boolean {
+  return select.types?.some((type) => type.startsWith('service.')) !== false && selectsBody(select, body);
 }
 
 function selectsBody({ hosts, services = {} }: Selection, body: Record<string, unknown>): boolean {

@@ -20,8 +20,10 @@ export interface WritersOptions {
   readonly token: string;
   readonly random: SeededRandom;
   readonly count: number;
-  /** Records are on hosts 0…3; an agent has its own alone. */
+  /** An agent has its own alone; at the registry records are on hosts 0…3. */
   readonly host?: string;
+  /** Added to the numbers of the uuids, so that two that write have records of their own. */
+  readonly firstRecord?: number;
 }
 
 export class Writers {
@@ -51,10 +53,13 @@ export class Writers {
     return this.#acknowledged.length;
   }
 
+  /** Begins to write, or goes on where the server is again. */
   resume(): void {
     if (this.#going) return;
     this.#going = true;
     this.#writing = Promise.all(this.#clients.map((client) => this.#write(client)));
+    // Whoever pauses or closes hears of it.
+    this.#writing.catch(() => undefined);
   }
 
   /** Resolves when nothing is under way any more; rejects with what no writer should meet. */
@@ -118,9 +123,9 @@ export class Writers {
   }
 
   async #change({ liveness }: HoldfastClient): Promise<Acknowledged> {
-    const { random, host } = this.#options;
+    const { random, host, firstRecord = 0 } = this.#options;
     const number = random.integer(0, Writers.records - 1);
-    const uuid = uuidNo(number);
+    const uuid = uuidNo(firstRecord + number);
     const drawn = random.uniform();
     if (drawn < 0.1) {
       await liveness.delete(caller, { uuid });
@@ -129,13 +134,14 @@ export class Writers {
     if (drawn < 0.2) return liveness.maintain(caller, uuid, { note: `note ${random.integer(0, 99)}` });
     if (drawn < 0.25) return liveness.beat(caller, uuid);
     const patch = {
-      type: `type-${number % 5}`,
-      host: host ?? `host-${number % 4}`,
+      // Of 24 records on 20 places some want what another has.
+      ...(host === undefined
+        ? { type: `type-${number % 5}`, host: `host-${number % 4}` }
+        : { type: `type-${number % 20}`, host }),
       region: `region-${random.integer(0, 9)}`,
       status: random.pick(['UP', 'DOWN'] as const),
       ttlMs: 86_400_000,
     };
-    // Of 24 records on 20 places some want what another has.
     const { service } = await liveness.put(caller, uuid, patch, { takeover: random.uniform() < 0.2 });
     return service;
   }
