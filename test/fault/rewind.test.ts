@@ -41,7 +41,11 @@ function copyOf(folder: string) {
 }
 
 async function put({ http }: Booted<unknown>, number: number, type: string, host = 'edge-1'): Promise<void> {
-  const { status, text } = await http({ method: 'PUT', path: `/v1/services/${uuidNo(number)}`, body: { type, host, ttl: '1w' } });
+  const { status, text } = await http({
+    method: 'PUT',
+    path: `/v1/services/${uuidNo(number)}`,
+    body: { type, host, ttl: '1w' },
+  });
   assert(status === 200 || status === 201, text);
 }
 
@@ -60,12 +64,24 @@ async function positionOf({ http }: Booted<unknown>): Promise<{ epoch: number; r
 }
 
 /** Lets time pass until the registry knows of the agent what it should; the agent beats every ten seconds. */
-async function agree(clock: FakeClock, registry: Booted<Registry>, agent: Booted<Agent>, want: { records: string[]; components: string[] }): Promise<void> {
+async function agree(
+  clock: FakeClock,
+  registry: Booted<Registry>,
+  agent: Booted<Agent>,
+  want: { records: string[]; components: string[] },
+): Promise<void> {
   const is = async () => JSON.stringify([await types(registry, '?host=edge-1'), await components(registry)]);
-  for (let seconds = 0; seconds < 240 && (await is()) !== JSON.stringify([want.records, want.components]); seconds += 5) {
+  for (
+    let seconds = 0;
+    seconds < 240 && (await is()) !== JSON.stringify([want.records, want.components]);
+    seconds += 5
+  ) {
     await passTime(clock, 5_000, [registry, agent]);
   }
-  assert.deepEqual([await types(registry, '?host=edge-1'), await components(registry)], [want.records, want.components]);
+  assert.deepEqual(
+    [await types(registry, '?host=edge-1'), await components(registry)],
+    [want.records, want.components],
+  );
 }
 
 for (const { when, wrote } of [
@@ -100,7 +116,8 @@ for (const { when, wrote } of [
     registry = await stage.registry({ dataDir, port });
     // Nobody has noticed yet: it goes on in the old epoch, and a restart alone is no rewind.
     assert.equal((await positionOf(registry)).epoch, before.epoch);
-    for (let number = 0; number < wrote; number += 1) await put(registry, 100 + number, `new ${number}`, 'other');
+    for (let number = 0; number < wrote; number += 1)
+      await put(registry, 100 + number, `new ${number}`, 'other');
     assert((await positionOf(registry)).revision >= before.revision === wrote > 0);
 
     await agree(clock, registry, agent, { records: ['first', 'second'], components: ['bash', 'nginx'] });
@@ -117,7 +134,10 @@ for (const { when, wrote } of [
     // And that is the end of it: no further epoch.
     await passTime(clock, 60_000, [registry, agent]);
     assert.equal((await positionOf(registry)).epoch, after.epoch);
-    assert.equal(((await registry.http({ path: '/v1/hosts/edge-1' })).json as { status: string }).status, 'UP');
+    assert.equal(
+      ((await registry.http({ path: '/v1/hosts/edge-1' })).json as { status: string }).status,
+      'UP',
+    );
   });
 }
 
@@ -155,7 +175,10 @@ test('an agent put back: noticed by the answer to its next heartbeat, new epoch,
   await watch.stop();
   // Reports go on from there.
   await put(agent, 4, 'fourth');
-  await agree(clock, registry, agent, { records: ['first', 'second', 'fourth'], components: ['bash', 'nginx'] });
+  await agree(clock, registry, agent, {
+    records: ['first', 'second', 'fourth'],
+    components: ['bash', 'nginx'],
+  });
   await passTime(clock, 60_000, [registry, agent]);
   assert.equal((await positionOf(agent)).epoch, after.epoch);
 });
