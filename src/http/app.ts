@@ -43,12 +43,14 @@ export async function createApp(options: AppOptions): Promise<FastifyInstance> {
   };
   for (const service of servicesOf(options)) {
     const { method, path, operation } = service.route;
-    app.route({
-      method: method === 'GET' && !operation.streams ? ['GET', 'HEAD'] : method,
-      url: path,
-      onRequest: (request, reply) => exchange(request, reply).serve(service),
-      handler: unreached,
-    });
+    for (const url of [path, ...withEmptyEnd(path)]) {
+      app.route({
+        method: method === 'GET' && !operation.streams ? ['GET', 'HEAD'] : method,
+        url,
+        onRequest: (request, reply) => exchange(request, reply).serve(service),
+        handler: unreached,
+      });
+    }
   }
   // A route for everything else: Fastify's own answer would read the body first. Methods that it does not know come to
   // its handler, without a body.
@@ -56,6 +58,12 @@ export async function createApp(options: AppOptions): Promise<FastifyInstance> {
   app.setNotFoundHandler((request, reply) => exchange(request, reply).refuseStray());
   await app.ready();
   return app;
+}
+
+/** Where a path's last name is empty, `/v1/services/`: so that its operation says what is wrong with an empty name. */
+function withEmptyEnd(path: string): string[] {
+  const name = /\/:\w+$/.exec(path)?.[0];
+  return name === undefined ? [] : [path.slice(0, 1 - name.length)];
 }
 
 /** `X-Request-Id` as it was sent when it is sane, otherwise a fresh one: random for this process, then counted. */

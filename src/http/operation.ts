@@ -164,9 +164,7 @@ export function listAnswer<T>(page: Page<T>, document: (item: T) => unknown): An
   });
 }
 
-/** A parameter that the route's own path names. */
+/** A parameter that the route's own path names; empty when the path ends before it. */
 export function param(call: Call, name: string): string {
-  const value = call.params[name];
-  if (value === undefined) throw new Error(`the path of this route has no :${name}`);
-  return value;
+  return call.params[name] ?? '';
 }

@@ -343,11 +343,11 @@ describe('errors over HTTP', () => {
       '/v1/services?type=%00',
     ])
       await refused(await call(path), 'bad-request');
+    await refused(await call('/v1/services/'), 'bad-request', 'uuid');
     await refused(await call(`/v1/hosts/${'x'.repeat(4_000)}`), 'bad-request');
     await refused(await call(`/v1/services?cursor=${'x'.repeat(9_000)}`), 'bad-request', 'url');
     for (const path of [
       '/v1/Services',
-      '/v1/services/',
       '/v1//services',
       '/v1/hosts/a/b/components',
       '/V1/services',
