@@ -100,6 +100,8 @@ export function adviceFor(error: unknown): string | undefined {
     case 'storage-full':
       return 'Free some space on its disk; it recovers by itself.';
     case 'internal':
+      // A damaged file: the message has said what to do.
+      if (error.details['damaged'] !== undefined) return undefined;
       return 'This should not happen: the log of the server has the reason, and "--log-level debug" shows where it was met.';
     default:
       return undefined;

@@ -423,10 +423,8 @@ function compacted(after: number, oldest: Position): AppError {
 export function damaged(place: string, revision: number, detail: string): AppError {
   return new AppError(
     'internal',
-    `Cannot trust the log in "${place}": revision ${revision} ${detail}; run "holdfast doctor", or restore a backup`,
-    {
-      details: { revision },
-    },
+    `Cannot trust the log in "${place}": revision ${revision} ${detail}; restore a backup`,
+    { details: { revision, damaged: place } },
   );
 }
 
