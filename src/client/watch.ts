@@ -92,10 +92,9 @@ export async function* watch(
       }
       // The server closed in good order. Resume at once, but not in a tight circle if it does nothing else.
       failures += 1;
-      await clock.sleep(
-        failures === 1 ? 0 : backoffMs(failures - 1, { ...reconnectBackoff, random }),
-        { signal },
-      );
+      await clock.sleep(failures === 1 ? 0 : backoffMs(failures - 1, { ...reconnectBackoff, random }), {
+        signal,
+      });
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof UpgradeRefused) {

@@ -34,36 +34,67 @@ export const headersMax = 100;
  */
 export function checkHead(request: IncomingMessage, entrance: Entrance): void {
   const { rawHeaders, headers, url = '' } = request;
-  if (rawHeaders.length > 2 * headersMax) throw new AppError('headers-too-large', `Cannot read the request: it has more than ${headersMax} headers`);
+  if (rawHeaders.length > 2 * headersMax)
+    throw new AppError(
+      'headers-too-large',
+      `Cannot read the request: it has more than ${headersMax} headers`,
+    );
   if (url.length > limits.urlBytes) {
-    throw new AppError('bad-request', `Cannot read the request: its URL is longer than ${limits.urlBytes} bytes; filters of many values have POST forms`, { field: 'url' });
+    throw new AppError(
+      'bad-request',
+      `Cannot read the request: its URL is longer than ${limits.urlBytes} bytes; filters of many values have POST forms`,
+      { field: 'url' },
+    );
   }
   // No name or filter of ours holds one, and PostgreSQL cannot.
-  if (url.includes('%00')) throw new AppError('bad-request', 'Cannot read the request: its URL holds %00', { field: 'url' });
+  if (url.includes('%00'))
+    throw new AppError('bad-request', 'Cannot read the request: its URL holds %00', { field: 'url' });
   if (headers.expect !== undefined && headers.expect.toLowerCase() !== '100-continue') {
-    throw new AppError('bad-request', `Cannot meet the expectation "${headers.expect.slice(0, 80)}": only 100-continue is known`, { field: 'expect' });
+    throw new AppError(
+      'bad-request',
+      `Cannot meet the expectation "${headers.expect.slice(0, 80)}": only 100-continue is known`,
+      { field: 'expect' },
+    );
   }
   if (entrance.caller !== null) return;
   const hosts = countHosts(rawHeaders);
   if (hosts > 1 || (hosts === 0 && request.httpVersionMinor !== 0)) {
-    throw new AppError('bad-request', `Cannot read the request: it has ${hosts === 0 ? 'no' : 'more than one'} Host header`, { field: 'host' });
+    throw new AppError(
+      'bad-request',
+      `Cannot read the request: it has ${hosts === 0 ? 'no' : 'more than one'} Host header`,
+      { field: 'host' },
+    );
   }
   if (entrance.loopback && !isLoopbackName(hostNameOf(headers.host ?? ''), request.socket.localAddress)) {
-    throw new AppError('forbidden', `Cannot answer for Host "${(headers.host ?? '').slice(0, 80)}": this listener serves loopback names only`);
+    throw new AppError(
+      'forbidden',
+      `Cannot answer for Host "${(headers.host ?? '').slice(0, 80)}": this listener serves loopback names only`,
+    );
   }
   if (headers.origin !== undefined && !isOwnOrigin(headers.origin, headers.host ?? '')) {
-    throw new AppError('forbidden', `Cannot answer a page of "${headers.origin.slice(0, 80)}": only this server's own pages may ask`);
+    throw new AppError(
+      'forbidden',
+      `Cannot answer a page of "${headers.origin.slice(0, 80)}": only this server's own pages may ask`,
+    );
   }
 }
 
 /** The caller of a request, or null when it shows no credential. Throws `unauthenticated` for one that is no good. */
-export function identify(request: IncomingMessage, entrance: Entrance, access: AccessService): Caller | null | Promise<Caller> {
+export function identify(
+  request: IncomingMessage,
+  entrance: Entrance,
+  access: AccessService,
+): Caller | null | Promise<Caller> {
   access.admit?.();
   if (entrance.caller !== null) return entrance.caller;
   const { authorization } = request.headers;
   if (authorization !== undefined) {
     const match = /^Bearer +([\w.~+/-]+=*) *$/i.exec(authorization);
-    if (match?.[1] === undefined) throw new AppError('unauthenticated', 'Cannot read the Authorization header: expected "Bearer" and a token');
+    if (match?.[1] === undefined)
+      throw new AppError(
+        'unauthenticated',
+        'Cannot read the Authorization header: expected "Bearer" and a token',
+      );
     return access.authenticate(match[1]);
   }
   const token = subprotocolToken(request);
@@ -81,14 +112,26 @@ export function needsCaller(allowed: Access, entrance: Entrance): boolean {
  */
 export function authorise(allowed: Access, caller: Caller | null, own: string | undefined): Caller {
   if (allowed === 'open') return caller ?? anonymous;
-  if (caller === null) throw new AppError('unauthenticated', 'Cannot tell who asks: send "Authorization: Bearer <token>"');
+  if (caller === null)
+    throw new AppError('unauthenticated', 'Cannot tell who asks: send "Authorization: Bearer <token>"');
   if (allowed === 'known') return caller;
   const roles = allowed === 'probe' ? probeRoles : allowed;
   if (!roles.includes(caller.role)) {
-    throw new AppError('forbidden', `Cannot do this as ${caller.subject}: its role is ${caller.role}, expected one of ${roles.join(', ')}`);
+    throw new AppError(
+      'forbidden',
+      `Cannot do this as ${caller.subject}: its role is ${caller.role}, expected one of ${roles.join(', ')}`,
+    );
   }
-  if (caller.role === 'host' && own !== undefined && parseUuid(own) !== caller.hostId) {
-    throw new AppError('forbidden', `Cannot act for host "${own.slice(0, 80)}" as ${caller.subject}: a host speaks only for itself, by its id`);
+  if (
+    caller.role === 'host' &&
+    own !== undefined &&
+    own !== caller.hostId &&
+    parseUuid(own) !== caller.hostId
+  ) {
+    throw new AppError(
+      'forbidden',
+      `Cannot act for host "${own.slice(0, 80)}" as ${caller.subject}: a host speaks only for itself, by its id`,
+    );
   }
   return caller;
 }
@@ -121,7 +164,12 @@ function hostNameOf(host: string): string {
 
 /** Also the address itself that the listener was reached at, which no foreign name server can make a name of ours. */
 function isLoopbackName(name: string, localAddress: string | undefined): boolean {
-  return name === 'localhost' || name === '::1' || /^127(?:\.\d{1,3}){3}$/.test(name) || (name !== '' && name === localAddress);
+  return (
+    name === 'localhost' ||
+    name === '::1' ||
+    /^127(?:\.\d{1,3}){3}$/.test(name) ||
+    (name !== '' && name === localAddress)
+  );
 }
 
 /** A proxy that ends TLS leaves Host as it was, so the scheme is not compared. */

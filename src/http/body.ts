@@ -1,26 +1,85 @@
 /** Reading request bodies: JSON in UTF-8 and nothing else. */
-import type { FastifyInstance } from 'fastify';
+import type { IncomingMessage } from 'node:http';
 import { AppError } from '../domain/error.ts';
 import { parseJson } from '../wire/json.ts';
 
-/** Replaces Fastify's own parsers; every other media type is `unsupported`. */
-export function readJsonBodies(app: FastifyInstance): void {
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, bytes: Buffer, done) => {
-    try {
-      checkCharset(request.headers['content-type'] ?? '');
-      // No body is not an empty document: what may be left out may be left out with a content type, too.
-      done(null, bytes.length === 0 ? undefined : parseJson(bytes));
-    } catch (error) {
-      // All that parseJson throws are AppErrors.
-      done(error as Error);
-    }
+/**
+ * The JSON body of a request, or undefined when it has none (also one of no bytes: what may be left out may be left
+ * out with a content type, too). `done` gets `too-large`, `unsupported` or `bad-request` as its error; the rest of a
+ * refused body is dropped as it comes.
+ */
+export function readBody(
+  request: IncomingMessage,
+  bytesMax: number,
+  done: (error: unknown, body?: unknown) => void,
+): void {
+  const { headers } = request;
+  const length = headers['content-length'];
+  if (headers['transfer-encoding'] === undefined && (length === undefined || length === '0')) {
+    done(null);
+    return;
+  }
+  const refusal = refuseHead(headers, bytesMax);
+  if (refusal !== undefined) {
+    done(refusal);
+    return;
+  }
+
+  let first: Buffer | undefined;
+  const more: Buffer[] = [];
+  let bytes = 0;
+  let settled = false;
+  // The listeners stay: taking one off makes the stream look through the others again.
+  const settle = (error: unknown, body?: unknown) => {
+    if (settled) return;
+    settled = true;
+    done(error, body);
+  };
+  request.on('data', (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes > bytesMax) settle(tooLarge(bytesMax));
+    else if (first === undefined) first = chunk;
+    else more.push(chunk);
   });
+  request.on('end', () => {
+    let body: unknown;
+    try {
+      if (first !== undefined)
+        body = parseJson(more.length === 0 ? first : Buffer.concat([first, ...more], bytes));
+    } catch (error) {
+      settle(error);
+      return;
+    }
+    settle(null, body);
+  });
+  request.on('error', settle);
 }
 
-function checkCharset(contentType: string): void {
-  if (contentType === 'application/json') return;
-  const charset = /;\s*charset\s*=\s*"?([^";\s]*)/i.exec(contentType)?.[1];
-  if (charset === undefined || /^utf-?8$/i.test(charset)) return;
-  throw new AppError('unsupported', `Cannot read a body in charset "${charset.slice(0, 40)}": expected UTF-8`, { field: 'content-type' });
+function refuseHead(headers: IncomingMessage['headers'], bytesMax: number): AppError | undefined {
+  const contentType = headers['content-type'] ?? '';
+  if (contentType !== 'application/json') {
+    if (!/^application\/json *(?:;|$)/i.test(contentType)) {
+      return new AppError('unsupported', 'Cannot read the body: expected Content-Type application/json', {
+        field: 'content-type',
+      });
+    }
+    const charset = /;\s*charset\s*=\s*"?([^";\s]*)/i.exec(contentType)?.[1];
+    if (charset !== undefined && !/^utf-?8$/i.test(charset)) {
+      return new AppError(
+        'unsupported',
+        `Cannot read a body in charset "${charset.slice(0, 40)}": expected UTF-8`,
+        { field: 'content-type' },
+      );
+    }
+  }
+  if (headers['content-encoding'] !== undefined) {
+    return new AppError('unsupported', 'Cannot read an encoded body: expected no Content-Encoding', {
+      field: 'content-encoding',
+    });
+  }
+  return Number(headers['content-length'] ?? 0) > bytesMax ? tooLarge(bytesMax) : undefined;
+}
+
+function tooLarge(bytesMax: number): AppError {
+  return new AppError('too-large', `Cannot accept the body: this route takes at most ${bytesMax} bytes`);
 }

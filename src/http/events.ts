@@ -22,7 +22,8 @@ export const events = operation({
     const selection = compileSelection(selectionOfQuery(query), caller, services.hostFacts);
     // A browser that comes back asks for the same URL; what it has seen goes before what the URL says.
     const since = lastEventId === undefined || lastEventId === '' ? query.since : lastEventId;
-    const position = since === undefined ? null : parsePosition(since, since === query.since ? 'since' : 'last-event-id');
+    const position =
+      since === undefined ? null : parsePosition(since, since === query.since ? 'since' : 'last-event-id');
     return {
       kind: 'takeover',
       run(request, response) {
@@ -36,7 +37,10 @@ export const events = operation({
         });
         response.flushHeaders();
         const sink = new EventStreamSink(response, request.socket, context.clock);
-        const subscription = context.hub.subscribe({ selection, since: position, snapshot: query.snapshot ?? false }, sink);
+        const subscription = context.hub.subscribe(
+          { selection, since: position, snapshot: query.snapshot ?? false },
+          sink,
+        );
         response.on('close', subscription.cancel);
       },
     };
@@ -57,7 +61,11 @@ class EventStreamSink implements Sink {
 
   /** The body is JSON, so it has no line break. */
   encode(body: Buffer, resume: string | null): Buffer {
-    return Buffer.concat([Buffer.from(resume === null ? 'data: ' : `id: ${resume}\ndata: `), body, Buffer.from('\n\n')]);
+    return Buffer.concat([
+      Buffer.from(resume === null ? 'data: ' : `id: ${resume}\ndata: `),
+      body,
+      Buffer.from('\n\n'),
+    ]);
   }
 
   write(frame: Buffer): void {

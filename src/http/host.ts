@@ -1,25 +1,25 @@
 /** Hosts over HTTP: joining, beats, check-ins, reports. The registry's side. */
 import { limits } from '../base/limits.ts';
-import { requireUuid } from '../domain/ids.ts';
 import { hostDocument } from '../domain/host.ts';
+import { requireUuid } from '../domain/ids.ts';
 import type { HostService } from '../domain/services.ts';
 import {
   BeatAnswerSchema,
-  beatAnswerDocument,
   BeatBody,
+  beatAnswerDocument,
   HostFilterQuery,
   HostSchema,
   JoinAnswerSchema,
   JoinBody,
+  ReportAnswer,
+  ReportBody,
   readBeat,
   readHostFilter,
   readReportBatch,
-  ReportAnswer,
-  ReportBody,
 } from '../wire/host.ts';
 import { CheckInAnswerSchema, CheckInBody, readCheckIn } from '../wire/inventory.ts';
 import { listOf } from '../wire/schema.ts';
-import { listAnswer, ok, operation, param, tagged, type Call, type HttpServices } from './operation.ts';
+import { type Call, type HttpServices, listAnswer, ok, operation, param, tagged } from './operation.ts';
 import { pageRequest } from './page.ts';
 
 const tag = 'hosts';
@@ -69,7 +69,9 @@ export const beatHost = operation({
   answers: { 200: BeatAnswerSchema },
   codes: ['not-found', 'identity-conflict'],
   async handle(call) {
-    return ok(beatAnswerDocument(await hostsOf(call.services).beat(call.caller, hostIdOf(call), readBeat(call.body))));
+    return ok(
+      beatAnswerDocument(await hostsOf(call.services).beat(call.caller, hostIdOf(call), readBeat(call.body))),
+    );
   },
 });
 
@@ -98,12 +100,13 @@ export const reportHost = operation({
   },
 });
 
-/** Writes are by id only: a name may pass on to another host. */
+/** Only the host itself writes here, and by its id: a name may pass on to another host. */
 function hostIdOf(call: Call): string {
-  return requireUuid(param(call, 'host'), 'id');
+  return call.caller.hostId ?? requireUuid(param(call, 'host'), 'id');
 }
 
 function hostsOf(services: HttpServices): HostService {
-  if (services.hosts === undefined) throw new Error('a registry route was reached on a server without a HostService');
+  if (services.hosts === undefined)
+    throw new Error('a registry route was reached on a server without a HostService');
   return services.hosts;
 }

@@ -1,5 +1,10 @@
 /** Installed components over HTTP. */
-import { ComponentPageQuery, componentDocument, ComponentSchema, ComponentSummarySchema } from '../wire/inventory.ts';
+import {
+  ComponentPageQuery,
+  ComponentSchema,
+  ComponentSummarySchema,
+  componentDocument,
+} from '../wire/inventory.ts';
 import { listOf } from '../wire/schema.ts';
 import { listAnswer, operation, param } from './operation.ts';
 import { pageRequest } from './page.ts';

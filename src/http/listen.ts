@@ -1,6 +1,6 @@
 /** Where a server listens: TCP addresses, and Unix sockets whose file mode is the check. */
 import { chmod, lstat, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
-import { createConnection, isIP, type AddressInfo, type Server } from 'node:net';
+import { type AddressInfo, createConnection, isIP, type Server } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import type { Caller } from '../domain/access.ts';
 import { AppError, isAppError } from '../domain/error.ts';
@@ -62,7 +62,11 @@ async function bindTcp(server: Server, listener: TcpListener): Promise<Bound> {
   const { host, port } = listener;
   await listening(server, { host, port }, `${host}:${port}`);
   const { address, family, port: bound } = server.address() as AddressInfo;
-  return { listener, url: `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`, release: async () => {} };
+  return {
+    listener,
+    url: `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`,
+    release: () => Promise.resolve(),
+  };
 }
 
 /**
@@ -99,15 +103,22 @@ async function bindUnix(server: Server, listener: UnixListener): Promise<Bound> 
 function checkLength(path: string): void {
   const bytes = Buffer.byteLength(path);
   if (bytes <= socketPathBytesMax) return;
-  throw new AppError('bad-request', `Cannot listen at ${path}: the path of a Unix socket has at most ${socketPathBytesMax} bytes, this one has ${bytes}; choose a shorter folder`, {
-    field: 'socket',
-  });
+  throw new AppError(
+    'bad-request',
+    `Cannot listen at ${path}: the path of a Unix socket has at most ${socketPathBytesMax} bytes, this one has ${bytes}; choose a shorter folder`,
+    {
+      field: 'socket',
+    },
+  );
 }
 
 async function refuseTaken(path: string): Promise<void> {
   const found = await lstat(path).catch(() => undefined);
   if (found === undefined) return;
-  if (!found.isSocket()) throw new AppError('conflict', `Cannot listen at ${path}: there is a file that is no socket`, { field: 'socket' });
+  if (!found.isSocket())
+    throw new AppError('conflict', `Cannot listen at ${path}: there is a file that is no socket`, {
+      field: 'socket',
+    });
   const answered = await new Promise<boolean>((resolve) => {
     const probe = createConnection(path);
     probe.once('connect', () => {
@@ -115,12 +126,23 @@ async function refuseTaken(path: string): Promise<void> {
       resolve(true);
     });
     // Refused: nobody listens. Any other failure (no right to connect) means that we cannot say, so it is not ours to take.
-    probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code !== 'ECONNREFUSED' && error.code !== 'ENOENT'));
+    probe.once('error', (error: NodeJS.ErrnoException) =>
+      resolve(error.code !== 'ECONNREFUSED' && error.code !== 'ENOENT'),
+    );
   });
-  if (answered) throw new AppError('conflict', `Cannot listen at ${path}: somebody does already; is another ${basename(dirname(path))} running?`, { field: 'socket' });
+  if (answered)
+    throw new AppError(
+      'conflict',
+      `Cannot listen at ${path}: somebody does already; is another ${basename(dirname(path))} running?`,
+      { field: 'socket' },
+    );
 }
 
-function listening(server: Server, at: { host: string; port: number } | { path: string }, name: string): Promise<void> {
+function listening(
+  server: Server,
+  at: { host: string; port: number } | { path: string },
+  name: string,
+): Promise<void> {
   return new Promise((resolve, reject) => {
     const failed = (error: NodeJS.ErrnoException) => reject(listenError(error, name));
     server.once('error', failed);
@@ -133,8 +155,15 @@ function listening(server: Server, at: { host: string; port: number } | { path: 
 
 function listenError(error: NodeJS.ErrnoException, name: string): unknown {
   if (isAppError(error)) return error;
-  if (error.code === 'EADDRINUSE') return new AppError('conflict', `Cannot listen at ${name}: somebody does already`, { cause: error, field: 'listen' });
-  return new AppError('bad-request', `Cannot listen at ${name}: ${error.code ?? error.message}`, { cause: error, field: 'listen' });
+  if (error.code === 'EADDRINUSE')
+    return new AppError('conflict', `Cannot listen at ${name}: somebody does already`, {
+      cause: error,
+      field: 'listen',
+    });
+  return new AppError('bad-request', `Cannot listen at ${name}: ${error.code ?? error.message}`, {
+    cause: error,
+    field: 'listen',
+  });
 }
 
 function isLoopback(host: string): boolean {

@@ -1,18 +1,18 @@
 /** Liveness over HTTP: service records, heartbeats, maintenance, is-up. */
 import { limits } from '../base/limits.ts';
 import { normaliseHostName, requireUuid } from '../domain/ids.ts';
-import { serviceDocument, type IsUp, type ServiceView } from '../domain/liveness.ts';
+import { type IsUp, type ServiceView, serviceDocument } from '../domain/liveness.ts';
 import {
   BeatManyAnswer,
   BeatManyBody,
   beatResultDocument,
   DeleteServiceQuery,
   EmptyBody,
-  isUpDocument,
   IsUpManyAnswer,
   IsUpManyBody,
   IsUpQuerySchema,
   IsUpSchema,
+  isUpDocument,
   MaintenanceBody,
   readIsUpQuery,
   readMaintenance,
@@ -24,7 +24,7 @@ import {
   TakeoverQuery,
 } from '../wire/liveness.ts';
 import { listOf } from '../wire/schema.ts';
-import { listAnswer, ok, operation, tagged, type Answer, type Call } from './operation.ts';
+import { type Answer, type Call, listAnswer, ok, operation, tagged } from './operation.ts';
 import { pageRequest } from './page.ts';
 
 const tag = 'liveness';
@@ -40,7 +40,11 @@ export const registerService = operation({
   creates: true,
   async handle(call) {
     const options = { takeover: call.query.takeover ?? false };
-    return record(call, await call.services.liveness.register(call.caller, readServicePatch(call.body), options), 201);
+    return record(
+      call,
+      await call.services.liveness.register(call.caller, readServicePatch(call.body), options),
+      201,
+    );
   },
 });
 
@@ -54,7 +58,12 @@ export const putService = operation({
   codes: ['conflict', 'not-found', 'taken-over', 'unprocessable'],
   async handle(call) {
     const options = { takeover: call.query.takeover ?? false };
-    const { created, service } = await call.services.liveness.put(call.caller, uuidOf(call), readServicePatch(call.body), options);
+    const { created, service } = await call.services.liveness.put(
+      call.caller,
+      uuidOf(call),
+      readServicePatch(call.body),
+      options,
+    );
     return record(call, service, created ? 201 : 200);
   },
 });
@@ -145,7 +154,10 @@ export const putMaintenance = operation({
   answers: { 200: ServiceSchema },
   codes: ['not-found'],
   async handle(call) {
-    return record(call, await call.services.liveness.maintain(call.caller, uuidOf(call), readMaintenance(call.body ?? {})));
+    return record(
+      call,
+      await call.services.liveness.maintain(call.caller, uuidOf(call), readMaintenance(call.body ?? {})),
+    );
   },
 });
 

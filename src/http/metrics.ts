@@ -4,8 +4,10 @@
  * loaded then. Series are bounded: routes come from the table, never from a URL.
  */
 import type { Metric } from 'prom-client';
+import type { Clock } from '../base/clock.ts';
 import { formatPosition } from '../domain/event.ts';
-import type { HttpContext } from './operation.ts';
+import type { EventLog } from '../domain/services.ts';
+import type { WatchHub } from './subscription.ts';
 
 /** One more number at `/metrics`, from a role: `holdfast_outbox_reports`. */
 export interface Sample {
@@ -20,6 +22,18 @@ export interface MetricsOptions {
   readonly samples: () => readonly Sample[];
   readonly sockets: () => number;
   readonly connections: () => number;
+  /** UTC milliseconds. */
+  readonly startedMs: number;
+}
+
+/** What a scrape reads of the server. */
+export interface Scraped {
+  readonly kind: string;
+  readonly version: string;
+  readonly commit: string;
+  readonly clock: Clock;
+  readonly hub: WatchHub;
+  readonly services: { readonly log: EventLog };
 }
 
 /** Seconds; what a local call and what a slow disk take. */
@@ -40,29 +54,58 @@ export class Metrics {
     return meter;
   }
 
-  async render(context: HttpContext): Promise<{ type: string; text: string }> {
+  async render(context: Scraped): Promise<{ type: string; text: string }> {
     const { Registry, Gauge, Counter } = await import('prom-client');
     const lagS = await eventLoopLagS(context);
     const registry = new Registry();
     const gauge = (name: string, help: string, value: number, labels: Record<string, string> = {}) =>
       new Gauge({ name, help, registers: [registry], labelNames: Object.keys(labels) }).set(labels, value);
-    const counter = (name: string, help: string, value: number) => new Counter({ name, help, registers: [registry] }).inc(value);
+    const counter = (name: string, help: string, value: number) =>
+      new Counter({ name, help, registers: [registry] }).inc(value);
 
     const { hub, services } = context;
     const { cpu, memory } = { cpu: process.cpuUsage(), memory: process.memoryUsage.rss() };
-    gauge('holdfast_build_info', 'Which program this is; always 1', 1, { role: context.kind, version: context.version, commit: context.commit });
+    gauge('holdfast_build_info', 'Which program this is; always 1', 1, {
+      role: context.kind,
+      version: context.version,
+      commit: context.commit,
+    });
     counter('process_cpu_seconds_total', 'CPU time of the process', (cpu.user + cpu.system) / 1e6);
     gauge('process_resident_memory_bytes', 'Resident memory of the process', memory);
-    gauge('process_start_time_seconds', 'When the process started, seconds since 1970', (context.clock.now() - process.uptime() * 1_000) / 1_000);
-    gauge('holdfast_event_loop_lag_seconds', 'How long the event loop took to come round when this was asked', lagS);
-    gauge('holdfast_event_loop_utilization_ratio', 'Share of its life that the event loop was busy', performance.eventLoopUtilization().utilization);
-    gauge('holdfast_log_revision', 'The last committed revision', services.log.head().revision, { epoch: String(services.log.head().epoch) });
-    gauge('holdfast_log_oldest_revision', 'Revisions after this one can be read', services.log.oldest().revision);
-    gauge('holdfast_watch_revision', `The revision that live watches have been served to`, hub.position.revision, { epoch: formatPosition(hub.position).split('.')[0] ?? '' });
+    gauge(
+      'process_start_time_seconds',
+      'When this server started, seconds since 1970',
+      this.#options.startedMs / 1_000,
+    );
+    gauge(
+      'holdfast_event_loop_lag_seconds',
+      'How long the event loop took to come round when this was asked',
+      lagS,
+    );
+    gauge(
+      'holdfast_event_loop_utilization_ratio',
+      'Share of its life that the event loop was busy',
+      performance.eventLoopUtilization().utilization,
+    );
+    gauge('holdfast_log_revision', 'The last committed revision', services.log.head().revision, {
+      epoch: String(services.log.head().epoch),
+    });
+    gauge(
+      'holdfast_log_oldest_revision',
+      'Revisions after this one can be read',
+      services.log.oldest().revision,
+    );
+    gauge(
+      'holdfast_watch_revision',
+      `The revision that live watches have been served to`,
+      hub.position.revision,
+      { epoch: formatPosition(hub.position).split('.')[0] ?? '' },
+    );
     gauge('holdfast_watch_subscriptions', 'Watches that are open', hub.size);
     gauge('holdfast_watch_sockets', 'WebSockets that are open', this.#options.sockets());
     gauge('holdfast_http_connections', 'Connections that are open', this.#options.connections());
-    for (const { name, help, type, value } of this.#options.samples()) (type === 'gauge' ? gauge : counter)(name, help, value);
+    for (const { name, help, type, value } of this.#options.samples())
+      (type === 'gauge' ? gauge : counter)(name, help, value);
     for (const metric of this.#httpMetrics()) registry.registerMetric(metric as unknown as Metric);
     return { type: registry.contentType, text: await registry.metrics() };
   }
@@ -71,8 +114,18 @@ export class Metrics {
   #httpMetrics(): object[] {
     const used = this.#meters.filter(({ count }) => count > 0);
     return [
-      collected('counter', 'holdfast_http_requests_total', 'Requests answered', used.flatMap((meter) => meter.countValues())),
-      collected('histogram', 'holdfast_http_request_duration_seconds', 'From the head of the request to its answer', used.flatMap((meter) => meter.durationValues())),
+      collected(
+        'counter',
+        'holdfast_http_requests_total',
+        'Requests answered',
+        used.flatMap((meter) => meter.countValues()),
+      ),
+      collected(
+        'histogram',
+        'holdfast_http_request_duration_seconds',
+        'From the head of the request to its answer',
+        used.flatMap((meter) => meter.durationValues()),
+      ),
     ];
   }
 }
@@ -84,8 +137,15 @@ interface Value {
 }
 
 function collected(type: string, name: string, help: string, values: Value[]): object {
-  const at = (value: Value) => (value.metricName === undefined ? value : { ...value, metricName: `${name}_${value.metricName}` });
-  return { name, help, type, aggregator: 'sum', get: () => Promise.resolve({ name, help, type, aggregator: 'sum', values: values.map(at) }) };
+  const at = (value: Value) =>
+    value.metricName === undefined ? value : { ...value, metricName: `${name}_${value.metricName}` };
+  return {
+    name,
+    help,
+    type,
+    aggregator: 'sum',
+    get: () => Promise.resolve({ name, help, type, aggregator: 'sum', values: values.map(at) }),
+  };
 }
 
 /** Counts of one route: by status, and by time in buckets. */
@@ -113,7 +173,10 @@ export class RouteMeter {
   }
 
   countValues(): Value[] {
-    return [...this.#byStatus].map(([status, value]) => ({ labels: { method: this.#method, route: this.#route, status: String(status) }, value }));
+    return [...this.#byStatus].map(([status, value]) => ({
+      labels: { method: this.#method, route: this.#route, status: String(status) },
+      value,
+    }));
   }
 
   durationValues(): Value[] {
@@ -121,13 +184,21 @@ export class RouteMeter {
     let cumulative = 0;
     const buckets = [...bucketsS, Infinity].map((le, index) => {
       cumulative += this.#byBucket[index] ?? 0;
-      return { labels: { ...labels, le: le === Infinity ? '+Inf' : le }, value: cumulative, metricName: 'bucket' };
+      return {
+        labels: { ...labels, le: le === Infinity ? '+Inf' : le },
+        value: cumulative,
+        metricName: 'bucket',
+      };
     });
-    return [...buckets, { labels, value: this.#sumS, metricName: 'sum' }, { labels, value: this.count, metricName: 'count' }];
+    return [
+      ...buckets,
+      { labels, value: this.#sumS, metricName: 'sum' },
+      { labels, value: this.count, metricName: 'count' },
+    ];
   }
 }
 
-async function eventLoopLagS({ clock }: HttpContext): Promise<number> {
+async function eventLoopLagS({ clock }: Scraped): Promise<number> {
   const before = clock.monotonic();
   await new Promise<void>((resolve) => clock.nextTurn(resolve));
   return (clock.monotonic() - before) / 1_000;

@@ -1,7 +1,7 @@
 /** `/openapi.json`: OpenAPI 3.1 from the route table and its schemas. What is validated is what is described. */
 import { STATUS_CODES } from 'node:http';
-import { Type, type TSchema } from 'typebox';
-import { errorCodes, type ErrorCode } from '../domain/error.ts';
+import { type TSchema, Type } from 'typebox';
+import { type ErrorCode, errorCodes } from '../domain/error.ts';
 import { BeatAnswerSchema, HostSchema } from '../wire/host.ts';
 import { ComponentSchema, ComponentSummarySchema } from '../wire/inventory.ts';
 import { IsUpSchema, ServicePatchSchema, ServiceSchema } from '../wire/liveness.ts';
@@ -21,7 +21,9 @@ const ProblemSchema = Type.Object(
     field: Type.Optional(Type.String({ description: 'The input that is wrong' })),
     requestId: Type.String(),
   },
-  { description: 'RFC 9457 problem details; further members may stand beside, such as `holder` of a conflict' },
+  {
+    description: 'RFC 9457 problem details; further members may stand beside, such as `holder` of a conflict',
+  },
 );
 
 /** Schemas that stand once and are referred to by name. */
@@ -47,7 +49,13 @@ const tags: Readonly<Record<string, string>> = {
   probes: 'For machines that look after this one',
 };
 
-const commonCodes: readonly ErrorCode[] = ['bad-request', 'too-slow', 'headers-too-large', 'internal', 'unavailable'];
+const commonCodes: readonly ErrorCode[] = [
+  'bad-request',
+  'too-slow',
+  'headers-too-large',
+  'internal',
+  'unavailable',
+];
 const callerCodes: readonly ErrorCode[] = ['unauthenticated', 'forbidden', 'rate-limited'];
 const bodyCodes: readonly ErrorCode[] = ['too-large', 'unsupported'];
 const writeCodes: readonly ErrorCode[] = ['storage-full'];
@@ -56,7 +64,7 @@ export function openApiDocument(routes: readonly Route[], about: { kind: Kind; v
   const paths: Record<string, Record<string, object>> = {};
   for (const route of routes) {
     const path = route.path.replaceAll(/:(\w+)/g, '{$1}');
-    (paths[path] ??= {})[route.method.toLowerCase()] = describe(route);
+    paths[path] = { ...paths[path], [route.method.toLowerCase()]: describe(route) };
   }
   return {
     openapi: '3.1.0',
@@ -66,14 +74,15 @@ export function openApiDocument(routes: readonly Route[], about: { kind: Kind; v
       summary: 'Know what runs on every host, and hold it there.',
       description: `The HTTP API of a Holdfast ${about.kind}. Unknown fields and query names are refused by name; every failure is a problem document.`,
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
-      contact: { name: 'Holdfast', url: 'https://example.com/holdfast' },
     },
     servers: [{ url: '/', description: 'This server' }],
     tags: Object.entries(tags).map(([name, description]) => ({ name, description })),
     security: [{ bearer: [] }],
     paths,
     components: {
-      securitySchemes: { bearer: { type: 'http', scheme: 'bearer', description: 'An API token or the credential of a host' } },
+      securitySchemes: {
+        bearer: { type: 'http', scheme: 'bearer', description: 'An API token or the credential of a host' },
+      },
       schemas: schemasOf(paths),
     },
   };
@@ -91,7 +100,9 @@ function schemasOf(paths: object): Record<string, unknown> {
     }
   };
   collect(paths);
-  return Object.fromEntries(named.filter(([name]) => used.has(name)).map(([name, schema]) => [name, plain(schema, schema)]));
+  return Object.fromEntries(
+    named.filter(([name]) => used.has(name)).map(([name, schema]) => [name, plain(schema, schema)]),
+  );
 }
 
 function describe({ method, path, access, operation }: Route): object {
@@ -104,12 +115,42 @@ function describe({ method, path, access, operation }: Route): object {
     description: `${summary}. ${accessWords(access)}`,
     ...(open ? { security: access === 'open' ? [] : [{}, { bearer: [] }] } : {}),
     parameters: [
-      ...[...path.matchAll(/:(\w+)/g)].map(([, name]) => ({ name, in: 'path', required: true, description: `One percent-encoded segment`, schema: { type: 'string' } })),
+      ...[...path.matchAll(/:(\w+)/g)].map(([, name]) => ({
+        name,
+        in: 'path',
+        required: true,
+        description: `One percent-encoded segment`,
+        schema: { type: 'string' },
+      })),
       ...queryParameters(operation.query),
-      ...(creates ? [{ name: 'Idempotency-Key', in: 'header', required: false, description: 'The same key within a day gets the same answer', schema: { type: 'string', maxLength: 128 } }] : []),
-      ...(id === 'events' ? [{ name: 'Last-Event-ID', in: 'header', required: false, description: 'Resumes; goes before `since`', schema: { type: 'string' } }] : []),
+      ...(creates
+        ? [
+            {
+              name: 'Idempotency-Key',
+              in: 'header',
+              required: false,
+              description: 'The same key within a day gets the same answer',
+              schema: { type: 'string', maxLength: 128 },
+            },
+          ]
+        : []),
+      ...(id === 'events'
+        ? [
+            {
+              name: 'Last-Event-ID',
+              in: 'header',
+              required: false,
+              description: 'Resumes; goes before `since`',
+              schema: { type: 'string' },
+            },
+          ]
+        : []),
     ],
-    ...(body === null ? {} : { requestBody: { required: !bodyOptional, content: { 'application/json': { schema: plain(body) } } } }),
+    ...(body === null
+      ? {}
+      : {
+          requestBody: { required: !bodyOptional, content: { 'application/json': { schema: plain(body) } } },
+        }),
     responses: { ...answers(operation), ...failures(codesOf(method, access, operation)) },
   };
 }
@@ -117,18 +158,23 @@ function describe({ method, path, access, operation }: Route): object {
 function accessWords(access: Route['access']): string {
   if (access === 'open') return 'Open to everyone.';
   if (access === 'known') return 'For every caller.';
-  if (access === 'probe') return 'For viewers, operators, approvers and admins; on a loopback listener for everyone.';
+  if (access === 'probe')
+    return 'For viewers, operators, approvers and admins; on a loopback listener for everyone.';
   return `Roles: ${access.join(', ')}.`;
 }
 
 function queryParameters(query: TSchema | null): object[] {
   if (query === null) return [];
-  const { properties, required } = plain(query, query) as { properties: Record<string, { description?: string; type?: string }>; required?: string[] };
+  const { properties, required } = plain(query, query) as {
+    properties: Record<string, { description?: string; type?: string }>;
+    required?: string[];
+  };
   return Object.entries(properties).map(([name, schema]) => ({
     name,
     in: 'query',
     required: required?.includes(name) ?? false,
-    description: schema.description ?? (schema.type === 'array' ? `Repeatable: any of these` : `Only with this ${name}`),
+    description:
+      schema.description ?? (schema.type === 'array' ? `Repeatable: any of these` : `Only with this ${name}`),
     schema,
   }));
 }
@@ -138,7 +184,8 @@ function answers({ answers }: Operation): Record<string, object> {
     Object.entries(answers).map(([status, schema]) => {
       const description = STATUS_CODES[status] ?? 'Done';
       if (schema === null) return [status, { description }];
-      if (typeof schema === 'string') return [status, { description, content: { [schema]: { schema: { type: 'string' } } } }];
+      if (typeof schema === 'string')
+        return [status, { description, content: { [schema]: { schema: { type: 'string' } } } }];
       return [status, { description, content: { 'application/json': { schema: plain(schema) } } }];
     }),
   );
@@ -163,7 +210,10 @@ function failures(codes: readonly ErrorCode[]): Record<string, object> {
   return Object.fromEntries(
     [...byStatus].map(([status, list]) => [
       String(status),
-      { description: list.join(', '), content: { [problemMediaType]: { schema: { $ref: '#/components/schemas/Problem' } } } },
+      {
+        description: list.join(', '),
+        content: { [problemMediaType]: { schema: { $ref: '#/components/schemas/Problem' } } },
+      },
     ]),
   );
 }

@@ -10,7 +10,6 @@ import { formatInstant } from '../base/time.ts';
 import type { Caller } from '../domain/access.ts';
 import type { ErrorCode } from '../domain/error.ts';
 import { formatPosition } from '../domain/event.ts';
-import type { HostFacts } from './selection.ts';
 import type {
   AccessService,
   ComponentService,
@@ -22,6 +21,7 @@ import type {
   SnapshotSource,
 } from '../domain/services.ts';
 import type { Metrics } from './metrics.ts';
+import type { HostFacts } from './selection.ts';
 import type { WatchHub } from './subscription.ts';
 
 export type Kind = 'agent' | 'registry';
@@ -164,9 +164,7 @@ export function listAnswer<T>(page: Page<T>, document: (item: T) => unknown): An
   });
 }
 
-/** A parameter that the route's own path names. */
+/** A parameter that the route's own path names; empty when the path ends before it. */
 export function param(call: Call, name: string): string {
-  const value = call.params[name];
-  if (value === undefined) throw new Error(`the path of this route has no :${name}`);
-  return value;
+  return call.params[name] ?? '';
 }

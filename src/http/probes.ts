@@ -1,12 +1,18 @@
 /** What machines ask about the process: probes, metrics, version, API description. Outside `/v1`. */
 import { Type } from 'typebox';
 import { strictObject, words } from '../wire/schema.ts';
-import { checkStatuses, operation, type Answer, type Check, type CheckStatus } from './operation.ts';
+import { type Answer, type Check, type CheckStatus, checkStatuses, operation } from './operation.ts';
 
 const tag = 'probes';
 
-export const CheckSchema = strictObject({ status: words(checkStatuses), detail: Type.Optional(Type.String()) });
-export const HealthSchema = strictObject({ status: words(checkStatuses), checks: Type.Record(Type.String(), CheckSchema) });
+export const CheckSchema = strictObject({
+  status: words(checkStatuses),
+  detail: Type.Optional(Type.String()),
+});
+export const HealthSchema = strictObject({
+  status: words(checkStatuses),
+  checks: Type.Record(Type.String(), CheckSchema),
+});
 
 export const livez = operation({
   id: 'livez',
@@ -23,7 +29,8 @@ export const readyz = operation({
   answers: { 200: HealthSchema, 503: HealthSchema },
   handle({ services, context }) {
     const { ready, checks } = services.health();
-    if (context.closing()) return health({ ...checks, closing: { status: 'failed', detail: 'shutting down' } }, 503);
+    if (context.closing())
+      return health({ ...checks, closing: { status: 'failed', detail: 'shutting down' } }, 503);
     if (ready) return health(checks, 200);
     const failed = Object.values(checks).some(({ status }) => status === 'failed');
     return health(failed ? checks : { ...checks, ready: { status: 'failed' } }, 503);
@@ -55,8 +62,14 @@ export const version = operation({
   id: 'version',
   tag,
   summary: 'Version, commit, and the wire versions spoken',
-  answers: { 200: strictObject({ version: Type.String(), commit: Type.String(), wire: Type.Array(Type.Integer()) }) },
-  handle: ({ context }) => ({ kind: 'json', status: 200, body: { version: context.version, commit: context.commit, wire: [1] } }),
+  answers: {
+    200: strictObject({ version: Type.String(), commit: Type.String(), wire: Type.Array(Type.Integer()) }),
+  },
+  handle: ({ context }) => ({
+    kind: 'json',
+    status: 200,
+    body: { version: context.version, commit: context.commit, wire: [1] },
+  }),
 });
 
 export const openApi = operation({
@@ -64,7 +77,12 @@ export const openApi = operation({
   tag,
   summary: 'This description',
   answers: { 200: Type.Object({}) },
-  handle: ({ context }) => ({ kind: 'text', status: 200, type: 'application/json; charset=utf-8', text: context.openApi() }),
+  handle: ({ context }) => ({
+    kind: 'text',
+    status: 200,
+    type: 'application/json; charset=utf-8',
+    text: context.openApi(),
+  }),
 });
 
 function health(checks: Readonly<Record<string, Check>>, status: 200 | 503): Answer {

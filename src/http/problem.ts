@@ -8,30 +8,44 @@ export function asAppError(error: unknown): AppError {
   if (error instanceof AppError) return error;
   const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
   switch (code) {
-    case 'FST_ERR_CTP_BODY_TOO_LARGE':
-      return new AppError('too-large', 'Cannot accept the body: it is larger than this route takes', { cause: error });
-    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
-      return new AppError('unsupported', 'Cannot read the body: expected Content-Type application/json', { cause: error, field: 'content-type' });
-    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
-      return new AppError('bad-request', 'Cannot read the body: its length is not the Content-Length', { cause: error, field: 'content-length' });
     case 'FST_ERR_BAD_URL':
-      return new AppError('bad-request', 'Cannot read the path: it is not valid percent-encoded UTF-8', { cause: error, field: 'url' });
+      return new AppError('bad-request', 'Cannot read the path: it is not valid percent-encoded UTF-8', {
+        cause: error,
+        field: 'url',
+      });
     case 'FST_ERR_MAX_PARAM_LENGTH':
-      return new AppError('bad-request', 'Cannot read the path: a name in it is too long', { cause: error, field: 'url' });
+      return new AppError('bad-request', 'Cannot read the path: a name in it is too long', {
+        cause: error,
+        field: 'url',
+      });
     // Node: the parser's.
     case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return new AppError('too-slow', 'Cannot wait for the rest of the request: it took too long', { cause: error });
+      return new AppError('too-slow', 'Cannot wait for the rest of the request: it took too long', {
+        cause: error,
+      });
     case 'HPE_HEADER_OVERFLOW':
-      return new AppError('headers-too-large', 'Cannot read the request: its headers are too large', { cause: error });
+      return new AppError('headers-too-large', 'Cannot read the request: its headers are too large', {
+        cause: error,
+      });
     case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
-      return new AppError('too-large', 'Cannot read the body: its chunk extensions are too large', { cause: error });
+      return new AppError('too-large', 'Cannot read the body: its chunk extensions are too large', {
+        cause: error,
+      });
     case 'ECONNRESET':
       return new AppError('bad-request', 'Cannot read the body: the connection was cut', { cause: error });
     default:
       if (typeof code === 'string' && code.startsWith('HPE_')) {
-        return new AppError('bad-request', `Cannot read the request: it is not HTTP/1.1 (${code.slice(4).toLowerCase().replaceAll('_', ' ')})`, { cause: error });
+        return new AppError(
+          'bad-request',
+          `Cannot read the request: it is not HTTP/1.1 (${code.slice(4).toLowerCase().replaceAll('_', ' ')})`,
+          { cause: error },
+        );
       }
-      return new AppError('internal', 'Cannot answer: something failed here; the log has the reason under this requestId', { cause: error });
+      return new AppError(
+        'internal',
+        'Cannot answer: something failed here; the log has the reason under this requestId',
+        { cause: error },
+      );
   }
 }
 
@@ -42,9 +56,14 @@ export interface ProblemAnswer {
 }
 
 export function problemAnswer(error: AppError, requestId: string): ProblemAnswer {
-  const headers: Record<string, string> = { 'content-type': problemMediaType, 'cache-control': 'no-store', 'x-request-id': requestId };
+  const headers: Record<string, string> = {
+    'content-type': problemMediaType,
+    'cache-control': 'no-store',
+    'x-request-id': requestId,
+  };
   if (error.code === 'unauthenticated') headers['www-authenticate'] = 'Bearer realm="holdfast"';
-  if (error.retryAfterMs !== undefined) headers['retry-after'] = String(Math.max(1, Math.ceil(error.retryAfterMs / 1_000)));
+  if (error.retryAfterMs !== undefined)
+    headers['retry-after'] = String(Math.max(1, Math.ceil(error.retryAfterMs / 1_000)));
   if (error instanceof MethodNotAllowed) headers['allow'] = error.allow.join(', ');
   return { status: statusOf(error.code), headers, text: JSON.stringify(toProblem(error, requestId)) };
 }
@@ -52,7 +71,11 @@ export function problemAnswer(error: AppError, requestId: string): ProblemAnswer
 /** The same for a bare socket: what the HTTP parser refused, an upgrade that is not granted. */
 export function problemBytes(error: AppError, requestId: string): string {
   const { status, headers, text } = problemAnswer(error, requestId);
-  const lines = Object.entries({ ...headers, connection: 'close', 'content-length': String(Buffer.byteLength(text)) });
+  const lines = Object.entries({
+    ...headers,
+    connection: 'close',
+    'content-length': String(Buffer.byteLength(text)),
+  });
   return `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${text}`;
 }
 

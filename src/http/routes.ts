@@ -73,7 +73,13 @@ const table: readonly [Route['method'], string, Route['on'], Access, Operation][
   ['GET',    '/openapi.json',                  'both',     'probe',         probes.openApi],
 ];
 
-export const routes: readonly Route[] = table.map(([method, path, on, access, operation]) => ({ method, path, on, access, operation }));
+export const routes: readonly Route[] = table.map(([method, path, on, access, operation]) => ({
+  method,
+  path,
+  on,
+  access,
+  operation,
+}));
 
 export function routesOf(kind: Kind): readonly Route[] {
   return routes.filter(({ on }) => on === 'both' || on === kind);

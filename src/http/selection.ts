@@ -1,7 +1,7 @@
 /** Which events a watcher gets. A selection is read once into a predicate; nothing is parsed per event. */
 import type { Caller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
-import { eventTypes, type ChangeEvent, type Selection } from '../domain/event.ts';
+import { type ChangeEvent, eventTypes, type Selection } from '../domain/event.ts';
 import { normaliseHostName, requireUuid } from '../domain/ids.ts';
 import { formatSelector, matches, parseSelector, type Selectable } from '../domain/selector.ts';
 
@@ -60,7 +60,9 @@ function normalise({ types, hosts, apps, services }: Selection): Selection {
       ? {}
       : {
           services: {
-            ...(services.uuid === undefined ? {} : { uuid: services.uuid.map((text) => requireUuid(text, 'services/uuid')) }),
+            ...(services.uuid === undefined
+              ? {}
+              : { uuid: services.uuid.map((text) => requireUuid(text, 'services/uuid')) }),
             ...(services.type === undefined ? {} : { type: services.type }),
             ...(services.host === undefined ? {} : { host: services.host.map(normaliseHostName) }),
             ...(services.region === undefined ? {} : { region: services.region }),
@@ -76,15 +78,22 @@ function typeTest(types: readonly string[]): (event: ChangeEvent) => boolean {
       for (const known of eventTypes) if (familyOf(known) === type.slice(0, -2)) exact.add(known);
     } else if ((eventTypes as readonly string[]).includes(type)) exact.add(type);
     else {
-      throw new AppError('bad-request', `Cannot watch events of type "${type.slice(0, 80)}": there are none; families are ${[...families].map((family) => `${family}.*`).join(' ')}`, {
-        field: 'types',
-      });
+      throw new AppError(
+        'bad-request',
+        `Cannot watch events of type "${type.slice(0, 80)}": there are none; families are ${[...families].map((family) => `${family}.*`).join(' ')}`,
+        {
+          field: 'types',
+        },
+      );
     }
   }
   return (event) => exact.has(event.type);
 }
 
-function hostTest(text: string, hostFacts: ((name: string) => HostFacts | undefined) | undefined): (event: ChangeEvent) => boolean {
+function hostTest(
+  text: string,
+  hostFacts: ((name: string) => HostFacts | undefined) | undefined,
+): (event: ChangeEvent) => boolean {
   const selector = parseSelector(text, 'hosts');
   return (event) => {
     // What concerns no host is selected by no selector over hosts, not even by a negative one.
@@ -93,14 +102,19 @@ function hostTest(text: string, hostFacts: ((name: string) => HostFacts | undefi
   };
 }
 
-function selectable(event: ChangeEvent, { id, region, labels = {}, self = {} }: Partial<HostFacts>): Selectable {
+function selectable(
+  event: ChangeEvent,
+  { id, region, labels = {}, self = {} }: Partial<HostFacts>,
+): Selectable {
   const { host: name, service: type, app, channel } = event;
   return { labels, self, automatic: { name, id, region, type, app, channel } };
 }
 
 /** What an event says of its own host, for one that is gone or never joined. */
 function factsOfEvent(body: unknown): Partial<HostFacts> {
-  const { id, region, labels, self } = (typeof body === 'object' && body !== null ? body : {}) as Partial<HostFacts>;
+  const { id, region, labels, self } = (
+    typeof body === 'object' && body !== null ? body : {}
+  ) as Partial<HostFacts>;
   return {
     ...(typeof id === 'string' ? { id } : {}),
     ...(typeof region === 'string' ? { region } : {}),
@@ -119,7 +133,10 @@ function serviceTest(services: NonNullable<Selection['services']>): (event: Chan
   return (event) => tests.every((test) => test(event));
 }
 
-function oneOf(list: readonly string[], read: (event: ChangeEvent) => string | undefined): (event: ChangeEvent) => boolean {
+function oneOf(
+  list: readonly string[],
+  read: (event: ChangeEvent) => string | undefined,
+): (event: ChangeEvent) => boolean {
   const wanted = new Set(list);
   return (event) => {
     const value = read(event);

@@ -14,16 +14,16 @@ import type { Random } from '../base/random.ts';
 import { AppError } from '../domain/error.ts';
 import { paths } from '../wire/paths.ts';
 import { statusOf } from '../wire/problem.ts';
-import { createApp, entranceOf, enterThrough, requestIds } from './app.ts';
-import { authorise, checkHead, headersMax, identify, type Entrance } from './auth.ts';
-import { bind, entranceThrough, type Bound, type Listener } from './listen.ts';
+import { createApp, enterThrough, entranceOf, requestIds } from './app.ts';
+import { authorise, checkHead, type Entrance, headersMax, identify } from './auth.ts';
+import { type Bound, bind, entranceThrough, type Listener } from './listen.ts';
 import { Metrics, type RouteMeter, type Sample } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import type { HttpContext, HttpServices, Kind } from './operation.ts';
 import { asAppError, problemBytes } from './problem.ts';
-import { checkRoutes, methodsAt, pathOf, routesOf, type Route } from './routes.ts';
+import { checkRoutes, methodsAt, pathOf, type Route, routesOf } from './routes.ts';
 import { WatchHub, type WatchLimits } from './subscription.ts';
-import { createWatchEndpoint, watch, type WatchEndpoint } from './watch.ts';
+import { createWatchEndpoint, type WatchEndpoint, watch } from './watch.ts';
 
 export interface HttpServerOptions {
   readonly kind: Kind;
@@ -78,7 +78,9 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   const limits = { ...httpLimits, ...options.limits };
   const routes = routesOf(kind);
   checkRoutes(routes);
-  const group = createGroup((name, error) => logger.error({ err: error, work: name }, 'background work failed'));
+  const group = createGroup((name, error) =>
+    logger.error({ err: error, work: name }, 'background work failed'),
+  );
   const sockets = new Set<Socket>();
   let openApi: string | undefined;
   let closing = false;
@@ -86,6 +88,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     samples: options.samples ?? (() => []),
     sockets: () => watchEndpoint.size,
     connections: () => sockets.size,
+    startedMs: clock.now(),
   });
   const context: HttpContext = {
     kind,
@@ -101,7 +104,14 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   const watchEndpoint = createWatchEndpoint(context, logger);
   const strayMeter = metrics.meter('', 'none');
   const requestIdOf = requestIds(options.random);
-  const app = await createApp({ context, routes, logger, strayMeter, requestIdOf, bodyBytes: limits.bodyBytes });
+  const app = await createApp({
+    context,
+    routes,
+    logger,
+    strayMeter,
+    requestIdOf,
+    bodyBytes: limits.bodyBytes,
+  });
   const parts = { app, context, routes, group, sockets, watchEndpoint, strayMeter, requestIdOf, limits };
   const servers: Server[] = [];
   const bound: Bound[] = [];
@@ -203,9 +213,16 @@ async function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, p
     const caller = authorise(path === paths.watch ? watchAccess(routes) : 'known', found, undefined);
     if (path !== paths.watch) {
       const known = methodsAt(routes, path).length > 0;
-      throw new AppError(known ? 'bad-request' : 'not-found', `Cannot upgrade ${path}: WebSockets are at ${paths.watch}`, { field: 'upgrade' });
+      throw new AppError(
+        known ? 'bad-request' : 'not-found',
+        `Cannot upgrade ${path}: WebSockets are at ${paths.watch}`,
+        { field: 'upgrade' },
+      );
     }
-    if (context.closing()) throw new AppError('unavailable', 'Cannot watch: this server is shutting down', { retryAfterMs: 1_000 });
+    if (context.closing())
+      throw new AppError('unavailable', 'Cannot watch: this server is shutting down', {
+        retryAfterMs: 1_000,
+      });
     watchEndpoint.check(request);
     watchEndpoint.accept(caller, request, socket, head);
   } catch (error) {
@@ -219,7 +236,10 @@ async function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, p
 function refuseBytes(error: Error, socket: Duplex, { strayMeter, requestIdOf }: Parts): void {
   // As Node does itself: a response that has begun is not written into.
   const begun = (socket as Duplex & { _httpMessage?: ServerResponse })._httpMessage?.headersSent === true;
-  if (!socket.writable || begun || (error as NodeJS.ErrnoException).code === 'ECONNRESET') return void socket.destroy();
+  if (!socket.writable || begun || (error as NodeJS.ErrnoException).code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
   const told = asAppError(error);
   strayMeter.observe(statusOf(told.code), 0);
   socket.end(problemBytes(told, requestIdOf({ headers: {} } as IncomingMessage)), () => socket.destroy());

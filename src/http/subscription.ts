@@ -21,8 +21,9 @@ import { limits } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import { AppError, isAppError } from '../domain/error.ts';
 import { formatPosition, type Position, type Revision } from '../domain/event.ts';
-import type { EventLog, SnapshotItem, SnapshotSource } from '../domain/services.ts';
+import type { EventLog, SnapshotSource } from '../domain/services.ts';
 import type { WatchMessage } from '../wire/watch.ts';
+import { eventMessages, SnapshotPage } from './message.ts';
 import type { CompiledSelection } from './selection.ts';
 
 /** Where the messages of a subscription go: one envelope id of a WebSocket, or one response of server-sent events. */
@@ -87,7 +88,6 @@ const watchLimits: WatchLimits = {
 };
 
 const readRevisionsMax = 1_024;
-const snapshotPageItemsMax = 500;
 /** Idle and slow subscriptions are looked for this often at least; what is due within the next tick is due now. */
 const tickMaxMs = 5_000;
 
@@ -175,8 +175,11 @@ export class WatchHub {
       await this.#follow(subscription);
     } catch (error) {
       if (subscription.ended) return;
-      if (isAppError(error, 'compacted')) return this.#end(subscription, { kind: 'compacted', oldest: formatPosition(this.#log.oldest()) });
-      const told = isAppError(error) ? error : new AppError('internal', 'Cannot go on watching: something failed here; the log has the reason');
+      if (isAppError(error, 'compacted'))
+        return this.#end(subscription, { kind: 'compacted', oldest: formatPosition(this.#log.oldest()) });
+      const told = isAppError(error)
+        ? error
+        : new AppError('internal', 'Cannot go on watching: something failed here; the log has the reason');
       if (told !== error) this.#logger.error({ err: error }, 'watch failed');
       this.#end(subscription, { kind: 'error', code: told.code, detail: told.message });
     }
@@ -188,7 +191,11 @@ export class WatchHub {
     if (since.epoch !== head.epoch) {
       this.#end(subscription, { kind: 'reset', epoch: head.epoch });
     } else if (since.revision > head.revision) {
-      throw new AppError('bad-request', `Cannot watch from ${formatPosition(since)}: the log ends at ${formatPosition(head)}`, { field: 'since' });
+      throw new AppError(
+        'bad-request',
+        `Cannot watch from ${formatPosition(since)}: the log ends at ${formatPosition(head)}`,
+        { field: 'since' },
+      );
     } else if (since.revision < oldest.revision) {
       this.#end(subscription, { kind: 'compacted', oldest: formatPosition(oldest) });
     }
@@ -239,7 +246,10 @@ export class WatchHub {
     subscription.state = 'live';
     const { key } = subscription.selection;
     let selection = this.#live.get(key);
-    if (selection === undefined) this.#live.set(key, (selection = { selection: subscription.selection, bySink: new Map() }));
+    if (selection === undefined) {
+      selection = { selection: subscription.selection, bySink: new Map() };
+      this.#live.set(key, selection);
+    }
     const members = selection.bySink.get(subscription.sink.encodingKey);
     if (members === undefined) selection.bySink.set(subscription.sink.encodingKey, new Set([subscription]));
     else members.add(subscription);
@@ -266,7 +276,10 @@ export class WatchHub {
   #flush(): void {
     this.#flushAsked = false;
     const { epoch, revision: headRevision } = this.#log.head();
-    if (epoch !== this.#position.epoch) return this.#reset(epoch, headRevision);
+    if (epoch !== this.#position.epoch) {
+      this.#reset(epoch, headRevision);
+      return;
+    }
     const revisions = this.#pending.filter(({ revision }) => revision > this.#position.revision);
     this.#pending = [];
     const first = revisions[0];
@@ -276,7 +289,8 @@ export class WatchHub {
       const slow: Subscription[] = [];
       for (const live of this.#live.values()) this.#handOut(live, revisions, slow);
       this.#position = { epoch, revision: last.revision };
-      for (const subscription of slow) if (subscription.state === 'live') this.#demote(subscription, last.revision);
+      for (const subscription of slow)
+        if (subscription.state === 'live') this.#demote(subscription, last.revision);
     }
     const waiting = this.#flushed;
     this.#flushed = [];
@@ -285,7 +299,9 @@ export class WatchHub {
 
   /** Writes to all of one selection; adds those whose peer is slow to `slow`. */
   #handOut(live: LiveSelection, revisions: readonly Revision[], slow: Subscription[]): void {
-    const messages = [...eventMessages(live.selection, this.#position.epoch, revisions, this.#limits.messageBytes)];
+    const messages = [
+      ...eventMessages(live.selection, this.#position.epoch, revisions, this.#limits.messageBytes),
+    ];
     if (messages.length === 0) return;
     for (const members of live.bySink.values()) {
       let frames: Buffer[] | undefined;
@@ -306,12 +322,17 @@ export class WatchHub {
   }
 
   async #refollow(subscription: Subscription): Promise<void> {
-    return this.#serve(subscription, { selection: subscription.selection, since: { epoch: this.#position.epoch, revision: subscription.cursor }, snapshot: false });
+    return this.#serve(subscription, {
+      selection: subscription.selection,
+      since: { epoch: this.#position.epoch, revision: subscription.cursor },
+      snapshot: false,
+    });
   }
 
   /** The log told of revisions that do not follow what we have: everybody reads them from the log instead. */
   #demoteAll(): void {
-    for (const subscription of [...this.#subscriptions]) if (subscription.state === 'live') this.#demote(subscription, this.#position.revision);
+    for (const subscription of [...this.#subscriptions])
+      if (subscription.state === 'live') this.#demote(subscription, this.#position.revision);
   }
 
   /** The store began a new life: what watchers have seen is no place in it. */
@@ -325,7 +346,12 @@ export class WatchHub {
   }
 
   #sendRevisions(subscription: Subscription, revisions: readonly Revision[]): void {
-    for (const { body, position } of eventMessages(subscription.selection, this.#position.epoch, revisions, this.#limits.messageBytes)) {
+    for (const { body, position } of eventMessages(
+      subscription.selection,
+      this.#position.epoch,
+      revisions,
+      this.#limits.messageBytes,
+    )) {
       this.#write(subscription, subscription.sink.encode(body, position));
     }
     subscription.cursor = revisions.at(-1)?.revision ?? subscription.cursor;
@@ -337,7 +363,9 @@ export class WatchHub {
   }
 
   #positionOf(subscription: Subscription): Position {
-    return subscription.state === 'live' ? this.#position : { epoch: this.#position.epoch, revision: subscription.cursor };
+    return subscription.state === 'live'
+      ? this.#position
+      : { epoch: this.#position.epoch, revision: subscription.cursor };
   }
 
   #send(subscription: Subscription, message: WatchMessage, resume: string | null): void {
@@ -356,7 +384,10 @@ export class WatchHub {
 
   #closeOne(subscription: Subscription, reason: string, ending: EndReason): void {
     // A snapshot cut short leaves nothing to resume from.
-    const resume = subscription.state === 'snapshot' || subscription.state === 'new' ? null : formatPosition(this.#positionOf(subscription));
+    const resume =
+      subscription.state === 'snapshot' || subscription.state === 'new'
+        ? null
+        : formatPosition(this.#positionOf(subscription));
     this.#end(subscription, { kind: 'closing', reason, resume }, ending);
   }
 
@@ -378,8 +409,13 @@ export class WatchHub {
     this.#cancelTick = this.#clock.after(this.#tickMs, () => this.#tick());
     const now = this.#clock.monotonic();
     for (const subscription of [...this.#subscriptions]) {
-      if (subscription.stuckForMs(now) >= this.#limits.slowReaderMs - this.#tickMs) this.#closeOne(subscription, 'slow-reader', 'slow');
-      else if (subscription.state !== 'snapshot' && subscription.state !== 'new' && now - subscription.lastSentMs >= this.#limits.progressMs - this.#tickMs) {
+      if (subscription.stuckForMs(now) >= this.#limits.slowReaderMs - this.#tickMs)
+        this.#closeOne(subscription, 'slow-reader', 'slow');
+      else if (
+        subscription.state !== 'snapshot' &&
+        subscription.state !== 'new' &&
+        now - subscription.lastSentMs >= this.#limits.progressMs - this.#tickMs
+      ) {
         this.#sendProgress(subscription);
       }
     }
@@ -403,8 +439,12 @@ export class WatchHub {
     if (this.#readsFree === 0) await new Promise<void>((resolve) => this.#readsWaiting.push(resolve));
     else this.#readsFree -= 1;
     try {
-      const revisions = await this.#log.read(after, { revisions: readRevisionsMax, bytes: this.#limits.messageBytes });
-      if (revisions.length === 0) throw new Error(`the log ends before ${formatPosition(this.#position)}, which it told of`);
+      const revisions = await this.#log.read(after, {
+        revisions: readRevisionsMax,
+        bytes: this.#limits.messageBytes,
+      });
+      if (revisions.length === 0)
+        throw new Error(`the log ends before ${formatPosition(this.#position)}, which it told of`);
       return revisions;
     } finally {
       const next = this.#readsWaiting.shift();
@@ -472,64 +512,5 @@ class Subscription {
   wake(): void {
     this.#wake?.();
     this.#wake = undefined;
-  }
-}
-
-interface EventsText {
-  readonly body: Buffer;
-  readonly position: string;
-}
-
-/** `events` messages of whole revisions, each cut after the revision that passes `bytesMax`. */
-function* eventMessages({ matches }: CompiledSelection, epoch: number, revisions: readonly Revision[], bytesMax: number): Generator<EventsText> {
-  let texts: string[] = [];
-  let size = 0;
-  for (const [index, revision] of revisions.entries()) {
-    const text = eventsText(matches, revision);
-    if (text !== '') texts.push(text);
-    size += text.length;
-    const last = index === revisions.length - 1;
-    if (texts.length === 0 || (size < bytesMax && !last)) continue;
-    // Also speaks for the revisions since the last match, which nobody selected.
-    const position = formatPosition({ epoch, revision: revision.revision });
-    yield { body: Buffer.from(`{"kind":"events","position":"${position}","events":[${texts.join(',')}]}`), position };
-    texts = [];
-    size = 0;
-  }
-}
-
-/** The selected events of a revision without the brackets of their array; the shared text when all are. */
-function eventsText(matches: CompiledSelection['matches'], { events, encoded }: Revision): string {
-  if (matches === null) return encoded.slice(1, -1);
-  const selected = events.filter(matches);
-  if (selected.length === events.length) return encoded.slice(1, -1);
-  return selected.map((event) => JSON.stringify(event)).join(',');
-}
-
-/** Collects items until a message is worth sending. */
-class SnapshotPage {
-  readonly #position: string;
-  #texts: string[] = [];
-  #size = 0;
-
-  constructor(position: string) {
-    this.#position = position;
-  }
-
-  get full(): boolean {
-    return this.#texts.length >= snapshotPageItemsMax || this.#size >= 64 * 1_024;
-  }
-
-  add(item: SnapshotItem): void {
-    const text = JSON.stringify(item);
-    this.#texts.push(text);
-    this.#size += text.length;
-  }
-
-  take(done: boolean): string {
-    const text = `{"kind":"snapshot","position":"${this.#position}","items":[${this.#texts.join(',')}],"done":${done}}`;
-    this.#texts = [];
-    this.#size = 0;
-    return text;
   }
 }

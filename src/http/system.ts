@@ -34,7 +34,8 @@ export const getBackup = operation({
   codes: ['unprocessable'],
   streams: true,
   async handle({ services }) {
-    if (services.backup === undefined) throw new AppError('unprocessable', 'Cannot back up: this store makes no copies of itself');
+    if (services.backup === undefined)
+      throw new AppError('unprocessable', 'Cannot back up: this store makes no copies of itself');
     return { kind: 'stream', type: 'application/vnd.sqlite3', stream: await services.backup() };
   },
 });

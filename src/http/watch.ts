@@ -6,19 +6,26 @@
  * compressed, so the two never interleave.
  */
 import type { IncomingMessage } from 'node:http';
-import type { Duplex } from 'node:stream';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { TSchema } from 'typebox';
-import { WebSocketServer, type WebSocket } from 'ws';
+import { type WebSocket, WebSocketServer } from 'ws';
 import type { Cancel, Clock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import type { Caller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
 import { parsePosition } from '../domain/event.ts';
-import { decodeEnvelope, jsonBody, type Envelope } from '../wire/envelope.ts';
-import { bearerSubprotocolPrefix, UnwatchSchema, WatchSchema, watchSubprotocol, type WatchMessage, type WatchRequest } from '../wire/watch.ts';
-import { operation, type HttpContext } from './operation.ts';
+import { decodeEnvelope, type Envelope, jsonBody } from '../wire/envelope.ts';
+import {
+  bearerSubprotocolPrefix,
+  UnwatchSchema,
+  type WatchMessage,
+  type WatchRequest,
+  WatchSchema,
+  watchSubprotocol,
+} from '../wire/watch.ts';
+import { type HttpContext, operation } from './operation.ts';
 import { asAppError } from './problem.ts';
 import { compileSelection } from './selection.ts';
 import type { EndReason, Sink, WatchSubscription } from './subscription.ts';
@@ -31,7 +38,11 @@ export const watch = operation({
   answers: { 101: null },
   streams: true,
   handle() {
-    throw new AppError('bad-request', 'Cannot watch over plain HTTP: expected a WebSocket upgrade; /v1/events serves the same as server-sent events', { field: 'upgrade' });
+    throw new AppError(
+      'bad-request',
+      'Cannot watch over plain HTTP: expected a WebSocket upgrade; /v1/events serves the same as server-sent events',
+      { field: 'upgrade' },
+    );
   },
 });
 
@@ -66,10 +77,10 @@ export function createWatchEndpoint(context: HttpContext, logger: Logger): Watch
     maxPayload: limits.frameInboundBytes,
     handleProtocols: (offered) => (offered.has(watchSubprotocol) ? watchSubprotocol : false),
   });
-  let cancelPings: Cancel = () => {};
+  let cancelPings: Cancel | undefined;
   const ping = () => {
     for (const connection of connections) connection.ping();
-    cancelPings = connections.size === 0 ? () => {} : clock.after(pingMs, ping);
+    cancelPings = connections.size === 0 ? undefined : clock.after(pingMs, ping);
   };
   return {
     get size() {
@@ -77,7 +88,9 @@ export function createWatchEndpoint(context: HttpContext, logger: Logger): Watch
     },
     check(request) {
       if (connections.size >= limits.socketsMax) {
-        throw new AppError('unavailable', `Cannot take another watcher: ${limits.socketsMax} are here`, { retryAfterMs: pingMs });
+        throw new AppError('unavailable', `Cannot take another watcher: ${limits.socketsMax} are here`, {
+          retryAfterMs: pingMs,
+        });
       }
       checkHandshake(request);
     },
@@ -89,12 +102,12 @@ export function createWatchEndpoint(context: HttpContext, logger: Logger): Watch
         webSocket.on('close', () => {
           connections.delete(connection);
           // Or the next socket begins a second round of pings beside this one, and is cut off between two of them.
-          if (connections.size === 0) cancelPings();
+          if (connections.size === 0) cancelPings?.();
         });
       });
     },
     close() {
-      cancelPings();
+      cancelPings?.();
       for (const connection of connections) connection.leave(1001, 'closing');
     },
     terminate() {
@@ -106,23 +119,43 @@ export function createWatchEndpoint(context: HttpContext, logger: Logger): Watch
 /** `ws` would answer these itself, but not with a problem document. */
 function checkHandshake(request: IncomingMessage): void {
   const { headers, url = '' } = request;
-  if (url.includes('?')) throw new AppError('bad-request', 'Cannot watch: the query of /v1/watch takes no names; what to watch is said in the first frame', { field: 'query' });
-  if (request.method !== 'GET') throw new AppError('bad-request', `Cannot upgrade a ${request.method}: expected GET`, { field: 'method' });
+  if (url.includes('?'))
+    throw new AppError(
+      'bad-request',
+      'Cannot watch: the query of /v1/watch takes no names; what to watch is said in the first frame',
+      { field: 'query' },
+    );
+  if (request.method !== 'GET')
+    throw new AppError('bad-request', `Cannot upgrade a ${request.method}: expected GET`, {
+      field: 'method',
+    });
   if (headers['sec-websocket-version'] !== '13') {
-    throw new AppError('bad-request', 'Cannot upgrade: expected Sec-WebSocket-Version 13 (RFC 6455)', { field: 'sec-websocket-version' });
+    throw new AppError('bad-request', 'Cannot upgrade: expected Sec-WebSocket-Version 13 (RFC 6455)', {
+      field: 'sec-websocket-version',
+    });
   }
   if (!/^[+/0-9A-Za-z]{22}==$/.test(headers['sec-websocket-key'] ?? '')) {
-    throw new AppError('bad-request', 'Cannot upgrade: expected a Sec-WebSocket-Key of 16 bytes in base64 (RFC 6455)', { field: 'sec-websocket-key' });
+    throw new AppError(
+      'bad-request',
+      'Cannot upgrade: expected a Sec-WebSocket-Key of 16 bytes in base64 (RFC 6455)',
+      { field: 'sec-websocket-key' },
+    );
   }
   const offered = (headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
   const named = offered.filter((name) => name !== '' && !name.startsWith(bearerSubprotocolPrefix));
   if (named.length > 0 && !named.includes(watchSubprotocol)) {
-    throw new AppError('bad-request', `Cannot speak ${named.map((name) => JSON.stringify(name.slice(0, 40))).join(', ')}: expected the subprotocol ${watchSubprotocol}`, {
-      field: 'sec-websocket-protocol',
-    });
+    throw new AppError(
+      'bad-request',
+      `Cannot speak ${named.map((name) => JSON.stringify(name.slice(0, 40))).join(', ')}: expected the subprotocol ${watchSubprotocol}`,
+      {
+        field: 'sec-websocket-protocol',
+      },
+    );
   }
   if (new Set(offered).size !== offered.length) {
-    throw new AppError('bad-request', 'Cannot upgrade: a subprotocol is offered twice', { field: 'sec-websocket-protocol' });
+    throw new AppError('bad-request', 'Cannot upgrade: a subprotocol is offered twice', {
+      field: 'sec-websocket-protocol',
+    });
   }
 }
 
@@ -152,14 +185,19 @@ class Connection {
     webSocket.on('message', (data: Buffer, binary: boolean) => this.#received(data, binary));
     webSocket.on('pong', () => (this.#heard = true));
     webSocket.on('ping', () => (this.#heard = true));
-    webSocket.on('error', (error) => options.logger.debug({ err: error, subject: options.caller.subject }, 'watch socket failed'));
+    webSocket.on('error', (error) =>
+      options.logger.debug({ err: error, subject: options.caller.subject }, 'watch socket failed'),
+    );
     webSocket.on('close', () => {
       for (const subscription of this.#watches.values()) subscription.cancel();
     });
   }
 
   ping(): void {
-    if (!this.#heard) return this.terminate();
+    if (!this.#heard) {
+      this.terminate();
+      return;
+    }
     this.#heard = false;
     if (this.#webSocket.readyState === this.#webSocket.OPEN) this.#webSocket.ping();
   }
@@ -179,7 +217,11 @@ class Connection {
     this.#heard = true;
     let id = '';
     try {
-      if (binary) throw new AppError('bad-request', 'Cannot read the frame: it is binary, expected an envelope as text');
+      if (binary)
+        throw new AppError(
+          'bad-request',
+          'Cannot read the frame: it is binary, expected an envelope as text',
+        );
       const envelope = decodeEnvelope(data);
       id = envelope.id;
       this.#obey(id, this.#requestOf(envelope));
@@ -200,11 +242,16 @@ class Connection {
   #requestOf(envelope: Envelope): WatchRequest {
     const { id } = envelope;
     if (id === '' || id.length > watchIdMax) {
-      throw new AppError('bad-request', `Cannot watch under this id: expected 1 to ${watchIdMax} characters`, { field: 'id' });
+      throw new AppError(
+        'bad-request',
+        `Cannot watch under this id: expected 1 to ${watchIdMax} characters`,
+        { field: 'id' },
+      );
     }
     const body = jsonBody(envelope);
     const op = typeof body === 'object' && body !== null && 'op' in body ? body.op : undefined;
-    if (op !== 'watch' && op !== 'unwatch') throw new AppError('bad-request', 'Cannot obey: op must be one of watch, unwatch', { field: 'op' });
+    if (op !== 'watch' && op !== 'unwatch')
+      throw new AppError('bad-request', 'Cannot obey: op must be one of watch, unwatch', { field: 'op' });
     const result = this.#options.validate[op](body);
     if (result !== true) throw result.error;
     return body as WatchRequest;
@@ -218,14 +265,25 @@ class Connection {
       return;
     }
     const { context, caller } = this.#options;
-    if (this.#watches.has(id)) throw new AppError('conflict', `Cannot watch under "${id.slice(0, 80)}" twice: that watch has ended now, begin it again`, { field: 'id' });
+    if (this.#watches.has(id))
+      throw new AppError(
+        'conflict',
+        `Cannot watch under "${id.slice(0, 80)}" twice: that watch has ended now, begin it again`,
+        { field: 'id' },
+      );
     if (this.#watches.size >= limits.socketWatchesMax) {
-      throw new AppError('rate-limited', `Cannot begin another watch: ${limits.socketWatchesMax} are on this socket`);
+      throw new AppError(
+        'rate-limited',
+        `Cannot begin another watch: ${limits.socketWatchesMax} are on this socket`,
+      );
     }
     const selection = compileSelection(request.select ?? {}, caller, context.services.hostFacts);
     const since = request.since === undefined || request.since === null ? null : parsePosition(request.since);
     const sink = new WebSocketSink(id, this.#socket, (reason) => this.#ended(id, reason));
-    this.#watches.set(id, context.hub.subscribe({ selection, since, snapshot: request.snapshot ?? false }, sink));
+    this.#watches.set(
+      id,
+      context.hub.subscribe({ selection, since, snapshot: request.snapshot ?? false }, sink),
+    );
   }
 
   #ended(id: string, reason: EndReason): void {

@@ -16,12 +16,15 @@ const server = createServer({ keepAliveTimeout: 75_000 }, (request, response) =>
   const chunks = [];
   request.on('data', (chunk) => chunks.push(chunk));
   request.on('end', () => {
-    if (chunks.length > 0) JSON.parse(chunks.length === 1 ? chunks[0].toString() : Buffer.concat(chunks).toString());
+    if (chunks.length > 0)
+      JSON.parse(chunks.length === 1 ? chunks[0].toString() : Buffer.concat(chunks).toString());
     const text = JSON.stringify(answer.body);
     response.writeHead(200, { ...answer.headers, 'content-length': Buffer.byteLength(text) });
     response.end(text);
   });
 });
 server.listen(0, '127.0.0.1', () => {
-  process.stdout.write(`${JSON.stringify({ ready: 'bare', url: `http://127.0.0.1:${server.address().port}` })}\n`);
+  process.stdout.write(
+    `${JSON.stringify({ ready: 'bare', url: `http://127.0.0.1:${server.address().port}` })}\n`,
+  );
 });

@@ -38,23 +38,50 @@ export interface Registry {
   call<T>(method: string, path: string, body?: unknown, token?: string): Promise<T>;
 }
 
-/** Environment of our processes: nothing of the user's cache or settings. */
+/** For our processes: a home and a cache of this run. */
 export function ownEnv(bench: Bench): NodeJS.ProcessEnv {
-  return { HOME: bench.folder, XDG_CACHE_HOME: join(bench.folder, 'cache'), NODE_OPTIONS: '' };
+  return { HOME: bench.folder, XDG_CACHE_HOME: join(bench.folder, 'cache') };
 }
 
 /** The real binary on an empty or a given data directory, ready. `port` 0 takes a free one. */
-export async function startRegistry(bench: Bench, options: { dataDir?: string; port?: number } = {}): Promise<Registry> {
+export async function startRegistry(
+  bench: Bench,
+  options: { dataDir?: string; port?: number } = {},
+): Promise<Registry> {
   const dataDir = options.dataDir ?? (await newFolder(bench, 'registry'));
   const listen = `127.0.0.1:${options.port ?? 0}`;
-  const args = ['registry', '--tls', 'off', '--data-dir', dataDir, '--socket', dataDir, '--listen', listen, '--log-level', 'error'];
+  const args = [
+    'registry',
+    '--tls',
+    'off',
+    '--data-dir',
+    dataDir,
+    '--socket',
+    dataDir,
+    '--listen',
+    listen,
+    '--log-level',
+    'error',
+  ];
   const server = bench.processes.server(binary, args, { env: ownEnv(bench) });
   const [, url = ''] = await server.ready(/"ready":"registry","url":"([^"]+)"/);
   const token = (await readFile(join(dataDir, 'admin.token'), 'utf8')).trim();
-  return { server, url, token, dataDir, call: (method, path, body, as) => callJson(url, as ?? token, method, path, body) };
+  return {
+    server,
+    url,
+    token,
+    dataDir,
+    call: (method, path, body, as) => callJson(url, as ?? token, method, path, body),
+  };
 }
 
-export async function callJson<T>(url: string, token: string | null, method: string, path: string, body?: unknown): Promise<T> {
+export async function callJson<T>(
+  url: string,
+  token: string | null,
+  method: string,
+  path: string,
+  body?: unknown,
+): Promise<T> {
   const response = await fetch(`${url}${path}`, {
     method,
     headers: {
@@ -79,7 +106,8 @@ export async function startBareLike(
     headers: { authorization: `Bearer ${request.token ?? token}`, 'content-type': 'application/json' },
     ...(request.body === undefined ? {} : { body: JSON.stringify(request.body) }),
   });
-  if (!response.ok) throw new Error(`${request.method} ${request.path}: ${response.status} ${await response.text()}`);
+  if (!response.ok)
+    throw new Error(`${request.method} ${request.path}: ${response.status} ${await response.text()}`);
   const nodesOwn = new Set(['date', 'connection', 'keep-alive', 'content-length']);
   const headers = Object.fromEntries([...response.headers].filter(([name]) => !nodesOwn.has(name)));
   const file = join(await newFolder(bench, 'bare'), 'answer.json');
@@ -99,7 +127,11 @@ export function newFolder(bench: Bench, name: string): Promise<string> {
 }
 
 /** `work` over all items, `width` at a time. */
-export async function eachOf<T>(items: readonly T[], width: number, work: (item: T, index: number) => Promise<unknown>): Promise<void> {
+export async function eachOf<T>(
+  items: readonly T[],
+  width: number,
+  work: (item: T, index: number) => Promise<unknown>,
+): Promise<void> {
   let at = 0;
   const worker = async () => {
     while (at < items.length) {
@@ -122,7 +154,12 @@ export const longTtlS = 3_600;
 export async function registerServices(registry: Registry, count: number): Promise<string[]> {
   const uuids = Array.from({ length: count }, (_, n) => uuidOf(n));
   await eachOf(uuids, 32, (uuid, n) =>
-    registry.call('PUT', `/v1/services/${uuid}`, { type: 'web', host: `host-${n}`, status: 'UP', ttl: longTtlS }),
+    registry.call('PUT', `/v1/services/${uuid}`, {
+      type: 'web',
+      host: `host-${n}`,
+      status: 'UP',
+      ttl: longTtlS,
+    }),
   );
   return uuids;
 }

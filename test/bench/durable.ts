@@ -1,7 +1,19 @@
 /** Acknowledged durable writes that change something, beside the same routes without storage, and etcd put. */
 import { join } from 'node:path';
 import { type Component, inventoryHash } from '../../src/domain/inventory.ts';
-import { baseNode, type Bench, type BenchGroup, eachOf, longTtlS, ownEnv, type Registry, registerServices, revisionOf, startRegistry, uuidOf } from './bench.ts';
+import {
+  type Bench,
+  type BenchGroup,
+  baseNode,
+  eachOf,
+  longTtlS,
+  ownEnv,
+  type Registry,
+  registerServices,
+  revisionOf,
+  startRegistry,
+  uuidOf,
+} from './bench.ts';
 import { base64, type Etcd, startEtcd } from './etcd.ts';
 import { joinHosts, medians } from './heartbeats.ts';
 import type { Server } from './processes.ts';
@@ -25,10 +37,19 @@ export const durable: BenchGroup = {
 
     bench.say('status changes');
     const uuids = await registerServices(registry, services);
-    for (const [n, uuid] of uuids.entries()) await put(memory.url, memory.token, uuid, { type: 'web', host: `host-${n}`, status: 'UP', ttl: longTtlS });
+    for (const [n, uuid] of uuids.entries())
+      await put(memory.url, memory.token, uuid, {
+        type: 'web',
+        host: `host-${n}`,
+        status: 'UP',
+        ttl: longTtlS,
+      });
     const changes = statusChanges(uuids);
     const status = await compare(bench, [
-      counting(registry, 'PUT of a status', counted, { ...changes(registry.url, registry.token), pid: registry.server.pid }),
+      counting(registry, 'PUT of a status', counted, {
+        ...changes(registry.url, registry.token),
+        pid: registry.server.pid,
+      }),
       { name: 'no storage', pid: memory.server.pid, ...changes(memory.url, memory.token) },
       ...etcdSide,
     ]);
@@ -40,13 +61,21 @@ export const durable: BenchGroup = {
       counting(registry, 'check-in', counted, {
         url: registry.url,
         pid: registry.server.pid,
-        requests: () => checkInPasses(registry.url, joined.map(({ id, credential }) => ({ id, token: credential }))),
+        requests: () =>
+          checkInPasses(
+            registry.url,
+            joined.map(({ id, credential }) => ({ id, token: credential })),
+          ),
       }),
       {
         name: 'no storage',
         url: memory.url,
         pid: memory.server.pid,
-        requests: () => checkInPasses(memory.url, joined.map((_, n) => ({ id: uuidOf(n), token: uuidOf(n) }))),
+        requests: () =>
+          checkInPasses(
+            memory.url,
+            joined.map((_, n) => ({ id: uuidOf(n), token: uuidOf(n) })),
+          ),
       },
       ...etcdSide,
     ]);
@@ -91,7 +120,12 @@ function rowsOf(work: string, [ours, memory, etcd]: Result[]): Row[] {
 }
 
 /** Compares what wrk counted with what the log says was written, so that no request passes for a change that was none. */
-function counting(registry: Registry, work: string, notes: string[], side: Pick<Side, 'url' | 'pid' | 'requests'>): Side {
+function counting(
+  registry: Registry,
+  work: string,
+  notes: string[],
+  side: Pick<Side, 'url' | 'pid' | 'requests'>,
+): Side {
   let before = 0;
   let [requests, revisions] = [0, 0];
   return {
@@ -122,7 +156,9 @@ function statusChanges(uuids: readonly string[]) {
     async requests() {
       await eachOf(uuids, 32, (uuid) => put(url, token, uuid, { status: 'UP' }));
       return (['DOWN', 'UP'] as const).map((status) =>
-        uuids.map((uuid): Request => ({ method: 'PUT', path: `/v1/services/${uuid}`, token, body: { status } })),
+        uuids.map(
+          (uuid): Request => ({ method: 'PUT', path: `/v1/services/${uuid}`, token, body: { status } }),
+        ),
       );
     },
   });
@@ -132,7 +168,13 @@ async function put(url: string, token: string, uuid: string, body: object): Prom
   await send(url, token, 'PUT', `/v1/services/${uuid}`, body);
 }
 
-async function send(url: string, token: string, method: string, path: string, body: object): Promise<unknown> {
+async function send(
+  url: string,
+  token: string,
+  method: string,
+  path: string,
+  body: object,
+): Promise<unknown> {
   const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
   const response = await fetch(`${url}${path}`, { method, headers, body: JSON.stringify(body) });
   const text = await response.text();
@@ -141,15 +183,30 @@ async function send(url: string, token: string, method: string, path: string, bo
 }
 
 /** All hosts have checked in completely with the first version; the run upgrades, downgrades, upgrades, … one package. */
-async function checkInPasses(url: string, all: readonly { id: string; token: string }[]): Promise<Request[][]> {
+async function checkInPasses(
+  url: string,
+  all: readonly { id: string; token: string }[],
+): Promise<Request[][]> {
   const [first, second] = [inventory('1.2.3-1'), inventory('1.2.3-2')];
   const [a, b] = [inventoryHash(first), inventoryHash(second)];
   await eachOf(all, 16, async ({ id, token }) => {
-    const answer = await send(url, token, 'POST', `/v1/hosts/${id}/checkin`, { base: null, hash: a, components: first });
-    if ((answer as { accepted?: boolean }).accepted !== true) throw new Error(`a complete check-in was not accepted: ${JSON.stringify(answer)}`);
+    const answer = await send(url, token, 'POST', `/v1/hosts/${id}/checkin`, {
+      base: null,
+      hash: a,
+      components: first,
+    });
+    if ((answer as { accepted?: boolean }).accepted !== true)
+      throw new Error(`a complete check-in was not accepted: ${JSON.stringify(answer)}`);
   });
   const delta = (base: string, hash: string, changed: Component[]) =>
-    all.map(({ id, token }): Request => ({ method: 'POST', path: `/v1/hosts/${id}/checkin`, token, body: { base, hash, components: changed.slice(0, 1) } }));
+    all.map(
+      ({ id, token }): Request => ({
+        method: 'POST',
+        path: `/v1/hosts/${id}/checkin`,
+        token,
+        body: { base, hash, components: changed.slice(0, 1) },
+      }),
+    );
   return [delta(a, b, second), delta(b, a, first)];
 }
 
@@ -165,17 +222,28 @@ function inventory(version: string): Component[] {
 
 async function startVolatile(bench: Bench): Promise<{ server: Server; url: string; token: string }> {
   const token = 'bench';
-  const server = bench.processes.server(baseNode, [join(import.meta.dirname, 'volatile-server.ts'), token], { env: ownEnv(bench) });
+  const server = bench.processes.server(baseNode, [join(import.meta.dirname, 'volatile-server.ts'), token], {
+    env: ownEnv(bench),
+  });
   const [, url = ''] = await server.ready(/"url":"([^"]+)"/);
   return { server, url, token };
 }
 
 function putSide(etcd: Etcd): Side {
-  const value = JSON.stringify({ type: 'web', host: 'host-1', status: 'DOWN', ttl: longTtlS, note: 'x'.repeat(150) });
-  const requests = Array.from({ length: services }, (_, n): Request => ({
-    method: 'POST',
-    path: '/v3/kv/put',
-    body: { key: base64(`/services/${uuidOf(n)}`), value: base64(value) },
-  }));
+  const value = JSON.stringify({
+    type: 'web',
+    host: 'host-1',
+    status: 'DOWN',
+    ttl: longTtlS,
+    note: 'x'.repeat(150),
+  });
+  const requests = Array.from(
+    { length: services },
+    (_, n): Request => ({
+      method: 'POST',
+      path: '/v3/kv/put',
+      body: { key: base64(`/services/${uuidOf(n)}`), value: base64(value) },
+    }),
+  );
   return { name: 'etcd put', url: etcd.url, pid: etcd.server.pid, requests: async () => [requests] };
 }

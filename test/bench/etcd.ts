@@ -15,7 +15,14 @@ export async function startEtcd(bench: Bench): Promise<Etcd | null> {
   const args = [
     ...['--data-dir', await newFolder(bench, 'etcd'), '--logger', 'zap', '--log-level', 'error'],
     ...['--listen-client-urls', client, '--advertise-client-urls', client],
-    ...['--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer, '--initial-cluster', `default=${peer}`],
+    ...[
+      '--listen-peer-urls',
+      peer,
+      '--initial-advertise-peer-urls',
+      peer,
+      '--initial-cluster',
+      `default=${peer}`,
+    ],
   ];
   const server = bench.processes.server(bench.tools.etcd, args);
   for (let waited = 0; ; waited += 100) {

@@ -21,11 +21,32 @@ export const heartbeats: BenchGroup = {
 
     bench.say('service heartbeats');
     const uuids = await registerServices(registry, services);
-    const serviceBeats = uuids.map((uuid): Request => ({ method: 'POST', path: `/v1/services/${uuid}/heartbeat`, token: registry.token, body: {} }));
-    const bareService = await startBareLike(bench, registry, { method: 'POST', path: `/v1/services/${uuids[0]}/heartbeat`, body: {} });
+    const serviceBeats = uuids.map(
+      (uuid): Request => ({
+        method: 'POST',
+        path: `/v1/services/${uuid}/heartbeat`,
+        token: registry.token,
+        body: {},
+      }),
+    );
+    const bareService = await startBareLike(bench, registry, {
+      method: 'POST',
+      path: `/v1/services/${uuids[0]}/heartbeat`,
+      body: {},
+    });
     const service = await compare(bench, [
-      { name: 'service heartbeat', url: registry.url, pid: registry.server.pid, requests: async () => [serviceBeats] },
-      { name: 'bare', url: bareService.url, pid: bareService.server.pid, requests: async () => [serviceBeats] },
+      {
+        name: 'service heartbeat',
+        url: registry.url,
+        pid: registry.server.pid,
+        requests: async () => [serviceBeats],
+      },
+      {
+        name: 'bare',
+        url: bareService.url,
+        pid: bareService.server.pid,
+        requests: async () => [serviceBeats],
+      },
       ...etcdSide,
     ]);
     rows.push(...rowsOf('service heartbeat', service));
@@ -35,14 +56,22 @@ export const heartbeats: BenchGroup = {
     const joined = await joinHosts(registry, hosts);
     const [first] = await primed(registry, joined.slice(0, 1));
     if (first === undefined) throw new Error('no host joined');
-    const bareHost = await startBareLike(bench, registry, { method: 'POST', path: first.path, body: { ...(first.body as object), seq: 2 }, token: first.token ?? '' });
+    const bareHost = await startBareLike(bench, registry, {
+      method: 'POST',
+      path: first.path,
+      body: { ...(first.body as object), seq: 2 },
+      token: first.token ?? '',
+    });
     let bareBeats: readonly Request[] = [];
     const host = await compare(bench, [
       {
         name: 'host heartbeat',
         url: registry.url,
         pid: registry.server.pid,
-        requests: async () => [(bareBeats = await primed(registry, joined))],
+        async requests() {
+          bareBeats = await primed(registry, joined);
+          return [bareBeats];
+        },
       },
       { name: 'bare', url: bareHost.url, pid: bareHost.server.pid, requests: async () => [bareBeats] },
       ...etcdSide,
@@ -105,7 +134,11 @@ export async function joinHosts(registry: Registry, count: number): Promise<Join
   const joined: Joined[] = new Array(count);
   const numbers = Array.from({ length: count }, (_, n) => n);
   await eachOf(numbers, 16, async (n) => {
-    joined[n] = await registry.call<Joined>('POST', '/v1/join', { name: `agent-${n}`, region: 'eu', machineId: `machine-${n}` });
+    joined[n] = await registry.call<Joined>('POST', '/v1/join', {
+      name: `agent-${n}`,
+      region: 'eu',
+      machineId: `machine-${n}`,
+    });
   });
   return joined;
 }
@@ -119,11 +152,23 @@ async function primed(registry: Registry, joined: readonly Joined[]): Promise<re
   const own = { epoch: 1, revision: 7, hash: `sha256:${'a'.repeat(64)}` };
   const body = { bootId, startedAt: new Date().toISOString(), own, inventory: null };
   const pathOf = (id: string) => `/v1/hosts/${id}/heartbeat`;
-  await eachOf(joined, 16, ({ id, credential }) => registry.call('POST', pathOf(id), { ...body, seq: 1, seen: null }, credential));
+  await eachOf(joined, 16, ({ id, credential }) =>
+    registry.call('POST', pathOf(id), { ...body, seq: 1, seen: null }, credential),
+  );
   const [first] = joined;
   if (first === undefined) return [];
-  const { own: seen } = await registry.call<{ own: object }>('POST', pathOf(first.id), { ...body, seq: 2, seen: null }, first.credential);
-  return joined.map(({ id, credential }) => ({ method: 'POST', path: pathOf(id), token: credential, body: { ...body, seq: '@SEQ@@@', seen } }));
+  const { own: seen } = await registry.call<{ own: object }>(
+    'POST',
+    pathOf(first.id),
+    { ...body, seq: 2, seen: null },
+    first.credential,
+  );
+  return joined.map(({ id, credential }) => ({
+    method: 'POST',
+    path: pathOf(id),
+    token: credential,
+    body: { ...body, seq: '@SEQ@@@', seen },
+  }));
 }
 
 async function grantLeases(etcd: Etcd): Promise<string[]> {
@@ -139,4 +184,3 @@ function leaseSide(etcd: Etcd, ids: readonly string[]) {
   const requests = ids.map((ID): Request => ({ method: 'POST', path: '/v3/lease/keepalive', body: { ID } }));
   return { name: 'etcd keep-alive', url: etcd.url, pid: etcd.server.pid, requests: async () => [requests] };
 }
-

@@ -45,11 +45,18 @@ export const isUp: BenchGroup = {
           cpu: [ours.cpuUs, beside.cpuUs],
         }),
       );
-      if (each > 1) notes.push(`In bulk that is ${perSecond(ours.perSecond * each)} statuses, ${(ours.cpuUs / each).toFixed(2)} µs each.`);
+      if (each > 1)
+        notes.push(
+          `In bulk that is ${perSecond(ours.perSecond * each)} statuses, ${(ours.cpuUs / each).toFixed(2)} µs each.`,
+        );
       notes.push(...medians(results));
       await bare.server.stop();
     }
     await registry.server.stop();
-    return { title: `is-up over HTTP/1.1 keep-alive (${connections} connections, ${services} records)`, rows, notes };
+    return {
+      title: `is-up over HTTP/1.1 keep-alive (${connections} connections, ${services} records)`,
+      rows,
+      notes,
+    };
   },
 };

@@ -27,6 +27,10 @@ export function describeMachine(about: {
       : 'ONE CORE: servers and load share it, ratios say little; loopback; medians',
     sizes: `${options.rounds} rounds of ${options.seconds} s for each side, wrk -t1 -c${connections}, seed ${options.seed}`,
   };
+  if (Number(loadBefore()) > 0.5) {
+    facts['warning'] =
+      'the machine is busy with something else: rates are too low, latencies too high; trust ratios';
+  }
   for (const why of tools.missing) facts['missing'] = [facts['missing'], why].filter(Boolean).join('; ');
   const width = Math.max(...Object.keys(facts).map((name) => name.length));
   const text = Object.entries(facts)

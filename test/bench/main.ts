@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { agentIdle, agentStart } from './agent.ts';
-import { baseNode, type Bench, type BenchGroup, root } from './bench.ts';
+import { type Bench, type BenchGroup, baseNode, root } from './bench.ts';
 import { binarySize } from './binary.ts';
 import { durable } from './durable.ts';
 import { heartbeats } from './heartbeats.ts';
@@ -27,7 +27,17 @@ import { type Group, printGroup } from './table.ts';
 import { findTools } from './tools.ts';
 import { watch } from './watch.ts';
 
-const groups: readonly BenchGroup[] = [heartbeats, isUp, durable, watch, agentStart, agentIdle, recovery, offline, binarySize];
+const groups: readonly BenchGroup[] = [
+  heartbeats,
+  isUp,
+  durable,
+  watch,
+  agentStart,
+  agentIdle,
+  recovery,
+  offline,
+  binarySize,
+];
 
 interface Options {
   readonly only: readonly string[];
@@ -64,7 +74,10 @@ try {
 async function main(options: Options): Promise<void> {
   const startedMs = performance.now();
   const say = (text: string) => process.stderr.write(`bench: ${text}\n`);
-  execFileSync(process.execPath, [join(root, 'build.mjs'), 'if-stale'], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
+  execFileSync(process.execPath, [join(root, 'build.mjs'), 'if-stale'], {
+    cwd: root,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
   const tools = await findTools(say);
   const machine = describeMachine({ folder, tools, baseNode, options });
   console.log(machine.text);
@@ -82,10 +95,15 @@ async function main(options: Options): Promise<void> {
   }
   const rows = measured.flatMap((group) => group.rows);
   const count = (verdict: string) => rows.filter((row) => row.verdict === verdict).length;
-  const took = Math.round((performance.now() - startedMs) / 1_000);
-  console.log(`\n${count('met')} met, ${count('not met')} not met, ${count('not measured')} not measured; ${took} s`);
+  const tookS = Math.round((performance.now() - startedMs) / 1_000);
+  console.log(
+    `\n${count('met')} met, ${count('not met')} not met, ${count('not measured')} not measured; ${tookS} s`,
+  );
   if (options.json !== null) {
-    await writeFile(options.json, `${JSON.stringify({ machine: machine.facts, options, groups: measured }, null, 2)}\n`);
+    await writeFile(
+      options.json,
+      `${JSON.stringify({ machine: machine.facts, options, groups: measured }, null, 2)}\n`,
+    );
   }
 }
 
@@ -116,13 +134,21 @@ function readOptions(): Options {
   const only = values.only.split(',').filter((name) => name !== '');
   const known = groups.map(({ name }) => name);
   for (const name of only) {
-    if (!known.includes(name)) throw new Error(`Cannot measure "${name}": unknown, expected ${known.join(', ')}`);
+    if (!known.includes(name))
+      throw new Error(`Cannot measure "${name}": unknown, expected ${known.join(', ')}`);
   }
-  return { only, seconds: whole('seconds'), rounds: whole('rounds'), seed: whole('seed'), json: values.json ?? null };
+  return {
+    only,
+    seconds: whole('seconds'),
+    rounds: whole('rounds'),
+    seed: whole('seed'),
+    json: values.json ?? null,
+  };
 
   function whole(name: 'seconds' | 'rounds' | 'seed'): number {
     const value = Number(values[name]);
-    if (!Number.isInteger(value) || value < 1) throw new Error(`Cannot use --${name} ${values[name]}: expected a whole number from 1`);
+    if (!Number.isInteger(value) || value < 1)
+      throw new Error(`Cannot use --${name} ${values[name]}: expected a whole number from 1`);
     return value;
   }
 }

@@ -1,9 +1,20 @@
 /** An hour without the registry at 10 events a second: what the agent kept arrives once, in order, and how fast. */
+
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Bench, type BenchGroup, binary, callJson, eachOf, longTtlS, newFolder, ownEnv, startRegistry } from './bench.ts';
+import {
+  type Bench,
+  type BenchGroup,
+  binary,
+  callJson,
+  eachOf,
+  longTtlS,
+  newFolder,
+  ownEnv,
+  startRegistry,
+} from './bench.ts';
 import { freePort, sleep } from './processes.ts';
 import { ms, row } from './table.ts';
-import { readFile } from 'node:fs/promises';
 
 const records = 100;
 const reports = 36_000;
@@ -17,8 +28,12 @@ export const offline: BenchGroup = {
     const before = await startRegistry(bench, { port });
     const { dataDir } = before;
     const agent = await startAgent(bench, before.url, join(dataDir, 'admin.token'));
-    const uuids = Array.from({ length: records }, (_, n) => `00000000-0000-7000-8000-${String(500_000 + n).padStart(12, '0')}`);
-    const put = (uuid: string, body: object) => callJson(agent.url, agent.token, 'PUT', `/v1/services/${uuid}`, body);
+    const uuids = Array.from(
+      { length: records },
+      (_, n) => `00000000-0000-7000-8000-${String(500_000 + n).padStart(12, '0')}`,
+    );
+    const put = (uuid: string, body: object) =>
+      callJson(agent.url, agent.token, 'PUT', `/v1/services/${uuid}`, body);
     await eachOf(uuids, 16, (uuid, n) => put(uuid, { type: `job-${n}`, status: 'UP', ttl: longTtlS }));
     await settled(agent.status);
     const { store } = await before.call<{ store: { position: string } }>('GET', '/v1/status');
@@ -44,9 +59,27 @@ export const offline: BenchGroup = {
     return {
       title: `An hour offline at 10 events/s: ${reports.toLocaleString('en-US')} reports through a real agent and registry`,
       rows: [
-        row({ work: 'replayed', ours: ms(replayMs), beside: `${Math.round((reports * 1_000) / replayMs).toLocaleString('en-US')} reports/s`, reach: '≤ 10 s', met: exact && replayMs <= 10_000 }),
-        row({ work: 'exactly once, in order', ours: `${seen.count.toLocaleString('en-US')} seen`, beside: `${seen.wrong} wrong`, reach: `${reports.toLocaleString('en-US')}, 0`, met: exact }),
-        row({ work: 'registry back → all acked', ours: ms(ackedMs - backMs), beside: `first after ${ms(seen.firstMs - backMs)}`, reach: '', met: null }),
+        row({
+          work: 'replayed',
+          ours: ms(replayMs),
+          beside: `${Math.round((reports * 1_000) / replayMs).toLocaleString('en-US')} reports/s`,
+          reach: '≤ 10 s',
+          met: exact && replayMs <= 10_000,
+        }),
+        row({
+          work: 'exactly once, in order',
+          ours: `${seen.count.toLocaleString('en-US')} seen`,
+          beside: `${seen.wrong} wrong`,
+          reach: `${reports.toLocaleString('en-US')}, 0`,
+          met: exact,
+        }),
+        row({
+          work: 'registry back → all acked',
+          ours: ms(ackedMs - backMs),
+          beside: `first after ${ms(seen.firstMs - backMs)}`,
+          reach: '',
+          met: null,
+        }),
       ],
       notes: [
         `The agent wrote them at ${Math.round((reports * 1_000) / writtenMs).toLocaleString('en-US')} a second (${ms(writtenMs)}). Replay: first to last event as a watcher of the registry sees them; before it come the registry's start and what is left of the agent's back-off.`,
@@ -58,7 +91,23 @@ export const offline: BenchGroup = {
 
 async function startAgent(bench: Bench, registryUrl: string, tokenFile: string) {
   const dataDir = await newFolder(bench, 'agent');
-  const args = ['agent', '--data-dir', dataDir, '--socket', dataDir, '--listen', '127.0.0.1:0', '--registry', registryUrl, '--token-file', tokenFile, '--name', 'offline', '--log-level', 'error'];
+  const args = [
+    'agent',
+    '--data-dir',
+    dataDir,
+    '--socket',
+    dataDir,
+    '--listen',
+    '127.0.0.1:0',
+    '--registry',
+    registryUrl,
+    '--token-file',
+    tokenFile,
+    '--name',
+    'offline',
+    '--log-level',
+    'error',
+  ];
   const server = bench.processes.server(binary, args, { env: ownEnv(bench) });
   const [, url = ''] = await server.ready(/"ready":"agent","url":"([^"]+)"/);
   const token = (await readFile(join(dataDir, 'admin.token'), 'utf8')).trim();
@@ -82,10 +131,16 @@ async function settled(status: () => Promise<AgentStatus>): Promise<void> {
 
 /** Reads the registry's events after `since` until all reports are there, and checks each record's chain. */
 async function follow(registry: { url: string; token: string }, since: string, uuids: readonly string[]) {
-  const last = new Map<string, { version: number; status: string }>(uuids.map((uuid) => [uuid, { version: 1, status: 'UP' }]));
+  const last = new Map<string, { version: number; status: string }>(
+    uuids.map((uuid) => [uuid, { version: 1, status: 'UP' }]),
+  );
   const headers = { authorization: `Bearer ${registry.token}` };
-  const response = await fetch(`${registry.url}/v1/events?since=${since}&types=service.set`, { headers, signal: AbortSignal.timeout(patienceMs) });
-  if (!response.ok || response.body === null) throw new Error(`events: ${response.status} ${await response.text()}`);
+  const response = await fetch(`${registry.url}/v1/events?since=${since}&types=service.set`, {
+    headers,
+    signal: AbortSignal.timeout(patienceMs),
+  });
+  if (!response.ok || response.body === null)
+    throw new Error(`events: ${response.status} ${await response.text()}`);
   let [count, wrong, firstMs, lastMs] = [0, 0, 0, 0];
   let rest = '';
   for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
@@ -94,7 +149,10 @@ async function follow(registry: { url: string; token: string }, since: string, u
     for (const part of parts) {
       const data = /^data: (.*)$/m.exec(part)?.[1];
       if (data === undefined) continue;
-      const { kind, events } = JSON.parse(data) as { kind: string; events?: { body: { uuid: string; version: number; status: string } }[] };
+      const { kind, events } = JSON.parse(data) as {
+        kind: string;
+        events?: { body: { uuid: string; version: number; status: string } }[];
+      };
       if (kind !== 'events' && kind !== 'progress') throw new Error(`the watch ended: ${data.slice(0, 200)}`);
       for (const { body } of events ?? []) {
         const before = last.get(body.uuid);

@@ -29,7 +29,9 @@ export const recovery: BenchGroup = {
     for (let run = 0; run < kills; run += 1) {
       bench.say(`kill -9, ${run + 1} of ${kills}`);
       // It breaks off when the server dies, as it should.
-      const load = runWrk(bench, { url, pid: registry.server.pid, script, seconds: 1, name }).catch(() => null);
+      const load = runWrk(bench, { url, pid: registry.server.pid, script, seconds: 1, name }).catch(
+        () => null,
+      );
       await sleep(700);
       const killedMs = performance.now();
       await registry.server.stop('SIGKILL');
@@ -47,10 +49,24 @@ export const recovery: BenchGroup = {
     return {
       title: `Recovery: ${records.toLocaleString('en-US')} records, ${revision.toLocaleString('en-US')} revisions, killed while it writes`,
       rows: [
-        row({ work: 'kill -9 → is-up answered', ours: ms(tookMs), beside: '', reach: '≤ 300 ms', met: tookMs <= 300 && !lost }),
-        row({ work: 'of that, spawn → ready', ours: ms(median(ready ?? [])), beside: '', reach: '', met: null }),
+        row({
+          work: 'kill -9 → is-up answered',
+          ours: ms(tookMs),
+          beside: '',
+          reach: '≤ 300 ms',
+          met: tookMs <= 300 && !lost,
+        }),
+        row({
+          work: 'of that, spawn → ready',
+          ours: ms(median(ready ?? [])),
+          beside: '',
+          reach: '',
+          met: null,
+        }),
       ],
-      notes: [`${kills} kills: ${(serving ?? []).map((value) => value.toFixed(0)).join(', ')} ms. Spawned again at once: what a supervisor waits comes on top.`],
+      notes: [
+        `${kills} kills: ${(serving ?? []).map((value) => value.toFixed(0)).join(', ')} ms. Spawned again at once: what a supervisor waits comes on top.`,
+      ],
     };
   },
 };

@@ -27,13 +27,21 @@ export function openSocket(url: string, onData: (bytes: Buffer) => void): Promis
       },
     });
     socket.once('error', reject);
-    socket.once('connect', () => resolve({ write: (text) => socket.write(text), destroy: () => socket.destroy() }));
+    socket.once('connect', () =>
+      resolve({ write: (text) => socket.write(text), destroy: () => socket.destroy() }),
+    );
   });
 }
 
 const shared = Buffer.allocUnsafe(256 * 1_024);
 
-export function httpBytes(method: string, url: string, path: string, headers: Record<string, string>, body: string): Buffer {
+export function httpBytes(
+  method: string,
+  url: string,
+  path: string,
+  headers: Record<string, string>,
+  body: string,
+): Buffer {
   const lines = [`${method} ${path} HTTP/1.1`, `Host: ${new URL(url).host}`];
   for (const [name, value] of Object.entries(headers)) lines.push(`${name}: ${value}`);
   if (body !== '' || method !== 'GET') lines.push(`Content-Length: ${Buffer.byteLength(body)}`);
@@ -43,7 +51,10 @@ export function httpBytes(method: string, url: string, path: string, headers: Re
 /** A masked text frame (RFC 6455 §5.2) of at most 64 KiB; the mask is zeros. */
 export function clientFrame(text: string): Buffer {
   const payload = Buffer.from(text);
-  const header = payload.length < 126 ? Buffer.from([0x81, 0x80 | payload.length]) : Buffer.from([0x81, 0x80 | 126, payload.length >> 8, payload.length & 255]);
+  const header =
+    payload.length < 126
+      ? Buffer.from([0x81, 0x80 | payload.length])
+      : Buffer.from([0x81, 0x80 | 126, payload.length >> 8, payload.length & 255]);
   return Buffer.concat([header, Buffer.alloc(4), payload]);
 }
 

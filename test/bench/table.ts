@@ -22,7 +22,9 @@ export interface Group {
   readonly notes: readonly string[];
 }
 
-export function row(row: Omit<Row, 'verdict' | 'ratio'> & { ratio?: number | null; met: boolean | null }): Row {
+export function row(
+  row: Omit<Row, 'verdict' | 'ratio'> & { ratio?: number | null; met: boolean | null },
+): Row {
   const { met, ratio, ...same } = row;
   return { ...same, ratio: ratio ?? null, verdict: met === null ? '' : met ? 'met' : 'not met' };
 }
@@ -39,10 +41,22 @@ const lineMax = widths.reduce<number>((sum, width) => sum + width, widths.length
 export function printGroup({ title, rows, notes }: Group): string {
   const lines = [``, title, formatLine(heads), '-'.repeat(lineMax)];
   for (const { work, ours, beside, ratio, reach, verdict, cpu } of rows) {
-    const cost = cpu === undefined ? '' : `${cpu[0].toFixed(1)}${cpu[1] === null ? '' : `/${cpu[1].toFixed(1)}`}`;
-    lines.push(formatLine([work, ours, beside, ratio === null ? '' : formatRatio(ratio), reach, verdict === 'not measured' ? 'not m.' : verdict, cost]));
+    const cost =
+      cpu === undefined ? '' : `${cpu[0].toFixed(1)}${cpu[1] === null ? '' : `/${cpu[1].toFixed(1)}`}`;
+    lines.push(
+      formatLine([
+        work,
+        ours,
+        beside,
+        ratio === null ? '' : formatRatio(ratio),
+        reach,
+        verdict === 'not measured' ? 'not m.' : verdict,
+        cost,
+      ]),
+    );
   }
-  for (const note of notes) lines.push(...wrap(note, lineMax - 2).map((line, index) => `${index === 0 ? '· ' : '  '}${line}`));
+  for (const note of notes)
+    lines.push(...wrap(note, lineMax - 2).map((line, index) => `${index === 0 ? '· ' : '  '}${line}`));
   return lines.join('\n');
 }
 

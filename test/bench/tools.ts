@@ -37,11 +37,17 @@ export async function findTools(say: (text: string) => void): Promise<Tools> {
     }
   };
   const [wrk, etcd] = [await find('wrk'), await find('etcd')];
-  return { wrk, etcd, missing, versions: { wrk: await versionOf(wrk, '--version'), etcd: await versionOf(etcd, '--version') } };
+  return {
+    wrk,
+    etcd,
+    missing,
+    versions: { wrk: await versionOf(wrk, '--version'), etcd: await versionOf(etcd, '--version') },
+  };
 }
 
 async function unpack(name: keyof typeof packages, cache: string): Promise<string> {
-  if ((await onPath('apt-get')) === undefined) throw new Error('apt-get is not there, so this is not Debian; install it yourself');
+  if ((await onPath('apt-get')) === undefined)
+    throw new Error('apt-get is not there, so this is not Debian; install it yourself');
   await mkdir(cache, { recursive: true });
   const work = await mkdtemp(join(cache, `.${name}-`));
   try {
@@ -57,7 +63,10 @@ async function unpack(name: keyof typeof packages, cache: string): Promise<strin
     await mkdir(join(work, 'bin'));
     const final = join(cache, name);
     const script = join(work, 'bin', name);
-    await writeFile(script, `#!/bin/sh\nLD_LIBRARY_PATH='${final}/usr/lib/x86_64-linux-gnu' exec '${final}/usr/bin/${name}' "$@"\n`);
+    await writeFile(
+      script,
+      `#!/bin/sh\nLD_LIBRARY_PATH='${final}/usr/lib/x86_64-linux-gnu' exec '${final}/usr/bin/${name}' "$@"\n`,
+    );
     await chmod(script, 0o755);
     await rm(final, { recursive: true, force: true });
     await rename(work, final);

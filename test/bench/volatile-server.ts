@@ -8,9 +8,21 @@ import { systemClock } from '../../src/base/clock.ts';
 import { createLogger } from '../../src/base/log.ts';
 import { systemRandom } from '../../src/base/random.ts';
 import type { Caller } from '../../src/domain/access.ts';
-import { componentKey, type Component, type ComponentChange, inventoryHash, inventoryHashAfter } from '../../src/domain/inventory.ts';
+import {
+  type Component,
+  type ComponentChange,
+  componentKey,
+  inventoryHash,
+  inventoryHashAfter,
+} from '../../src/domain/inventory.ts';
 import { decideRegister, decideSet, type ServiceRecord } from '../../src/domain/liveness.ts';
-import type { EventLog, HostService, LivenessService, SnapshotSource, ComponentService } from '../../src/domain/services.ts';
+import type {
+  ComponentService,
+  EventLog,
+  HostService,
+  LivenessService,
+  SnapshotSource,
+} from '../../src/domain/services.ts';
 import { createHttpServer } from '../../src/http/server.ts';
 
 const [, , adminToken = ''] = process.argv;
@@ -65,7 +77,8 @@ const server = await createHttpServer({
   services: {
     access: {
       // A host's credential here is its id.
-      authenticate: async (token) => (token === adminToken ? admin : { role: 'host', subject: 'bench-host', hostId: token }),
+      authenticate: async (token) =>
+        token === adminToken ? admin : { role: 'host', subject: 'bench-host', hostId: token },
     },
     // Only what the rows call is there: anything else fails loudly.
     liveness: liveness as LivenessService,

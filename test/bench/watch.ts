@@ -47,16 +47,25 @@ async function run(bench: Bench): Promise<Group> {
   const many = new Map<string, Measured[]>();
   for (const side of both) await measure(side, { watchers: 1, count: warmUpPuts, paceMs: 0 });
   for (let round = 0; round < Math.min(3, bench.rounds); round += 1) {
-    for (const side of both) add(single, side.name, await measure(side, { watchers: 1, count: singlePuts, paceMs: 0 }));
+    for (const side of both)
+      add(single, side.name, await measure(side, { watchers: 1, count: singlePuts, paceMs: 0 }));
   }
   rows.push(rowOf('PUT → one watcher, p50', single, 50), informative('PUT → one watcher, p99', single, 99));
 
   bench.say(`${manyWatchers} watchers`);
   const count = eventsPerSecond * Math.min(5, bench.seconds + 2);
   for (let round = 0; round < Math.min(2, bench.rounds); round += 1) {
-    for (const side of both) add(many, side.name, await measure(side, { watchers: manyWatchers, count, paceMs: 1_000 / eventsPerSecond }));
+    for (const side of both)
+      add(
+        many,
+        side.name,
+        await measure(side, { watchers: manyWatchers, count, paceMs: 1_000 / eventsPerSecond }),
+      );
   }
-  rows.push(rowOf(`${manyWatchers.toLocaleString('en-US')} watchers, ${eventsPerSecond}/s, p99`, many, 99), informative('the same, p50', many, 50));
+  rows.push(
+    rowOf(`${manyWatchers.toLocaleString('en-US')} watchers, ${eventsPerSecond}/s, p99`, many, 99),
+    informative('the same, p50', many, 50),
+  );
   for (const [name, runs] of [...single, ...many]) {
     const [first] = runs;
     if (first === undefined) continue;
@@ -65,7 +74,9 @@ async function run(bench: Bench): Promise<Group> {
     const server = median(runs.map((one) => one.serverCore)) * 100;
     notes.push(
       `${name}, ${first.watchers} watcher(s), ${runs.length} × ${first.count} puts: server ${server.toFixed(0)} % of its core, client ${core.toFixed(0)} %` +
-        (missing > 0 ? `; ${missing.toLocaleString('en-US')} deliveries were still missing ${drainMs / 1_000} s after the last put and count as that late` : ''),
+        (missing > 0
+          ? `; ${missing.toLocaleString('en-US')} deliveries were still missing ${drainMs / 1_000} s after the last put and count as that late`
+          : ''),
     );
   }
 
@@ -100,14 +111,17 @@ interface Measured {
 }
 
 /** `paceMs` 0: the next put follows when the last one was seen; otherwise puts start at fixed times. */
-async function measure(side: Watchable, { watchers, count, paceMs }: { watchers: number; count: number; paceMs: number }): Promise<Measured> {
+async function measure(
+  side: Watchable,
+  { watchers, count, paceMs }: { watchers: number; count: number; paceMs: number },
+): Promise<Measured> {
   const sockets: RawSocket[] = [];
   try {
     const base = await side.next();
     const sentMs = new Float64Array(count);
     const latenciesMs = new Float64Array(watchers * count).fill(Number.NaN);
     let delivered = 0;
-    let wake = () => {};
+    let wake: () => void = nothing;
     for (let n = 0; n < watchers; n += 1) {
       const found = (value: number) => {
         const index = value - base;
@@ -128,7 +142,7 @@ async function measure(side: Watchable, { watchers, count, paceMs }: { watchers:
     }
     // Nothing says for both sides that a watch has begun; a thousand have within a second.
     await sleep(watchers === 1 ? 200 : 1_500);
-    const putter = await openSocket(side.url, () => {});
+    const putter = await openSocket(side.url, nothing);
     sockets.push(putter);
     const [cpuBefore, ownBefore, startedMs] = [cpuSeconds(side.pid), process.cpuUsage(), performance.now()];
     for (let index = 0; index < count; index += 1) {
@@ -166,12 +180,25 @@ async function watchableRegistry(registry: Registry): Promise<Watchable> {
   const { url, token } = registry;
   const authorization = `Bearer ${token}`;
   const uuid = uuidOf(1);
-  await registry.call('PUT', `/v1/services/${uuid}`, { type: 'web', host: 'watched', status: 'UP', ttl: longTtlS, region: 'put-0' });
+  await registry.call('PUT', `/v1/services/${uuid}`, {
+    type: 'web',
+    host: 'watched',
+    status: 'UP',
+    ttl: longTtlS,
+    region: 'put-0',
+  });
   const upgrade = httpBytes(
     'GET',
     url,
     '/v1/watch',
-    { Authorization: authorization, Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'AAAAAAAAAAAAAAAAAAAAAA==', 'Sec-WebSocket-Protocol': 'holdfast.v1' },
+    {
+      Authorization: authorization,
+      Connection: 'Upgrade',
+      Upgrade: 'websocket',
+      'Sec-WebSocket-Version': '13',
+      'Sec-WebSocket-Key': 'AAAAAAAAAAAAAAAAAAAAAA==',
+      'Sec-WebSocket-Protocol': 'holdfast.v1',
+    },
     '',
   );
   let next = 1;
@@ -185,7 +212,13 @@ async function watchableRegistry(registry: Registry): Promise<Watchable> {
     put(n) {
       next = n + 1;
       const body = JSON.stringify({ status: n % 2 === 0 ? 'UP' : 'DOWN', region: `put-${n}` });
-      return httpBytes('PUT', url, `/v1/services/${uuid}`, { Authorization: authorization, 'Content-Type': 'application/json' }, body);
+      return httpBytes(
+        'PUT',
+        url,
+        `/v1/services/${uuid}`,
+        { Authorization: authorization, 'Content-Type': 'application/json' },
+        body,
+      );
     },
     next: async () => next,
   };
@@ -194,7 +227,14 @@ async function watchableRegistry(registry: Registry): Promise<Watchable> {
 async function watchableEtcd(etcd: Etcd): Promise<Watchable> {
   const { url, server } = etcd;
   const key = base64('/services/watched');
-  const value = (n: number) => JSON.stringify({ type: 'web', host: 'watched', status: n % 2 === 0 ? 'UP' : 'DOWN', ttl: longTtlS, note: 'x'.repeat(150) });
+  const value = (n: number) =>
+    JSON.stringify({
+      type: 'web',
+      host: 'watched',
+      status: n % 2 === 0 ? 'UP' : 'DOWN',
+      ttl: longTtlS,
+      note: 'x'.repeat(150),
+    });
   await etcd.call('/v3/kv/put', { key, value: base64(value(0)) });
   const headers = { 'Content-Type': 'application/json' };
   return {
@@ -204,7 +244,8 @@ async function watchableEtcd(etcd: Etcd): Promise<Watchable> {
     // Each put is one revision, so the next one's is known before.
     marker: '"mod_revision":"',
     begin: [httpBytes('POST', url, '/v3/watch', headers, JSON.stringify({ create_request: { key } }))],
-    put: (n) => httpBytes('POST', url, '/v3/kv/put', headers, JSON.stringify({ key, value: base64(value(n)) })),
+    put: (n) =>
+      httpBytes('POST', url, '/v3/kv/put', headers, JSON.stringify({ key, value: base64(value(n)) })),
     async next() {
       const { header } = await etcd.call<{ header: { revision: string } }>('/v3/kv/range', { key });
       return Number(header.revision) + 1;
@@ -234,7 +275,9 @@ async function resumeRun(bench: Bench, registry: Registry, side: Watchable) {
     const seen = new Set<number>();
     let newest = first - 1;
     while (newest < last && !over) {
-      const socket = new WebSocket(`${side.url.replace('http', 'ws')}/v1/watch`, 'holdfast.v1', { headers: { authorization: `Bearer ${registry.token}` } });
+      const socket = new WebSocket(`${side.url.replace('http', 'ws')}/v1/watch`, 'holdfast.v1', {
+        headers: { authorization: `Bearer ${registry.token}` },
+      });
       socket.on('open', () => socket.send(watchRequest('r', since)));
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, 30 + random() * 200);
@@ -245,7 +288,9 @@ async function resumeRun(bench: Bench, registry: Registry, side: Watchable) {
         socket.on('error', done);
         socket.on('close', done);
         socket.on('message', (data: Buffer) => {
-          const { body } = JSON.parse(data.toString()) as { body: { kind: string; position?: string; events?: { body: { region: string } }[] } };
+          const { body } = JSON.parse(data.toString()) as {
+            body: { kind: string; position?: string; events?: { body: { region: string } }[] };
+          };
           for (const event of body.events ?? []) {
             const n = Number(event.body.region.slice('put-'.length));
             if (seen.has(n) || n < newest) repeated += 1;
@@ -263,7 +308,7 @@ async function resumeRun(bench: Bench, registry: Registry, side: Watchable) {
     for (let n = first; n <= last; n += 1) if (!seen.has(n)) lost += 1;
   };
   const watching = Promise.all(Array.from({ length: resumingWatchers }, watcher));
-  const putter = await openSocket(side.url, () => {});
+  const putter = await openSocket(side.url, nothing);
   const startedMs = performance.now();
   for (let n = first; n <= last; n += 1) {
     await sleepUntil(startedMs + ((n - first) * 1_000) / resumePerSecond);
@@ -321,6 +366,10 @@ async function withinMs(promise: Promise<void>, limitMs: number): Promise<void> 
   });
   await Promise.race([promise, late]);
   clearTimeout(timer);
+}
+
+function nothing(): void {
+  // The answers to puts are not looked at: the watchers tell whether they arrived.
 }
 
 /** mulberry32: small, and the same everywhere. */

@@ -87,7 +87,10 @@ export async function runWrk(
   const usedS = cpuSeconds(pid) - before;
   const line = /^RESULT (.*)$/m.exec(output)?.[1];
   if (line === undefined) throw new Error(`wrk said nothing of its result: ${output}`);
-  const result = JSON.parse(line) as Record<'requests' | 'durationUs' | 'broken' | 'refused' | 'p50Us' | 'p99Us', number>;
+  const result = JSON.parse(line) as Record<
+    'requests' | 'durationUs' | 'broken' | 'refused' | 'p50Us' | 'p99Us',
+    number
+  >;
   const { requests, durationUs, broken, refused } = result;
   if (broken + refused > 0 || requests === 0) {
     throw new Error(`${name}: ${refused} of ${requests} requests were refused, ${broken} broke off`);
@@ -126,7 +129,9 @@ function luaScript(passes: readonly (readonly Request[])[]): string {
     return `  add(${JSON.stringify(method)}, ${JSON.stringify(path)}, {${headers.join(',')}}, ${body === undefined ? 'nil' : JSON.stringify(text(body))})`;
   });
   // LuaJIT takes 65,536 constants a function.
-  const chunks = Array.from({ length: Math.ceil(lines.length / 500) }, (_, index) => lines.slice(index * 500, (index + 1) * 500));
+  const chunks = Array.from({ length: Math.ceil(lines.length / 500) }, (_, index) =>
+    lines.slice(index * 500, (index + 1) * 500),
+  );
   return `
 local texts, tails, count, at, seq = {}, {}, 0, 0, 1000000
 local function add(method, path, headers, body)

@@ -302,7 +302,7 @@ for (const kind of kinds) {
       ]) {
         assert.equal(outcome(answer), '409 conflict');
         assert.equal(answer.json.holder, conductor.uuid);
-        assert.equal(answer.headers['content-type'], 'application/problem+json; charset=utf-8');
+        assert.equal(answer.headers['content-type'], 'application/problem+json');
         assert.equal(members(answer.json), 'code detail holder requestId status title type');
       }
       assert.equal((await s.record(compute.uuid)).status, 404);

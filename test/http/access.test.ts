@@ -4,7 +4,7 @@ import { request as httpRequest } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { roles, type Caller } from '../../src/domain/access.ts';
+import { type Caller, roles } from '../../src/domain/access.ts';
 import { isAppError } from '../../src/domain/error.ts';
 import { checkRoutes, routes, routesOf } from '../../src/http/routes.ts';
 import { paths } from '../../src/wire/paths.ts';
@@ -15,7 +15,11 @@ function pathFor(pattern: string, host = hostId): string {
   return pattern.replace(':uuid', knownUuid).replace(':host', host);
 }
 
-function requestTo(options: { socketPath: string; path: string; method?: string } | { port: number; path: string; headers: Record<string, string> }): Promise<{ status: number; body: string }> {
+function requestTo(
+  options:
+    | { socketPath: string; path: string; method?: string }
+    | { port: number; path: string; headers: Record<string, string> },
+): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
     const request = httpRequest({ host: '127.0.0.1', ...options }, (response) => {
       let body = '';
@@ -33,9 +37,14 @@ describe('the route table', () => {
   for (const { method, path, access } of routes) {
     test(`${method} ${path}: 401 without and with a wrong token, 403 for every role that may not`, async () => {
       const { call } = await server;
-      if (typeof access === 'string') return assert.equal((await call(pathFor(path), { method, role: null })).status, 200);
+      if (typeof access === 'string')
+        return assert.equal((await call(pathFor(path), { method, role: null })).status, 200);
       assert.equal((await call(pathFor(path), { method, role: null })).status, 401);
-      const wrong = await call(pathFor(path), { method, role: null, headers: { authorization: 'Bearer nope' } });
+      const wrong = await call(pathFor(path), {
+        method,
+        role: null,
+        headers: { authorization: 'Bearer nope' },
+      });
       assert.equal(wrong.status, 401);
       assert.equal(wrong.headers.get('www-authenticate'), 'Bearer realm="holdfast"');
       for (const role of roles) {
@@ -44,7 +53,18 @@ describe('the route table', () => {
         assert.equal((await call(pathFor(path), { method, role })).status, 403, role);
       }
       // Refused before the body is looked at.
-      if (method !== 'GET') assert.equal((await call(pathFor(path), { method, role: null, body: '{', headers: { 'content-type': 'application/json' } })).status, 401);
+      if (method !== 'GET')
+        assert.equal(
+          (
+            await call(pathFor(path), {
+              method,
+              role: null,
+              body: '{',
+              headers: { 'content-type': 'application/json' },
+            })
+          ).status,
+          401,
+        );
     });
   }
 
@@ -55,7 +75,11 @@ describe('the route table', () => {
       assert.equal((await call(pathFor(path, otherHostId), { method, role: 'host' })).status, 403, path);
       assert.equal((await call(pathFor(path, 'edge-1'), { method, role: 'host' })).status, 403, path);
       assert.notEqual((await call(pathFor(path), { method, role: 'host' })).status, 403, path);
-      assert.notEqual((await call(pathFor(path, hostId.toUpperCase()), { method, role: 'host' })).status, 403, path);
+      assert.notEqual(
+        (await call(pathFor(path, hostId.toUpperCase()), { method, role: 'host' })).status,
+        403,
+        path,
+      );
     }
   });
 
@@ -69,7 +93,15 @@ describe('the route table', () => {
 
   test('wire/paths.ts and the table name the same places', () => {
     const fromTable = new Set(routes.map(({ path }) => pathFor(path, 'h').replace(knownUuid, 'u')));
-    const fromPaths = Object.values(paths).map((path) => (typeof path === 'string' ? path : path(path === paths.service || path === paths.serviceHeartbeat || path === paths.serviceMaintenance ? 'u' : 'h')));
+    const fromPaths = Object.values(paths).map((path) =>
+      typeof path === 'string'
+        ? path
+        : path(
+            path === paths.service || path === paths.serviceHeartbeat || path === paths.serviceMaintenance
+              ? 'u'
+              : 'h',
+          ),
+    );
     assert.deepEqual([...fromTable].sort(), fromPaths.sort());
   });
 
@@ -87,13 +119,36 @@ describe('who asks', () => {
 
   test('only loopback names are answered on a loopback listener, and only own pages', async () => {
     const { port } = await server;
-    const status = async (headers: Record<string, string>) => (await requestTo({ port, path: '/livez', headers })).status;
-    for (const host of ['localhost', `localhost:${port}`, '127.0.0.1', `127.0.0.1:${port}`, '[::1]:80', 'LOCALHOST']) assert.equal(await status({ host }), 200, host);
-    for (const host of ['evil.example', '127.0.0.1.evil.example', 'localhost.evil.example:80', '10.0.0.1', '[fe80::1]', 'a b', 'localhost@evil']) {
+    const status = async (headers: Record<string, string>) =>
+      (await requestTo({ port, path: '/livez', headers })).status;
+    for (const host of [
+      'localhost',
+      `localhost:${port}`,
+      '127.0.0.1',
+      `127.0.0.1:${port}`,
+      '[::1]:80',
+      'LOCALHOST',
+    ])
+      assert.equal(await status({ host }), 200, host);
+    for (const host of [
+      'evil.example',
+      '127.0.0.1.evil.example',
+      'localhost.evil.example:80',
+      '10.0.0.1',
+      '[fe80::1]',
+      'a b',
+      'localhost@evil',
+    ]) {
       assert.equal(await status({ host }), 403, host);
     }
     assert.equal(await status({ host: `localhost:${port}`, origin: `http://localhost:${port}` }), 200);
-    for (const origin of ['http://evil.example', 'null', 'file://', `http://localhost:${port}.evil.example`, 'http://localhost:1']) {
+    for (const origin of [
+      'http://evil.example',
+      'null',
+      'file://',
+      `http://localhost:${port}.evil.example`,
+      'http://localhost:1',
+    ]) {
       assert.equal(await status({ host: `localhost:${port}`, origin }), 403, origin);
     }
   });
@@ -107,16 +162,32 @@ describe('who asks', () => {
       assert.equal((await proxied.call(path, { role: 'viewer' })).status, 200);
       assert.equal((await proxied.call(path, { role: 'host' })).status, 403);
     }
-    for (const path of ['/livez', '/readyz', '/version']) assert.equal((await proxied.call(path, { role: null })).status, 200);
-    assert.equal((await requestTo({ port: proxied.port, path: '/livez', headers: { host: 'registry.example' } })).status, 200);
+    for (const path of ['/livez', '/readyz', '/version'])
+      assert.equal((await proxied.call(path, { role: null })).status, 200);
+    assert.equal(
+      (await requestTo({ port: proxied.port, path: '/livez', headers: { host: 'registry.example' } })).status,
+      200,
+    );
   });
 
   test('an Authorization header that is no bearer token is refused', async () => {
     const { call } = await server;
     for (const authorization of ['Basic YTpi', 'Bearer', 'Bearer a b', 'Bearer ä', 'bearer ']) {
-      assert.equal((await call('/v1/services', { role: null, headers: { authorization: Buffer.from(authorization).toString('latin1') } })).status, 401, authorization);
+      assert.equal(
+        (
+          await call('/v1/services', {
+            role: null,
+            headers: { authorization: Buffer.from(authorization).toString('latin1') },
+          })
+        ).status,
+        401,
+        authorization,
+      );
     }
-    assert.equal((await call('/v1/services', { role: null, headers: { authorization: 'bearer t-viewer' } })).status, 200);
+    assert.equal(
+      (await call('/v1/services', { role: null, headers: { authorization: 'bearer t-viewer' } })).status,
+      200,
+    );
   });
 });
 
@@ -130,7 +201,10 @@ describe('Unix sockets', () => {
     assert.equal(bound?.url, `unix:${path}`);
     assert.equal(statSync(path).mode & 0o777, 0o640);
     assert.equal((await requestTo({ socketPath: path, path: '/v1/services' })).status, 200);
-    assert.equal((await requestTo({ socketPath: path, path: `/v1/services/${knownUuid}`, method: 'DELETE' })).status, 403);
+    assert.equal(
+      (await requestTo({ socketPath: path, path: `/v1/services/${knownUuid}`, method: 'DELETE' })).status,
+      403,
+    );
     await server.close();
     assert.throws(() => statSync(path), /ENOENT/);
   });
@@ -143,18 +217,29 @@ describe('Unix sockets', () => {
     await leaveStale(path);
     await server.listen([{ kind: 'unix', path, mode: 0o600, caller: viewer }]);
     assert.equal((await requestTo({ socketPath: path, path: '/livez' })).status, 200);
-    await assert.rejects(other.server.listen([{ kind: 'unix', path, mode: 0o600, caller: viewer }]), (error) => isAppError(error, 'conflict'));
+    await assert.rejects(
+      other.server.listen([{ kind: 'unix', path, mode: 0o600, caller: viewer }]),
+      (error) => isAppError(error, 'conflict'),
+    );
     const file = join(folder, 'file');
     writeFileSync(file, 'precious');
-    await assert.rejects(other.server.listen([{ kind: 'unix', path: file, mode: 0o600, caller: viewer }]), /no socket/);
+    await assert.rejects(
+      other.server.listen([{ kind: 'unix', path: file, mode: 0o600, caller: viewer }]),
+      /no socket/,
+    );
     const { port } = await startServer(t);
-    await assert.rejects(other.server.listen([{ kind: 'tcp', host: '127.0.0.1', port }]), (error) => isAppError(error, 'conflict'));
+    await assert.rejects(other.server.listen([{ kind: 'tcp', host: '127.0.0.1', port }]), (error) =>
+      isAppError(error, 'conflict'),
+    );
   });
 
   test('a path over 107 bytes is refused with the reason', async (t) => {
     const { server } = await startServer(t);
     const path = join(tempFolder(t), 'x'.repeat(100));
-    await assert.rejects(server.listen([{ kind: 'unix', path, mode: 0o600, caller: viewer }]), /at most 107 bytes/);
+    await assert.rejects(
+      server.listen([{ kind: 'unix', path, mode: 0o600, caller: viewer }]),
+      /at most 107 bytes/,
+    );
   });
 });
 

@@ -1,14 +1,37 @@
 /** Hand-written implementations of the contracts, in memory, for tests of what is in front of them. */
 import { randomUUID } from 'node:crypto';
-import { silentLogger, type Logger } from '../../src/base/log.ts';
-import { systemClock, type Clock } from '../../src/base/clock.ts';
+import { type Clock, systemClock } from '../../src/base/clock.ts';
+import { type Logger, silentLogger } from '../../src/base/log.ts';
 import { formatInstant } from '../../src/base/time.ts';
 import type { Caller, Role } from '../../src/domain/access.ts';
 import { AppError } from '../../src/domain/error.ts';
-import { formatPosition, type ChangeEvent, type EventDraft, type Mark, type Position, type Revision } from '../../src/domain/event.ts';
+import {
+  type ChangeEvent,
+  type EventDraft,
+  formatPosition,
+  type Mark,
+  type Position,
+  type Revision,
+} from '../../src/domain/event.ts';
 import type { HostView } from '../../src/domain/host.ts';
-import { decideBeat, decideMaintain, decideRegister, decideSet, type ServiceRecord, type ServiceView } from '../../src/domain/liveness.ts';
-import type { AccessService, ComponentService, EventLog, HostService, LivenessService, Page, SnapshotItem, SnapshotSource } from '../../src/domain/services.ts';
+import {
+  decideBeat,
+  decideMaintain,
+  decideRegister,
+  decideSet,
+  type ServiceRecord,
+  type ServiceView,
+} from '../../src/domain/liveness.ts';
+import type {
+  AccessService,
+  ComponentService,
+  EventLog,
+  HostService,
+  LivenessService,
+  Page,
+  SnapshotItem,
+  SnapshotSource,
+} from '../../src/domain/services.ts';
 import type { Health, HttpServices, Kind } from '../../src/http/operation.ts';
 import { createHttpServer, type HttpServer, type HttpServerOptions } from '../../src/http/server.ts';
 import { SeededRandom } from '../helpers/random.ts';
@@ -25,7 +48,8 @@ export function tokenOf(role: Role): string {
 export class FakeAccess implements AccessService {
   async authenticate(token: string): Promise<Caller> {
     const role = token.slice(2) as Role;
-    if (!token.startsWith('t-')) throw new AppError('unauthenticated', 'Cannot accept the token: it is unknown, expired or revoked');
+    if (!token.startsWith('t-'))
+      throw new AppError('unauthenticated', 'Cannot accept the token: it is unknown, expired or revoked');
     return role === 'host' ? { role, subject: 'host:edge-1', hostId } : { role, subject: `token:${role}` };
   }
 }
@@ -55,7 +79,10 @@ export class FakeLog implements EventLog {
 
   async read(after: number, limit: { revisions: number; bytes: number }): Promise<readonly Revision[]> {
     this.reads += 1;
-    if (after < this.compacted) throw new AppError('compacted', `Cannot read after ${after}`, { details: { oldest: formatPosition(this.oldest()) } });
+    if (after < this.compacted)
+      throw new AppError('compacted', `Cannot read after ${after}`, {
+        details: { oldest: formatPosition(this.oldest()) },
+      });
     const found: Revision[] = [];
     let bytes = 0;
     for (let at = after - this.compacted; at < this.revisions.length; at += 1) {
@@ -68,9 +95,15 @@ export class FakeLog implements EventLog {
     return found;
   }
 
+  async hashAt(revision: number): Promise<string | null> {
+    return revision > this.compacted && revision <= this.#revision ? this.head().hash : null;
+  }
+
   subscribe(listener: (revisions: readonly Revision[]) => void): () => void {
     this.#listeners.add(listener);
-    return () => void this.#listeners.delete(listener);
+    return () => {
+      this.#listeners.delete(listener);
+    };
   }
 
   /** One commit with one revision per list of drafts. */
@@ -78,7 +111,13 @@ export class FakeLog implements EventLog {
     const revisions = commits.map((drafts) => {
       this.#revision += 1;
       const position = formatPosition({ epoch: this.epoch, revision: this.#revision });
-      const events: ChangeEvent[] = drafts.map((draft, index) => ({ position, index, at: formatInstant(this.#clock.now()), actor: 'test', ...draft }));
+      const events: ChangeEvent[] = drafts.map((draft, index) => ({
+        position,
+        index,
+        at: formatInstant(this.#clock.now()),
+        actor: 'test',
+        ...draft,
+      }));
       return { revision: this.#revision, events, encoded: JSON.stringify(events) };
     });
     this.revisions.push(...revisions);
@@ -134,10 +173,16 @@ export class FakeLiveness implements LivenessService {
     this.#called('put');
     const known = this.records.get(uuid);
     if (known === undefined) {
-      const holder = [...this.records.values()].find(({ type, host }) => type === patch.type && host === patch.host);
-      if (holder !== undefined) throw new AppError('conflict', `Cannot register: held by ${holder.uuid}`, { details: { holder: holder.uuid } });
+      const holder = [...this.records.values()].find(
+        ({ type, host }) => type === patch.type && host === patch.host,
+      );
+      if (holder !== undefined)
+        throw new AppError('conflict', `Cannot register: held by ${holder.uuid}`, {
+          details: { holder: holder.uuid },
+        });
     }
-    const { record } = known === undefined ? decideRegister(uuid, patch, 'registry') : decideSet(known, patch);
+    const { record } =
+      known === undefined ? decideRegister(uuid, patch, 'registry') : decideSet(known, patch);
     return { created: known === undefined, service: this.#keep(record) };
   }
 
@@ -150,7 +195,9 @@ export class FakeLiveness implements LivenessService {
     this.#called('beatMany');
     return uuids.map((uuid) => {
       const record = this.records.get(uuid);
-      return record === undefined ? ({ uuid, code: 'not-found' } as const) : ({ uuid, code: null, status: record.status } as const);
+      return record === undefined
+        ? ({ uuid, code: 'not-found' } as const)
+        : ({ uuid, code: null, status: record.status } as const);
     });
   }
 
@@ -161,12 +208,21 @@ export class FakeLiveness implements LivenessService {
 
   async list(...[filter, page]: Parameters<LivenessService['list']>): Promise<Page<ServiceView>> {
     this.#called(`list ${JSON.stringify(filter)} ${JSON.stringify(page)}`);
-    return { items: [...this.records.values()], next: null, asOfMs: this.#clock.now(), position: { epoch: 7, revision: 3 }, stale: false };
+    return {
+      items: [...this.records.values()],
+      next: null,
+      asOfMs: this.#clock.now(),
+      position: { epoch: 7, revision: 3 },
+      stale: false,
+    };
   }
 
   async delete(_caller: Caller, at: Parameters<LivenessService['delete']>[1]) {
     this.#called('delete');
-    const found = 'uuid' in at ? this.#get(at.uuid) : [...this.records.values()].find(({ type, host }) => type === at.type && host === at.host);
+    const found =
+      'uuid' in at
+        ? this.#get(at.uuid)
+        : [...this.records.values()].find(({ type, host }) => type === at.type && host === at.host);
     if (found === undefined) throw new AppError('not-found', 'Cannot find it');
     this.records.delete(found.uuid);
   }
@@ -183,7 +239,10 @@ export class FakeLiveness implements LivenessService {
 
   async isUp(query: Parameters<LivenessService['isUp']>[0]) {
     this.#called('isUp');
-    const found = 'uuid' in query ? this.records.get(query.uuid) : [...this.records.values()].find(({ type, host }) => type === query.type && host === query.host);
+    const found =
+      'uuid' in query
+        ? this.records.get(query.uuid)
+        : [...this.records.values()].find(({ type, host }) => type === query.type && host === query.host);
     return {
       up: found?.status === 'UP',
       known: found !== undefined,
@@ -209,7 +268,8 @@ export class FakeLiveness implements LivenessService {
 
   #get(uuid: string): ServiceView {
     const record = this.records.get(uuid);
-    if (record === undefined) throw new AppError('not-found', `Cannot find service ${uuid}: it is not registered`);
+    if (record === undefined)
+      throw new AppError('not-found', `Cannot find service ${uuid}: it is not registered`);
     return record;
   }
 
@@ -241,16 +301,42 @@ export class FakeHosts implements HostService {
     this.asked.push(idOrName);
     if (idOrName !== hostId && idOrName !== 'edge-1') throw new AppError('not-found', 'Cannot find the host');
     const now = this.#clock.now();
-    return { id: hostId, name: 'edge-1', region: 'eu', labels: {}, self: {}, status: 'UP', reason: null, firstSeenMs: now, lastSeenMs: now, version: 4, confirmed: true };
+    return {
+      id: hostId,
+      name: 'edge-1',
+      region: 'eu',
+      labels: {},
+      self: {},
+      status: 'UP',
+      reason: null,
+      firstSeenMs: now,
+      lastSeenMs: now,
+      version: 4,
+      confirmed: true,
+    };
   }
 
   async list(): Promise<Page<HostView>> {
-    return { items: [await this.get('edge-1')], next: null, asOfMs: this.#clock.now(), position: null, stale: false };
+    return {
+      items: [await this.get('edge-1')],
+      next: null,
+      asOfMs: this.#clock.now(),
+      position: null,
+      stale: false,
+    };
   }
 
   async beat() {
     const own: Mark = { epoch: 1, revision: 1, hash: `sha256:${'0'.repeat(64)}` };
-    return { intervalMs: 10_000, spreadMs: 5_000, nowMs: this.#clock.now(), own, seen: null, checkin: 'none' as const, acked: null };
+    return {
+      intervalMs: 10_000,
+      spreadMs: 5_000,
+      nowMs: this.#clock.now(),
+      own,
+      seen: null,
+      checkin: 'none' as const,
+      acked: null,
+    };
   }
 
   async checkIn() {
@@ -272,7 +358,13 @@ export class FakeComponents implements ComponentService {
   }
 
   async list() {
-    return { items: [{ name: 'openssl', versions: [{ version: '3.0', hosts: 1 }] }], next: null, asOfMs: 0, position: null, stale: false };
+    return {
+      items: [{ name: 'openssl', versions: [{ version: '3.0', hosts: 1 }] }],
+      next: null,
+      asOfMs: 0,
+      position: null,
+      stale: false,
+    };
   }
 }
 
@@ -304,7 +396,11 @@ export interface CallOptions {
 /** A real server on a free port of 127.0.0.1, closed when the test or suite ends. */
 export async function startServer(
   t: { after(fn: () => Promise<void>): void },
-  options: Partial<Pick<HttpServerOptions, 'clock' | 'limits' | 'logger' | 'samples'>> & { kind?: Kind; services?: Partial<HttpServices>; behindProxy?: boolean } = {},
+  options: Partial<Pick<HttpServerOptions, 'clock' | 'limits' | 'logger' | 'samples'>> & {
+    kind?: Kind;
+    services?: Partial<HttpServices>;
+    behindProxy?: boolean;
+  } = {},
 ): Promise<TestServer> {
   const { clock = systemClock, kind = 'registry', logger = silentLogger as Logger } = options;
   const log = new FakeLog(clock);
@@ -339,9 +435,14 @@ export async function startServer(
     },
   });
   t.after(() => server.close());
-  const [bound] = await server.listen([{ kind: 'tcp', host: '127.0.0.1', port: 0, behindProxy: options.behindProxy ?? false }]);
+  const [bound] = await server.listen([
+    { kind: 'tcp', host: '127.0.0.1', port: 0, behindProxy: options.behindProxy ?? false },
+  ]);
   if (bound === undefined) throw new Error('nothing was bound');
-  const call = (path: string, { method = 'GET', role = 'admin', json, headers = {}, body }: CallOptions = {}) =>
+  const call = (
+    path: string,
+    { method = 'GET', role = 'admin', json, headers = {}, body }: CallOptions = {},
+  ) =>
     fetch(`${bound.url}${path}`, {
       method,
       headers: {
@@ -349,7 +450,11 @@ export async function startServer(
         ...(json === undefined ? {} : { 'content-type': 'application/json' }),
         ...headers,
       },
-      ...(json === undefined ? (body === undefined ? {} : { body: body as string }) : { body: JSON.stringify(json) }),
+      ...(json === undefined
+        ? body === undefined
+          ? {}
+          : { body: body as string }
+        : { body: JSON.stringify(json) }),
     });
   return Object.assign(fakes, { server, url: bound.url, port: Number(new URL(bound.url).port), call });
 }

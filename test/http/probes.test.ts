@@ -11,7 +11,11 @@ describe('probes', () => {
   test('/livez and /version answer', async () => {
     const { call } = await server;
     assert.deepEqual(await (await call('/livez', { role: null })).json(), { status: 'ok', checks: {} });
-    assert.deepEqual(await (await call('/version', { role: null })).json(), { version: '1.2.3', commit: 'abc', wire: [1] });
+    assert.deepEqual(await (await call('/version', { role: null })).json(), {
+      version: '1.2.3',
+      commit: 'abc',
+      wire: [1],
+    });
   });
 
   test('/readyz and /healthz say 503 with what is wrong', async (t) => {
@@ -20,7 +24,10 @@ describe('probes', () => {
       const response = await fakes.call(path);
       return [response.status, await response.json()];
     };
-    const checks = { store: { status: 'ok' as const }, registry: { status: 'degraded' as const, detail: 'unreachable for 5s' } };
+    const checks = {
+      store: { status: 'ok' as const },
+      registry: { status: 'degraded' as const, detail: 'unreachable for 5s' },
+    };
     fakes.health = { ready: true, checks };
     assert.deepEqual(await answer('/readyz'), [200, { status: 'degraded', checks }]);
     assert.deepEqual(await answer('/healthz'), [200, { status: 'degraded', checks }]);
@@ -29,25 +36,51 @@ describe('probes', () => {
     assert.deepEqual(await answer('/readyz'), [503, { status: 'failed', checks: failed }]);
     assert.deepEqual(await answer('/healthz'), [503, { status: 'failed', checks: failed }]);
     fakes.health = { ready: false, checks: {} };
-    assert.deepEqual(await answer('/readyz'), [503, { status: 'failed', checks: { ready: { status: 'failed' } } }]);
+    assert.deepEqual(await answer('/readyz'), [
+      503,
+      { status: 'failed', checks: { ready: { status: 'failed' } } },
+    ]);
   });
 
   test('/metrics counts by route, never by URL', async (t) => {
-    const { call } = await startServer(t, { samples: () => [{ name: 'holdfast_outbox_reports', help: 'Reports that wait', type: 'gauge', value: 7 }] });
+    const { call } = await startServer(t, {
+      samples: () => [
+        { name: 'holdfast_outbox_reports', help: 'Reports that wait', type: 'gauge', value: 7 },
+      ],
+    });
     for (let i = 0; i < 20; i += 1) await call(`/v1/hosts/h${i}/components?limit=${i + 1}`);
     for (let i = 0; i < 20; i += 1) await call(`/nope${i}`);
     await call(`/v1/services/${knownUuid}`, { role: null });
     const response = await call('/metrics', { role: null });
     assert.match(response.headers.get('content-type') ?? '', /^text\/plain; version=0.0.4/);
     const text = await response.text();
-    assert.match(text, /^holdfast_http_requests_total\{method="GET",route="\/v1\/hosts\/:host\/components",status="200"\} 20$/m);
+    assert.match(
+      text,
+      /^holdfast_http_requests_total\{method="GET",route="\/v1\/hosts\/:host\/components",status="200"\} 20$/m,
+    );
     assert.match(text, /^holdfast_http_requests_total\{method="",route="none",status="404"\} 20$/m);
-    assert.match(text, /^holdfast_http_requests_total\{method="GET",route="\/v1\/services\/:uuid",status="401"\} 1$/m);
-    assert.match(text, /^holdfast_http_request_duration_seconds_bucket\{method="GET",route="\/v1\/hosts\/:host\/components",le="\+Inf"\} 20$/m);
-    assert.match(text, /^holdfast_http_request_duration_seconds_count\{method="GET",route="\/v1\/hosts\/:host\/components"\} 20$/m);
+    assert.match(
+      text,
+      /^holdfast_http_requests_total\{method="GET",route="\/v1\/services\/:uuid",status="401"\} 1$/m,
+    );
+    assert.match(
+      text,
+      /^holdfast_http_request_duration_seconds_bucket\{method="GET",route="\/v1\/hosts\/:host\/components",le="\+Inf"\} 20$/m,
+    );
+    assert.match(
+      text,
+      /^holdfast_http_request_duration_seconds_count\{method="GET",route="\/v1\/hosts\/:host\/components"\} 20$/m,
+    );
     assert.match(text, /^holdfast_build_info\{role="registry",version="1.2.3",commit="abc"\} 1$/m);
     assert.match(text, /^holdfast_outbox_reports 7$/m);
-    for (const name of ['process_resident_memory_bytes', 'process_cpu_seconds_total', 'holdfast_event_loop_lag_seconds', 'holdfast_log_revision', 'holdfast_watch_subscriptions', 'holdfast_http_connections']) {
+    for (const name of [
+      'process_resident_memory_bytes',
+      'process_cpu_seconds_total',
+      'holdfast_event_loop_lag_seconds',
+      'holdfast_log_revision',
+      'holdfast_watch_subscriptions',
+      'holdfast_http_connections',
+    ]) {
       assert.match(text, new RegExp(`^${name}[ {]`, 'm'));
       assert.match(text, new RegExp(`^# HELP ${name} .`, 'm'));
     }
@@ -58,10 +91,15 @@ describe('probes', () => {
     const { call } = await server;
     assert.deepEqual(await (await call('/v1/status')).json(), { role: 'registry' });
     const config = await call('/v1/config');
-    assert.deepEqual([config.headers.get('etag'), await config.json()], ['"5"', { version: 5, config: { listen: 'x' } }]);
+    assert.deepEqual(
+      [config.headers.get('etag'), await config.json()],
+      ['"5"', { version: 5, config: { listen: 'x' } }],
+    );
     assert.equal((await call('/v1/backup')).status, 422);
     const { Readable } = await import('node:stream');
-    const withBackup = await startServer(t, { services: { backup: async () => Readable.from([Buffer.from('SQLite'), Buffer.from(' format 3')]) } });
+    const withBackup = await startServer(t, {
+      services: { backup: async () => Readable.from([Buffer.from('SQLite'), Buffer.from(' format 3')]) },
+    });
     const backup = await withBackup.call('/v1/backup');
     assert.equal(backup.headers.get('content-type'), 'application/vnd.sqlite3');
     assert.equal(await backup.text(), 'SQLite format 3');
@@ -83,7 +121,12 @@ describe('probes', () => {
         },
       },
     });
-    const post = (key: string) => call('/v1/services', { method: 'POST', json: { type: 'once', host: 'a' }, headers: { 'idempotency-key': key } });
+    const post = (key: string) =>
+      call('/v1/services', {
+        method: 'POST',
+        json: { type: 'once', host: 'a' },
+        headers: { 'idempotency-key': key },
+      });
     const first = await post('k1');
     const again = await post('k1');
     assert.deepEqual([first.status, again.status], [201, 201]);
@@ -101,7 +144,19 @@ describe('/openapi.json', () => {
       openapi: string;
       info: { license: { name: string } };
       tags: { name: string }[];
-      paths: Record<string, Record<string, { operationId: string; tags: string[]; description: string; responses: Record<string, { description: string }>; parameters: { name: string; in: string }[] }>>;
+      paths: Record<
+        string,
+        Record<
+          string,
+          {
+            operationId: string;
+            tags: string[];
+            description: string;
+            responses: Record<string, { description: string }>;
+            parameters: { name: string; in: string }[];
+          }
+        >
+      >;
       components: { schemas: Record<string, { properties: Record<string, { enum?: string[] }> }> };
     };
     assert.equal(document.openapi, '3.1.0');
@@ -113,12 +168,16 @@ describe('/openapi.json', () => {
       assert.ok(!ids.has(operation.operationId));
       ids.add(operation.operationId);
       assert.ok(operation.tags.every((tag) => document.tags.some(({ name }) => name === tag)));
-      for (const [, name] of path.matchAll(/:(\w+)/g)) assert.ok(operation.parameters.some((parameter) => parameter.name === name && parameter.in === 'path'));
+      for (const [, name] of path.matchAll(/:(\w+)/g))
+        assert.ok(
+          operation.parameters.some((parameter) => parameter.name === name && parameter.in === 'path'),
+        );
       assert.ok(Object.keys(operation.responses).some((status) => Number(status) < 300));
     }
     assert.deepEqual(document.components.schemas['Problem']?.properties['code']?.enum, [...errorCodes]);
     const text = JSON.stringify(document);
-    for (const [, name] of text.matchAll(/"#\/components\/schemas\/(\w+)"/g)) assert.ok(name !== undefined && name in document.components.schemas, name);
+    for (const [, name] of text.matchAll(/"#\/components\/schemas\/(\w+)"/g))
+      assert.ok(name !== undefined && name in document.components.schemas, name);
   });
 
   test("the agent's has no routes of the registry", () => {

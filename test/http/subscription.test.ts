@@ -3,9 +3,22 @@ import { describe, test } from 'node:test';
 import { createGroup } from '../../src/base/group.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import type { Caller } from '../../src/domain/access.ts';
-import { eventTypes, formatPosition, parsePosition, type ChangeEvent, type EventDraft, type Selection } from '../../src/domain/event.ts';
+import {
+  type ChangeEvent,
+  type EventDraft,
+  eventTypes,
+  formatPosition,
+  parsePosition,
+  type Selection,
+} from '../../src/domain/event.ts';
 import { compileSelection } from '../../src/http/selection.ts';
-import { WatchHub, type EndReason, type Sink, type WatchLimits, type WatchSubscription } from '../../src/http/subscription.ts';
+import {
+  type EndReason,
+  type Sink,
+  WatchHub,
+  type WatchLimits,
+  type WatchSubscription,
+} from '../../src/http/subscription.ts';
 import type { WatchMessage } from '../../src/wire/watch.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { SeededRandom } from '../helpers/random.ts';
@@ -63,7 +76,11 @@ class FakePeer implements Sink {
 
   /** The position that a client holds. */
   get position(): string | null {
-    return this.messages.reduce<string | null>((held, message) => ('position' in message && (message.kind !== 'snapshot' || message.done) ? message.position : held), null);
+    return this.messages.reduce<string | null>(
+      (held, message) =>
+        'position' in message && (message.kind !== 'snapshot' || message.done) ? message.position : held,
+      null,
+    );
   }
 
   get events(): ChangeEvent[] {
@@ -82,7 +99,15 @@ function createWorld(limits: Partial<WatchLimits> = {}) {
   const failures: unknown[] = [];
   const group = createGroup((_name, error) => failures.push(error));
   const hub = new WatchHub({ log, snapshots, clock, logger: silentLogger, group, limits });
-  const watch = (options: { since?: string | null; snapshot?: boolean; select?: Selection; caller?: Caller; peer?: FakePeer } = {}) => {
+  const watch = (
+    options: {
+      since?: string | null;
+      snapshot?: boolean;
+      select?: Selection;
+      caller?: Caller;
+      peer?: FakePeer;
+    } = {},
+  ) => {
     const peer = options.peer ?? new FakePeer();
     const selection = compileSelection(options.select ?? {}, options.caller ?? admin, undefined);
     const since = options.since === undefined || options.since === null ? null : parsePosition(options.since);
@@ -108,7 +133,10 @@ describe('WatchHub', () => {
     log.append([draft()]);
     await clock.settle();
     assert.equal(peer.messages.length, 2);
-    assert.deepEqual(peer.events.map(({ position, index }) => `${position}/${index}`), [`${at(2)}/0`, `${at(2)}/1`, `${at(3)}/0`, `${at(4)}/0`]);
+    assert.deepEqual(
+      peer.events.map(({ position, index }) => `${position}/${index}`),
+      [`${at(2)}/0`, `${at(2)}/1`, `${at(3)}/0`, `${at(4)}/0`],
+    );
     assert.equal(peer.position, at(4));
   });
 
@@ -123,7 +151,10 @@ describe('WatchHub', () => {
     const future = watch({ since: at(11) });
     const head = watch({ since: at(10) });
     await clock.settle();
-    assert.deepEqual(resumed.events.map(({ position }) => position), [6, 7, 8, 9, 10].map(at));
+    assert.deepEqual(
+      resumed.events.map(({ position }) => position),
+      [6, 7, 8, 9, 10].map(at),
+    );
     assert.deepEqual(compacted.messages, [{ kind: 'compacted', oldest: at(5) }]);
     assert.deepEqual(reset.messages, [{ kind: 'reset', epoch: log.epoch }]);
     assert.equal(future.messages[0]?.kind === 'error' && future.messages[0].code, 'bad-request');
@@ -147,9 +178,19 @@ describe('WatchHub', () => {
     log.append([draft()]);
     await clock.settle();
     const pages = peer.messages.filter((message) => message.kind === 'snapshot');
-    assert.deepEqual(pages.map(({ items, done }) => [items.length, done]), [[500, false], [500, false], [201, true]]);
+    assert.deepEqual(
+      pages.map(({ items, done }) => [items.length, done]),
+      [
+        [500, false],
+        [500, false],
+        [201, true],
+      ],
+    );
     assert.ok(pages.every(({ position }) => position === at(1)));
-    assert.deepEqual(peer.events.map(({ position }) => position), [at(2), at(3)]);
+    assert.deepEqual(
+      peer.events.map(({ position }) => position),
+      [at(2), at(3)],
+    );
   });
 
   test('progress comes within 30 s when idle, and past revisions that nobody selected', async () => {
@@ -197,9 +238,22 @@ describe('WatchHub', () => {
     await clock.settle();
     log.append(events);
     await clock.settle();
-    for (const [index, [select, wanted]] of cases.entries()) assert.deepEqual(peers[index]?.events.map((event) => event.index), wanted, JSON.stringify(select));
-    assert.deepEqual(host.events.map(({ index }) => index), [0, 1, 2]);
-    for (const select of [{ types: ['nothing.*'] }, { types: ['service.exploded'] }, { hosts: 'a=' }, { services: { uuid: ['x'] } }]) {
+    for (const [index, [select, wanted]] of cases.entries())
+      assert.deepEqual(
+        peers[index]?.events.map((event) => event.index),
+        wanted,
+        JSON.stringify(select),
+      );
+    assert.deepEqual(
+      host.events.map(({ index }) => index),
+      [0, 1, 2],
+    );
+    for (const select of [
+      { types: ['nothing.*'] },
+      { types: ['service.exploded'] },
+      { hosts: 'a=' },
+      { services: { uuid: ['x'] } },
+    ]) {
       assert.throws(() => compileSelection(select, admin, undefined), { code: 'bad-request' });
     }
   });
@@ -221,7 +275,10 @@ describe('WatchHub', () => {
     slow.reading = true;
     slow.read();
     await clock.settle();
-    assert.deepEqual(slow.events.map(({ position }) => position), Array.from({ length: 500 }, (_, index) => at(index + 1)));
+    assert.deepEqual(
+      slow.events.map(({ position }) => position),
+      Array.from({ length: 500 }, (_, index) => at(index + 1)),
+    );
   });
 
   test('one that takes nothing for 30 s is closed with where to resume; one that takes a little stays', async () => {
@@ -233,14 +290,18 @@ describe('WatchHub', () => {
     for (let i = 0; i < 20; i += 1) log.append([draft('service.set', { body: { text: 'x'.repeat(500) } })]);
     for (let second = 0; second < 31; second += 1) {
       if (second % 10 === 9) trickle.read(1);
-      if (trickle.bufferedBytes() === 0) log.append([draft('service.set', { body: { text: 'x'.repeat(500) } })]);
+      if (trickle.bufferedBytes() === 0)
+        log.append([draft('service.set', { body: { text: 'x'.repeat(500) } })]);
       await clock.advance(1_000);
     }
     stuck.read();
     const closing = stuck.messages.at(-1);
     assert.deepEqual([stuck.end, trickle.end], ['slow', undefined]);
     assert.ok(closing?.kind === 'closing' && closing.resume !== null);
-    assert.equal(parsePosition(closing.resume).revision, parsePosition(stuck.events.at(-1)?.position ?? '').revision);
+    assert.equal(
+      parsePosition(closing.resume).revision,
+      parsePosition(stuck.events.at(-1)?.position ?? '').revision,
+    );
     assert.equal(hub.size, 1);
   });
 
@@ -279,7 +340,9 @@ describe('WatchHub', () => {
 
   test('many selections and ids that are equal share the work', async () => {
     const { clock, log, watch } = createWorld();
-    const peers = Array.from({ length: 1_000 }, (_, index) => watch({ select: index % 2 === 0 ? {} : { types: ['service.*'] } }));
+    const peers = Array.from({ length: 1_000 }, (_, index) =>
+      watch({ select: index % 2 === 0 ? {} : { types: ['service.*'] } }),
+    );
     await clock.settle();
     log.append([draft()]);
     await clock.settle();
@@ -316,10 +379,17 @@ class Client {
       if (message.kind === 'events') {
         // Bookmarkable: nothing at or below a position that was given comes after it.
         for (const event of message.events) {
-          assert.ok(parsePosition(event.position).revision > parsePosition(this.position).revision, `${event.position} after ${this.position}`);
+          assert.ok(
+            parsePosition(event.position).revision > parsePosition(this.position).revision,
+            `${event.position} after ${this.position}`,
+          );
         }
         // Atomic: the position closes whole revisions.
-        assert.ok(message.events.every(({ position }) => parsePosition(position).revision <= parsePosition(message.position).revision));
+        assert.ok(
+          message.events.every(
+            ({ position }) => parsePosition(position).revision <= parsePosition(message.position).revision,
+          ),
+        );
         this.received.push(...message.events);
       }
       if (message.kind === 'events' || message.kind === 'progress') this.position = message.position;
@@ -341,18 +411,39 @@ class Client {
 test('random histories: ordered, unique, reliable, atomic, resumable, bookmarkable', async (t) => {
   const random = SeededRandom.fresh(t);
   for (let round = 0; round < 20; round += 1) {
-    const world = createWorld({ bufferedBytes: random.integer(200, 5_000), messageBytes: random.integer(100, 3_000), readsMax: random.integer(1, 4) });
+    const world = createWorld({
+      bufferedBytes: random.integer(200, 5_000),
+      messageBytes: random.integer(100, 3_000),
+      readsMax: random.integer(1, 4),
+    });
     const all: ChangeEvent[] = [];
     const clients = Array.from({ length: 30 }, () => {
-      const select: Selection = random.pick([{}, { types: ['service.*'] }, { types: ['host.joined'] }, { hosts: '@name=a' }, { services: { host: ['b'] } }]);
+      const select: Selection = random.pick([
+        {},
+        { types: ['service.*'] },
+        { types: ['host.joined'] },
+        { hosts: '@name=a' },
+        { services: { host: ['b'] } },
+      ]);
       return Object.assign(new Client(world, select, world.at(0)), { select });
     });
     for (let step = 0; step < 150; step += 1) {
       const commits = Array.from({ length: random.integer(0, 3) }, () => {
-        return Array.from({ length: random.integer(1, 4) }, () => draft(random.pick(eventTypes), { host: random.pick(['a', 'b', 'c']), body: { text: 'x'.repeat(random.integer(0, 300)) } }));
+        return Array.from({ length: random.integer(1, 4) }, () =>
+          draft(random.pick(eventTypes), {
+            host: random.pick(['a', 'b', 'c']),
+            body: { text: 'x'.repeat(random.integer(0, 300)) },
+          }),
+        );
       });
       if (commits.length > 0) all.push(...world.log.append(...commits).flatMap(({ events }) => events));
-      if (random.uniform() < 0.02) world.log.compact(random.integer(world.log.compacted, Math.max(world.log.compacted, world.hub.position.revision - 20)));
+      if (random.uniform() < 0.02)
+        world.log.compact(
+          random.integer(
+            world.log.compacted,
+            Math.max(world.log.compacted, world.hub.position.revision - 20),
+          ),
+        );
       const client = random.pick(clients);
       if (client.peer === undefined) client.connect();
       else if (random.uniform() < 0.3) client.drop();
@@ -381,7 +472,11 @@ test('random histories: ordered, unique, reliable, atomic, resumable, bookmarkab
         .filter((event) => matches === null || matches(event))
         .filter(({ position }) => !client.gaps.some((gap) => inGap(gap, position)))
         .map(({ position, index }) => `${position}/${index}`);
-      assert.deepEqual(client.received.map(({ position, index }) => `${position}/${index}`), wanted, String(random));
+      assert.deepEqual(
+        client.received.map(({ position, index }) => `${position}/${index}`),
+        wanted,
+        String(random),
+      );
     }
     assert.deepEqual(world.failures, []);
     world.hub.close('end');

@@ -42,6 +42,7 @@ const errorMeaning: Record<ErrorCode, string> = {
 
 /** Why each package is here and not another, or our own code. */
 const dependencyReason: Record<string, string> = {
+  ajv: 'checks bodies against their schemas; what Fastify itself uses, with our words for what is wrong',
   'better-sqlite3':
     'the fastest SQLite for Node, synchronous inside a transaction, with prebuilt addons for every platform',
   commander: 'commands, options and help; the most used, without dependencies',

@@ -1,0 +1,290 @@
+/**
+ * One request and its answer, in this order: head, caller, role, body, query, handler. Each step may refuse; nothing
+ * is read of a body before its sender is known and may.
+ */
+import { createHash } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Logger } from '../base/log.ts';
+import type { Caller } from '../domain/access.ts';
+import { AppError } from '../domain/error.ts';
+import { statusOf } from '../wire/problem.ts';
+import { authorise, checkHead, type Entrance, identify, needsCaller } from './auth.ts';
+import { readBody } from './body.ts';
+import type { RouteMeter } from './metrics.ts';
+import type { Answer, Call, HttpContext } from './operation.ts';
+import { asAppError, MethodNotAllowed, problemAnswer } from './problem.ts';
+import { isUnderV1, methodsAt, pathOf, type Route } from './routes.ts';
+import type { Validate } from './validate.ts';
+
+/** What all exchanges of a server share. */
+export interface ExchangeOptions {
+  readonly context: HttpContext;
+  readonly routes: readonly Route[];
+  readonly logger: Logger;
+}
+
+/** A route as it is served. */
+export interface Service {
+  readonly route: Route;
+  readonly meter: RouteMeter;
+  readonly query: Validate;
+  /** Null: the method has no body. */
+  readonly body: Validate | null;
+  readonly bodyBytesMax: number;
+}
+
+export interface Incoming {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly entrance: Entrance;
+  readonly requestId: string;
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: unknown;
+}
+
+const jsonType = 'application/json; charset=utf-8';
+/** What is left of a refused body up to this size is read and dropped; beyond it the connection is closed. */
+const dropBytesMax = 64 * 1_024;
+
+export class Exchange {
+  readonly #options: ExchangeOptions;
+  readonly #incoming: Incoming;
+  readonly #startedMs: number;
+  #meter: RouteMeter;
+  #caller: Caller | null = null;
+
+  /** `meter` counts it until a route takes over. */
+  constructor(options: ExchangeOptions, incoming: Incoming, meter: RouteMeter) {
+    this.#options = options;
+    this.#incoming = incoming;
+    this.#meter = meter;
+    this.#startedMs = options.context.clock.monotonic();
+  }
+
+  serve(service: Service): void {
+    const { request, entrance, params } = this.#incoming;
+    // The router lets a name be empty; a path that ends too early is not that path.
+    if (Object.values(params).includes('')) {
+      this.refuseStray();
+      return;
+    }
+    this.#meter = service.meter;
+    try {
+      checkHead(request, entrance);
+      const needed = needsCaller(service.route.access, entrance);
+      const found = needed ? identify(request, entrance, this.#options.context.services.access) : null;
+      if (found instanceof Promise) {
+        found.then(
+          (caller) => this.#admit(service, caller),
+          (error: unknown) => this.fail(error),
+        );
+      } else this.#admit(service, found);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** A path or method that is not in the table. Under `/v1` only somebody known is told so. */
+  refuseStray(): void {
+    this.#refuseStray().catch((error: unknown) => {
+      const path = pathOf(this.#incoming.request.url ?? '');
+      const unknownElsewhere = error instanceof AppError && error.code === 'not-found' && !isUnderV1(path);
+      if (!unknownElsewhere) {
+        this.fail(error);
+        return;
+      }
+      // The form of workflow-manager-api, whose paths these are.
+      this.#write(
+        404,
+        { 'content-type': jsonType, ...this.#connection() },
+        JSON.stringify({ code: 404, message: `path ${path} was not found` }),
+      );
+    });
+  }
+
+  fail(error: unknown): void {
+    const { request, response, requestId } = this.#incoming;
+    const told = asAppError(error);
+    const fields = {
+      requestId,
+      method: request.method,
+      path: pathOf(request.url ?? ''),
+      code: told.code,
+      subject: this.#caller?.subject,
+    };
+    const { logger } = this.#options;
+    if (told.code === 'internal') logger.error({ ...fields, err: error }, 'request failed');
+    else if (statusOf(told.code) >= 500) logger.warn({ ...fields, detail: told.message }, 'request refused');
+    else logger.debug({ ...fields, detail: told.message }, 'request refused');
+    // A stream that breaks after its head can only be cut.
+    if (response.headersSent) {
+      response.destroy();
+      return;
+    }
+    const { status, headers, text } = problemAnswer(told, requestId);
+    this.#write(status, { ...headers, ...this.#connection() }, text);
+  }
+
+  async #refuseStray(): Promise<never> {
+    const { request, entrance } = this.#incoming;
+    const { context, routes } = this.#options;
+    const path = pathOf(request.url ?? '');
+    checkHead(request, entrance);
+    if (isUnderV1(path))
+      this.#caller = authorise(
+        'known',
+        await identify(request, entrance, context.services.access),
+        undefined,
+      );
+    const method = request.method ?? '';
+    const allow = methodsAt(routes, path);
+    if (allow.includes(method))
+      throw new AppError('bad-request', 'Cannot read the path: a name in it is too long', { field: 'url' });
+    if (allow.length > 0) throw new MethodNotAllowed(method, path.slice(0, 200), allow);
+    throw new AppError('not-found', `Cannot find ${path.slice(0, 200)}: there is no such path here`);
+  }
+
+  #admit(service: Service, found: Caller | null): void {
+    const { request, response, entrance, params } = this.#incoming;
+    try {
+      const { access } = service.route;
+      const caller = authorise(needsCaller(access, entrance) ? access : 'open', found, params['host']);
+      this.#caller = caller;
+      if (request.headers.expect !== undefined) response.writeContinue();
+      if (service.body === null) this.#handle(service, caller, undefined);
+      else {
+        readBody(request, service.bodyBytesMax, (error, body) =>
+          error === null ? this.#handle(service, caller, body) : this.fail(error),
+        );
+      }
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  #handle(service: Service, caller: Caller, body: unknown): void {
+    const { operation } = service.route;
+    try {
+      const call = this.#callOf(service, caller, body);
+      const answer = operation.creates ? this.#once(service.route, call) : operation.handle(call);
+      if (answer instanceof Promise) {
+        answer.then(
+          (value) => this.#answer(value),
+          (error: unknown) => this.fail(error),
+        );
+      } else this.#answer(answer);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  #callOf(service: Service, caller: Caller, body: unknown): Call {
+    const { request, params, query, requestId } = this.#incoming;
+    const { context } = this.#options;
+    const queryResult = service.query(query);
+    if (queryResult !== true) throw queryResult.error;
+    const bodyResult = service.body === null ? true : service.body(body);
+    if (bodyResult !== true) throw bodyResult.error;
+    const lastEventId = request.headers['last-event-id'] as string | undefined;
+    return { context, services: context.services, caller, params, query, body, requestId, lastEventId };
+  }
+
+  /** A POST that creates, at most once per `Idempotency-Key` where the role remembers them. */
+  async #once(route: Route, call: Call): Promise<Answer> {
+    const { request } = this.#incoming;
+    const key = request.headers['idempotency-key'];
+    if (key === undefined) return route.operation.handle(call);
+    if (typeof key !== 'string' || !/^[\x20-\x7e]{1,128}$/.test(key)) {
+      throw new AppError(
+        'bad-request',
+        'Cannot use the Idempotency-Key: expected one of 1 to 128 printable ASCII characters',
+        { field: 'idempotency-key' },
+      );
+    }
+    const { idempotency } = call.services;
+    if (idempotency === undefined) return route.operation.handle(call);
+    const fingerprint = createHash('sha256')
+      .update(`${route.method} ${request.url}\n${JSON.stringify(call.body)}`)
+      .digest('hex');
+    const stored = await idempotency.run(key, call.caller, fingerprint, async () => {
+      const answer = await route.operation.handle(call);
+      if (answer.kind !== 'json') throw new Error('a POST that creates answers JSON');
+      return { status: answer.status, body: answer.body };
+    });
+    return { kind: 'json', ...stored };
+  }
+
+  #answer(answer: Answer): void {
+    const { request, response } = this.#incoming;
+    switch (answer.kind) {
+      case 'json': {
+        const { etag, status } = answer;
+        const headers: Record<string, string> = { 'content-type': jsonType };
+        if (etag !== undefined) {
+          headers['etag'] = etag;
+          const known = request.headers['if-none-match'];
+          const reads = request.method === 'GET' || request.method === 'HEAD';
+          if (known !== undefined && reads && matchesTag(known, etag)) {
+            this.#write(304, { etag }, '');
+            break;
+          }
+        }
+        this.#write(status, headers, JSON.stringify(answer.body));
+        break;
+      }
+      case 'text':
+        this.#write(answer.status, { 'content-type': answer.type }, answer.text);
+        break;
+      case 'empty':
+        this.#write(answer.status, {}, '');
+        break;
+      case 'stream': {
+        this.#observe(200);
+        response.writeHead(200, {
+          'content-type': answer.type,
+          'cache-control': 'no-store',
+          'x-request-id': this.#incoming.requestId,
+        });
+        const { stream } = answer;
+        stream.on('error', (error) => this.fail(error));
+        response.on('close', () => stream.destroy());
+        stream.pipe(response);
+        break;
+      }
+      case 'takeover':
+        this.#observe(200);
+        answer.run(request, response);
+    }
+  }
+
+  #write(status: number, headers: Record<string, string>, text: string): void {
+    const { response, requestId } = this.#incoming;
+    this.#observe(status);
+    headers['x-request-id'] = requestId;
+    if (this.#options.context.closing()) headers['connection'] = 'close';
+    if (status !== 204 && status !== 304) headers['content-length'] = String(Buffer.byteLength(text));
+    response.writeHead(status, headers);
+    response.end(text);
+  }
+
+  #observe(status: number): void {
+    this.#meter.observe(status, this.#options.context.clock.monotonic() - this.#startedMs);
+  }
+
+  /** For refusals: whether what is left of the body is worth reading to keep the connection. */
+  #connection(): Record<string, string> {
+    const { request } = this.#incoming;
+    if (request.complete) return {};
+    const length = request.headers['content-length'];
+    const much =
+      length === undefined
+        ? request.headers['transfer-encoding'] !== undefined
+        : Number(length) > dropBytesMax;
+    return much ? { connection: 'close' } : {};
+  }
+}
+
+/** RFC 9110 §13.1.2: weak comparison, a list, or `*`. */
+function matchesTag(known: string, etag: string): boolean {
+  return known.trim() === '*' || known.split(',').some((tag) => tag.trim().replace(/^W\//, '') === etag);
+}

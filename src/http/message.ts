@@ -1,0 +1,75 @@
+/** The texts of watch messages, made once for all who get the same. */
+import { formatPosition, type Revision } from '../domain/event.ts';
+import type { SnapshotItem } from '../domain/services.ts';
+import type { CompiledSelection } from './selection.ts';
+
+const snapshotPageItemsMax = 500;
+const snapshotPageBytes = 64 * 1_024;
+
+/** The body of an `events` message. */
+export interface EventsText {
+  readonly body: Buffer;
+  readonly position: string;
+}
+
+/** `events` messages of whole revisions, each cut after the revision that passes `bytesMax`. */
+export function* eventMessages(
+  { matches }: CompiledSelection,
+  epoch: number,
+  revisions: readonly Revision[],
+  bytesMax: number,
+): Generator<EventsText> {
+  let texts: string[] = [];
+  let size = 0;
+  for (const [index, revision] of revisions.entries()) {
+    const text = eventsText(matches, revision);
+    if (text !== '') texts.push(text);
+    size += text.length;
+    const last = index === revisions.length - 1;
+    if (texts.length === 0 || (size < bytesMax && !last)) continue;
+    // Also speaks for the revisions since the last match, which nobody selected.
+    const position = formatPosition({ epoch, revision: revision.revision });
+    yield {
+      body: Buffer.from(`{"kind":"events","position":"${position}","events":[${texts.join(',')}]}`),
+      position,
+    };
+    texts = [];
+    size = 0;
+  }
+}
+
+/** The selected events of a revision without the brackets of their array; the shared text when all are. */
+function eventsText(matches: CompiledSelection['matches'], { events, encoded }: Revision): string {
+  if (matches === null) return encoded.slice(1, -1);
+  const selected = events.filter(matches);
+  if (selected.length === events.length) return encoded.slice(1, -1);
+  return selected.map((event) => JSON.stringify(event)).join(',');
+}
+
+/** Collects items until a message is worth sending. */
+export class SnapshotPage {
+  readonly #position: string;
+  #texts: string[] = [];
+  #size = 0;
+
+  constructor(position: string) {
+    this.#position = position;
+  }
+
+  get full(): boolean {
+    return this.#texts.length >= snapshotPageItemsMax || this.#size >= snapshotPageBytes;
+  }
+
+  add(item: SnapshotItem): void {
+    const text = JSON.stringify(item);
+    this.#texts.push(text);
+    this.#size += text.length;
+  }
+
+  take(done: boolean): string {
+    const text = `{"kind":"snapshot","position":"${this.#position}","items":[${this.#texts.join(',')}],"done":${done}}`;
+    this.#texts = [];
+    this.#size = 0;
+    return text;
+  }
+}
