@@ -12,6 +12,8 @@ export type BallastState = 'ready' | 'released' | 'off';
 
 export const ballastBytesDefault = 8 * 1024 * 1024;
 const chunkBytes = 1024 * 1024;
+/** A small disk is not to be filled by what keeps it from being full. */
+const diskShareMax = 1 / 16;
 
 export class Ballast {
   readonly #path: string;
@@ -19,10 +21,13 @@ export class Ballast {
   readonly #random: Random;
   #state: BallastState;
 
-  /** `sizeBytes` 0: no ballast. Makes the file when it is missing and there is room; look at `state`. */
+  /**
+   * `sizeBytes` 0: no ballast; on a small disk it is less, at least 1 MiB. Makes the file when it is missing and there
+   * is room; look at `state`.
+   */
   constructor(options: { path: string; sizeBytes: number; random: Random }) {
     this.#path = options.path;
-    this.#sizeBytes = options.sizeBytes;
+    this.#sizeBytes = Math.min(options.sizeBytes, shareOfDisk(options.path));
     this.#random = options.random;
     this.#state = options.sizeBytes === 0 ? 'off' : 'released';
     if (this.#isThere()) this.#state = 'ready';
@@ -76,4 +81,10 @@ export class Ballast {
     const stat = statSync(this.#path, { throwIfNoEntry: false });
     return this.#sizeBytes > 0 && stat?.isFile() === true && stat.size >= this.#sizeBytes;
   }
+}
+
+/** In whole chunks: a sixteenth of the disk that the file is on. */
+function shareOfDisk(path: string): number {
+  const { blocks, bsize } = statfsSync(dirname(path));
+  return Math.max(1, Math.floor((blocks * bsize * diskShareMax) / chunkBytes)) * chunkBytes;
 }

@@ -276,7 +276,7 @@ function batchError(kind: BatchFailure['kind'], cause: unknown): AppError {
       return new AppError(
         'storage-full',
         'Cannot write: the disk is full, nothing of this write is kept; free some space',
-        { cause },
+        { cause, retryAfterMs: 1_000 },
       );
     case 'fenced':
       return new AppError(

@@ -6,6 +6,7 @@
  * looked at, and writing resumes by itself. `failed`: a commit gave no answer; writes are refused until the database
  * has been reopened, its end compared with memory and its chain checked, tried again with growing pauses.
  */
+import { rmSync } from 'node:fs';
 import type { Clock } from '../base/clock.ts';
 import { type Logger, silentLogger } from '../base/log.ts';
 import { type Random, systemRandom } from '../base/random.ts';
@@ -54,12 +55,36 @@ export interface StoreLimits extends CoreLimits {
 /**
  * Opens the store of a data directory, or makes one. Throws `conflict` (another process owns it), `forbidden` (the
  * directory is somebody else's), `unprocessable` (a newer schema, another role), `internal` (damaged: which file,
- * what lies beside it, which command helps). Deletes and repairs nothing by itself.
+ * what lies beside it, which command helps), `storage-full` (not even the ballast's room is enough). Deletes and
+ * repairs nothing by itself but the ballast.
  */
 export async function openStore(options: StoreOptions): Promise<OpenStore> {
+  prepareDataDir(options.dataDir);
+  const { database, ballast } = storeFiles(options.dataDir);
+  try {
+    return await openOnce(options);
+  } catch (error) {
+    if (!isFull(error)) throw error;
+  }
+  // A host on a full disk shall be alive, and say so.
+  rmSync(ballast, { force: true });
+  try {
+    return await openOnce(options);
+  } catch (error) {
+    if (!isFull(error)) throw error;
+    throw new AppError(
+      'storage-full',
+      `Cannot open "${database}": the disk is full; free some space on it, then start again`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+async function openOnce(options: StoreOptions): Promise<OpenStore> {
   const { dataDir, role, clock, addon } = options;
   const logger = options.logger ?? silentLogger;
-  prepareDataDir(dataDir);
   const files = storeFiles(dataDir);
   const owner = takeOwnership({ file: files.lock, pid: process.pid, addon });
   // What has to be closed when a later step fails, the last first.
@@ -86,6 +111,11 @@ export async function openStore(options: StoreOptions): Promise<OpenStore> {
     await close();
     throw withRemedy(error, dataDir);
   }
+}
+
+function isFull(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'ENOSPC' || code?.startsWith('SQLITE_FULL') === true;
 }
 
 /** Adds to the words of a damaged file what lies beside it and which command helps. */
