@@ -91,6 +91,7 @@ function installedPackages(): Map<string, string> {
   if (!existsSync('/usr/bin/dpkg-query')) return new Map();
   const lines = execFileSync(
     'dpkg-query',
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg-query's own placeholders
     ['-W', '-f', '${db:Status-Status} ${Package} ${Version}\n', 'base-files', 'bash', 'dpkg', 'libc6'],
     { encoding: 'utf8' },
   );

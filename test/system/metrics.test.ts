@@ -1,0 +1,62 @@
+/** `/metrics` of both roles through Prometheus' own checker, from Debian's package, which is unpacked and not installed. */
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { Stage } from '../helpers/boot.ts';
+import { tempFolder } from '../helpers/temp.ts';
+import { until } from '../helpers/until.ts';
+
+let promtool = '/usr/bin/promtool';
+const ends: (() => void)[] = [];
+
+before(() => {
+  if (existsSync(promtool)) return;
+  // Installing it would start a server on this machine.
+  const folder = tempFolder({ after: (fn) => ends.push(fn) });
+  const options = {
+    cwd: folder,
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+    stdio: 'pipe',
+  } as const;
+  execFileSync('apt-get', ['-qq', 'update'], options);
+  execFileSync('apt-get', ['-qq', '-o', 'APT::Sandbox::User=root', 'download', 'prometheus'], options);
+  const [deb = ''] = readdirSync(folder).filter((name) => name.endsWith('.deb'));
+  execFileSync('dpkg-deb', ['-x', deb, '.'], options);
+  promtool = join(folder, 'usr/bin/promtool');
+});
+after(() => {
+  for (const end of ends) end();
+});
+
+/** What `promtool check metrics` says; empty when nothing is wrong. */
+function check(text: string): string {
+  const { status, stdout, stderr } = spawnSync(promtool, ['check', 'metrics'], {
+    input: text,
+    encoding: 'utf8',
+  });
+  return status === 0 ? `${stdout}${stderr}` : `exit ${status}: ${stdout}${stderr}`;
+}
+
+test('promtool finds something wrong where there is something wrong', () => {
+  assert.notEqual(check('holdfast_things 1\n'), '');
+  assert.match(check('no metrics at all{'), /^exit/);
+});
+
+test('/metrics of registry and agent pass promtool check metrics, also when they have been at work', async (t) => {
+  const stage = Stage.live(t);
+  const registry = await stage.registry();
+  const agent = await stage.agent({ registry, name: 'edge-1' });
+  for (const server of [registry, agent])
+    assert.equal(check((await server.http({ path: '/metrics' })).text), '', server.url);
+  await agent.http({ method: 'POST', path: '/v1/services', body: { type: 'we"ird\\', host: 'edge-1' } });
+  await until(async () => (await registry.http({ path: '/v1/services' })).json.items.length === 1);
+  for (const server of [registry, agent]) {
+    for (const path of ['/v1/is-up', '/v1/nothing', '/nothing', '/v1/hosts/x', '/v1/services?limit=x'])
+      await server.http({ path });
+    const { text, headers } = await server.http({ path: '/metrics' });
+    assert.match(String(headers['content-type']), /^text\/plain; version=0\.0\.4/);
+    assert.equal(check(text), '', server.url);
+  }
+});
