@@ -24,7 +24,9 @@ import { Writers } from '../helpers/writers.ts';
 
 const rounds = 50;
 
-test('kill -9 in the middle of writes loses nothing that was acknowledged, at registry and agent', async (t) => {
+test('kill -9 in the middle of writes loses nothing that was acknowledged, at registry and agent', {
+  timeout: 300_000,
+}, async (t) => {
   const { seed } = SeededRandom.fresh(t);
   const seeded = (number: number) => new SeededRandom((seed + number) >>> 0);
   const program = await bundleProgram(tempFolder(t));

@@ -198,11 +198,11 @@ test('a second process on a data directory is refused and told whose it is; the 
 test('of two that start at once on one data directory exactly one runs, twenty times', async (t) => {
   const dataDir = tempFolder(t);
   for (let race = 0; race < 20; race += 1) {
-    const both = [0, 1].map(() => startProcess(t, roles.agent(dataDir), program));
+    const both = [0, 1].map(() => startProcess(t, roles.registry(dataDir), program));
     const outcomes = await Promise.all(
       both.map((one) =>
         Promise.race([
-          one.ready('agent').then(
+          one.ready('registry').then(
             () => 'runs' as const,
             () => 'ended' as const,
           ),
