@@ -185,6 +185,6 @@ export interface StoredAnswer {
 export interface AccessService {
   /** Throws `unavailable` while nobody can be served, whoever calls: another registry leads. */
   admit?(): void;
-  /** The caller of a bearer token; `unauthenticated` when unknown, expired or revoked. */
-  authenticate(token: string): Promise<Caller>;
+  /** The caller of a bearer token; `unauthenticated` when unknown, expired or revoked. At once where it can. */
+  authenticate(token: string): Caller | Promise<Caller>;
 }

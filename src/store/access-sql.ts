@@ -26,7 +26,7 @@ export function accessStatements(dialect: Dialect) {
     ofHost: compile(dialect, (query, arg: Arg<{ hostId: string }>) =>
       query
         .selectFrom('tokens')
-        .select('id')
+        .select('hash')
         .where('host_id', '=', arg('hostId'))
         .where('revoked_at_ms', 'is', null),
     ),

@@ -121,8 +121,8 @@ export class LivenessStore implements LivenessService {
       if (current !== undefined) this.#requireOwn(current, 'set');
       const decision =
         current === undefined ? decideRegister(uuid, patch, this.#heldBy) : decideSet(current, patch);
-      await this.#makeRoom(tx, decision.record, options);
-      return { created: current === undefined, service: await this.#apply(tx, decision) };
+      await this.#makeRoom(tx, current, decision.record, options);
+      return { created: current === undefined, service: await this.#apply(tx, current, decision) };
     });
   }
 
@@ -277,8 +277,8 @@ export class LivenessStore implements LivenessService {
     const current = await this.#load(tx, told.uuid);
     const decision = decideTold(current, told, hostGone);
     // The agent decides what runs on its host: whoever has its place here makes room.
-    await this.#makeRoom(tx, decision.record, { takeover: true });
-    await this.#apply(tx, decision);
+    await this.#makeRoom(tx, current, decision.record, { takeover: true });
+    await this.#apply(tx, current, decision);
   }
 
   /** In a host's transaction: the agent no longer holds this record. */
@@ -310,12 +310,13 @@ export class LivenessStore implements LivenessService {
   /** In a host's transaction: the host is lost or has left, and with it the records that its agent holds. */
   async hostGone(tx: Transaction, host: string, reason: 'host' | 'left'): Promise<void> {
     for (const record of await this.#loadHeld(tx, host))
-      await this.#apply(tx, decideHostLost(record, reason), { heard: false });
+      await this.#apply(tx, record, decideHostLost(record, reason), { heard: false });
   }
 
   /** In a host's transaction: the host is back, and its records are what its agent told last. */
   async hostReturned(tx: Transaction, host: string): Promise<void> {
-    for (const record of await this.#loadHeld(tx, host)) await this.#apply(tx, decideHostReturned(record));
+    for (const record of await this.#loadHeld(tx, host))
+      await this.#apply(tx, record, decideHostReturned(record));
   }
 
   #lapse(uuid: string): Promise<ServiceView> {
@@ -340,13 +341,14 @@ export class LivenessStore implements LivenessService {
     return this.#store.write(caller, async (tx) => {
       const record = await this.#load(tx, uuid);
       if (record === undefined) throw notFound(uuid);
-      return this.#apply(tx, decide(record, tx.now), options);
+      return this.#apply(tx, record, decide(record, tx.now), options);
     });
   }
 
   /** Stores a decision, appends its event, and brings memory along after the commit. */
   async #apply(
     tx: Transaction,
+    before: ServiceRecord | undefined,
     { record, change }: Decision,
     options: { heard: boolean } = { heard: true },
   ): Promise<ServiceView> {
@@ -358,7 +360,9 @@ export class LivenessStore implements LivenessService {
         : this.#presence.lastSeenMs(slotNow);
     const view: ServiceView = { ...record, confirmed: true, lastSeenMs };
     if (change !== null) {
-      await tx.run(this.#sql.upsert, rowOf(record, lastSeenMs));
+      const row = rowOf(record, lastSeenMs);
+      if (before === undefined) await tx.run(this.#sql.insert, row);
+      else await tx.run(this.#sql.update(rowOf(before, null), row), row);
       tx.append(serviceEvent(change, view, tx.now));
       await this.#onChange(tx, change, record);
     }
@@ -385,7 +389,13 @@ export class LivenessStore implements LivenessService {
   }
 
   /** (type, host) belongs to one uuid: another one there is a conflict, or is taken over in the same transaction. */
-  async #makeRoom(tx: Transaction, record: ServiceRecord, options: { takeover: boolean }): Promise<void> {
+  async #makeRoom(
+    tx: Transaction,
+    before: ServiceRecord | undefined,
+    record: ServiceRecord,
+    options: { takeover: boolean },
+  ): Promise<void> {
+    if (before !== undefined && samePlace(before, record)) return;
     const holder = await this.#loadPlace(tx, record);
     await tx.run(this.#sql.removeTakenOver, { uuid: record.uuid });
     if (holder === undefined || holder.uuid === record.uuid) return;
@@ -439,8 +449,10 @@ export class LivenessStore implements LivenessService {
 
   #remember(record: ServiceRecord): number {
     const before = this.find(record.uuid);
-    if (before !== undefined && place(before) !== place(record)) this.#uuidByPlace.delete(place(before));
-    this.#uuidByPlace.set(place(record), record.uuid);
+    if (before === undefined || !samePlace(before, record)) {
+      if (before !== undefined) this.#uuidByPlace.delete(place(before));
+      this.#uuidByPlace.set(place(record), record.uuid);
+    }
     return this.#presence.put(record.uuid, record, record.ttlMs);
   }
 
@@ -467,6 +479,10 @@ export class LivenessStore implements LivenessService {
     if (host !== undefined) return { confirmed: host.confirmed, lastSeenMs: host.lastSeenMs };
     return { confirmed: this.#presence.confirmed(slot), lastSeenMs: this.#presence.lastSeenMs(slot) };
   }
+}
+
+function samePlace(a: ServiceRecord, b: ServiceRecord): boolean {
+  return a.type === b.type && a.host === b.host;
 }
 
 function place(at: { type: string; host: string }): string {

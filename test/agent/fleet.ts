@@ -155,14 +155,14 @@ export class TestRegistry {
     return answer;
   }
 
-  async #call<T>(caller: () => Promise<Caller>, call: (as: Caller) => Promise<T>): Promise<T> {
+  async #call<T>(caller: () => Caller, call: (as: Caller) => Promise<T>): Promise<T> {
     const chance = this.#random.uniform();
     const { down, deaf, twice } = this.chances;
     const line =
       this.line !== 'up' ? this.line : chance < down ? 'down' : chance < down + deaf ? 'deaf' : 'up';
     if (line === 'down') throw new AppError('unavailable', 'Cannot reach the registry: the line is down');
     if (line === 'hung') return never();
-    const as = await caller();
+    const as = caller();
     if (chance > 1 - twice) await call(as);
     const answer = await call(as);
     if (line === 'deaf') throw new AppError('unavailable', 'Cannot reach the registry: the answer was lost');
