@@ -12,8 +12,6 @@ export const regionShareMin = 0.55;
 export const flapTransitionsMax = 3;
 export const flapWindowMs = 5 * 60_000;
 export const flapEventEveryMs = 60_000;
-/** A sweep later than this means that we stood still: everybody gets that time back. */
-export const lagMaxMs = 1_000;
 
 /** What one sweep sees of the UP hosts. */
 export interface Silence {

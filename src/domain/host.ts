@@ -2,7 +2,7 @@
 import { formatInstant } from '../base/time.ts';
 import { AppError } from './error.ts';
 import type { EventDraft, EventType, Mark } from './event.ts';
-import { normaliseHostName } from './ids.ts';
+import { normaliseHostName, parseUuid } from './ids.ts';
 import type { Status, StatusReason } from './liveness.ts';
 
 /** A machine with an agent, as stored. */
@@ -102,8 +102,12 @@ export interface HostDecision {
 /** The names a joining host may get, best first: the wished one, or with the last 4 or 8 digits of its id. */
 export function hostNameCandidates(wished: string, id: string): string[] {
   const name = normaliseHostName(wished);
-  if (name === '')
-    throw new AppError('bad-request', 'Cannot join: the host name is empty', { field: 'name' });
+  if (name === '' || parseUuid(name) !== undefined) {
+    const problem = name === '' ? 'is empty' : 'looks like the id of a host';
+    throw new AppError('bad-request', `Cannot join: the host name ${problem}, choose another`, {
+      field: 'name',
+    });
+  }
   const digits = id.replaceAll('-', '');
   return [name, `${name.slice(0, 248)}-${digits.slice(-4)}`, `${name.slice(0, 244)}-${digits.slice(-8)}`];
 }

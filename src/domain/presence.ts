@@ -19,7 +19,10 @@ export class Presence<R> {
   readonly #free: number[] = [];
   readonly #ids: (string | undefined)[] = [];
   readonly #records: (R | undefined)[] = [];
+  /** When it was touched last; -Infinity: never by this process. */
   #heardAtMs = new Float64Array(slotsInitial);
+  /** What its deadline counts from: the last touch, or the last moment before which it could not be heard. */
+  #countedFromMs = new Float64Array(slotsInitial);
   #heardWallMs = new Float64Array(slotsInitial);
   #allowedMs = new Float64Array(slotsInitial);
   /** Bit 0: confirmed since the start. Bit 1: touched since the last flush. */
@@ -48,7 +51,8 @@ export class Presence<R> {
       if (slot >= this.#heardAtMs.length) this.#grow();
       this.#slotById.set(id, slot);
       this.#ids[slot] = id;
-      this.#heardAtMs[slot] = 0;
+      this.#heardAtMs[slot] = Number.NEGATIVE_INFINITY;
+      this.#countedFromMs[slot] = 0;
       this.#heardWallMs[slot] = Number.NaN;
       this.#flags[slot] = 0;
     }
@@ -73,25 +77,34 @@ export class Presence<R> {
   /** Heard now: renews, and confirms what is known of it. */
   touch(slot: number, heard: Heard): void {
     this.#heardAtMs[slot] = heard.atMs;
+    this.#countedFromMs[slot] = heard.atMs;
     this.#heardWallMs[slot] = heard.wallMs;
     this.#flags[slot] = 3;
   }
 
   /** Counts from `atMs` without having heard: after a start, or when the fault was our own. */
   rebase(slot: number, atMs: number, allowedMs: number): void {
-    this.#heardAtMs[slot] = atMs;
+    this.#countedFromMs[slot] = atMs;
     this.#allowedMs[slot] = allowedMs;
   }
 
   /** Gives everybody `ms` more: time in which we could not have heard them. */
   forgive(ms: number): void {
     for (let slot = 0; slot < this.#ids.length; slot += 1)
-      this.#heardAtMs[slot] = (this.#heardAtMs[slot] ?? 0) + ms;
+      this.#countedFromMs[slot] = (this.#countedFromMs[slot] ?? 0) + ms;
   }
 
   /** The monotonic instant at which silence is too long. */
   deadlineMs(slot: number): number {
-    return (this.#heardAtMs[slot] ?? 0) + (this.#allowedMs[slot] ?? 0);
+    return (this.#countedFromMs[slot] ?? 0) + (this.#allowedMs[slot] ?? 0);
+  }
+
+  /**
+   * Whether it was really heard within its allowance. Not the same as a deadline that lies ahead, which may only have
+   * been moved: that keeps the living alive, and raises nobody from the dead.
+   */
+  heardInTime(slot: number, nowMs: number): boolean {
+    return (this.#heardAtMs[slot] ?? Number.NEGATIVE_INFINITY) + (this.#allowedMs[slot] ?? 0) > nowMs;
   }
 
   setAllowed(slot: number, allowedMs: number): void {
@@ -136,6 +149,7 @@ export class Presence<R> {
   #grow(): void {
     const size = this.#heardAtMs.length * 2;
     this.#heardAtMs = resized(this.#heardAtMs, new Float64Array(size));
+    this.#countedFromMs = resized(this.#countedFromMs, new Float64Array(size));
     this.#heardWallMs = resized(this.#heardWallMs, new Float64Array(size));
     this.#allowedMs = resized(this.#allowedMs, new Float64Array(size));
     this.#flags = resized(this.#flags, new Uint8Array(size));

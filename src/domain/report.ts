@@ -50,7 +50,9 @@ function readTold(body: Record<string, unknown>, field: string, host: string): T
   const { region, reason, ttl, status } = body;
   const up = statuses.find((word) => word === status);
   if (up === undefined) throw refused(`${field}/status`, 'UP or DOWN');
-  const ttlMs = typeof ttl === 'number' ? ttl * 1_000 : Number.NaN;
+  const why = reason === null || reason === undefined ? null : reasonOf(reason, `${field}/reason`);
+  if ((up === 'UP') !== (why === null)) throw refused(`${field}/reason`, 'null for UP and a reason for DOWN');
+  const ttlMs = typeof ttl === 'number' ? Math.round(ttl * 1_000) : Number.NaN;
   if (!(ttlMs >= ttlMinMs && ttlMs <= ttlMaxMs))
     throw refused(`${field}/ttl`, `${ttlMinMs / 1_000} to ${ttlMaxMs / 1_000} seconds`);
   return {
@@ -62,7 +64,7 @@ function readTold(body: Record<string, unknown>, field: string, host: string): T
         ? null
         : requirePrintable(textOf(region, `${field}/region`), `${field}/region`),
     status: up,
-    reason: reason === null ? null : reasonOf(reason, `${field}/reason`),
+    reason: why,
     ttlMs,
     maintenance: maintenanceOf(body['maintenance'] ?? null, `${field}/maintenance`),
   };
@@ -71,9 +73,12 @@ function readTold(body: Record<string, unknown>, field: string, host: string): T
 function maintenanceOf(value: unknown, field: string): Maintenance | null {
   if (value === null) return null;
   const { start, end, note } = objectOf(value, field);
+  const startMs = instantOf(start, `${field}/start`);
+  const endMs = end === null || end === undefined ? null : instantOf(end, `${field}/end`);
+  if (endMs !== null && endMs < startMs) throw refused(`${field}/end`, 'after its start');
   return {
-    startMs: instantOf(start, `${field}/start`),
-    endMs: end === null || end === undefined ? null : instantOf(end, `${field}/end`),
+    startMs,
+    endMs,
     note: note === null || note === undefined ? null : textOf(note, `${field}/note`),
   };
 }

@@ -5,6 +5,7 @@
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { ensurePrivateFolder } from '../base/atomic-file.ts';
+import { LagMeter } from '../base/lag.ts';
 import { startLoop } from '../base/loop.ts';
 import { type Surroundings, surroundings } from '../base/surroundings.ts';
 import { Undo } from '../base/undo.ts';
@@ -22,7 +23,7 @@ import { openPostgresStore } from '../store/postgres-store.ts';
 import { Snapshots } from '../store/snapshots.ts';
 import { openStore, type StoreLimits } from '../store/store.ts';
 import { Lead } from './lead.ts';
-import { rewindOnce } from './rewind.ts';
+import { rewinder } from './rewind.ts';
 import { registryChecks, registrySamples, registryStatus } from './status.ts';
 import { Sweep, sweepEveryMs } from './sweep.ts';
 
@@ -95,7 +96,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     inventory,
     access,
     capacity,
-    onRewind: rewindOnce({ store, logger }),
+    onRewind: rewinder({ store, clock, logger }),
   });
   const idempotency = new IdempotencyStore({ store, clock });
   const snapshots = new Snapshots({ store, clock, liveness, hosts });
@@ -112,7 +113,9 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
   });
   undo.add('lead', () => lead.close());
 
-  const sweep = new Sweep({ store, hosts, liveness, clock, logger });
+  const lag = new LagMeter(clock);
+  undo.add('lag', () => lag.stop());
+  const sweep = new Sweep({ store, hosts, liveness, clock, lag, logger });
   const sweeping = startLoop({
     ...shared,
     name: 'sweep',
@@ -120,10 +123,10 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     backoffBaseMs: 250,
     backoffCapMs: 5_000,
     run: async () => {
-      if (lead.serving) await sweep.run();
+      const more = lead.serving && (await sweep.run());
+      return { nextMs: more ? 0 : sweepEveryMs };
     },
   });
-  undo.add('sweep', () => sweeping.stop());
 
   const flush = async () => {
     if (!lead.serving) return;
@@ -141,7 +144,8 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
   });
   undo.add('flush', async () => {
     await flushing.stop();
-    await flush();
+    // Soft state: a full disk must not turn a clean stop into a failed one.
+    await flush().catch((err: unknown) => logger.warn({ err }, 'could not write the last last-seen times'));
   });
 
   const compacting = startLoop({
@@ -183,6 +187,8 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     samples: () => registrySamples(parts),
   });
   undo.add('server', () => server.close());
+  // Undone before the server: once it stops listening, silence is no longer theirs.
+  undo.add('sweep', () => sweeping.stop());
   const [tcp] = await server.listen([
     { kind: 'tcp', ...listen },
     ...(socketDir === null ? [] : [adminSocket(socketDir)]),

@@ -3,9 +3,10 @@
  * (domain/guards.ts). It writes what changed and remembers only its suspicion.
  */
 import type { Clock } from '../base/clock.ts';
+import type { LagMeter } from '../base/lag.ts';
 import type { Logger } from '../base/log.ts';
 import { systemCaller } from '../domain/access.ts';
-import { decideSuspicion, lagMaxMs, regionLost, type Silence, type Suspicion } from '../domain/guards.ts';
+import { decideSuspicion, regionLost, type Silence, type Suspicion } from '../domain/guards.ts';
 import type { HostStore } from '../store/host.ts';
 import type { LivenessStore } from '../store/liveness.ts';
 import type { Store } from '../store/port.ts';
@@ -20,6 +21,8 @@ export interface SweepOptions {
   liveness: LivenessStore;
   clock: Clock;
   logger: Logger;
+  /** Tells when this process stood still: then the silence is its own. */
+  lag: LagMeter;
 }
 
 /** What a sweep leaves for the next one. */
@@ -31,41 +34,43 @@ interface Region {
 export class Sweep {
   readonly #options: SweepOptions;
   #suspicion: Suspicion = { kind: 'trusting' };
-  #lastMs: number;
+  #suspicionTold = true;
   readonly #lostRegions = new Set<string>();
 
   constructor(options: SweepOptions) {
     this.#options = options;
-    this.#lastMs = options.clock.monotonic();
   }
 
   get suspicion(): Suspicion {
     return this.#suspicion;
   }
 
-  async run(): Promise<void> {
+  /** Looks once. True: there was more to write than one look does, look again at once. */
+  async run(): Promise<boolean> {
     const { hosts, liveness, clock } = this.#options;
-    if (this.#forgiveOwnLag()) return;
+    if (this.#forgiveStandstill()) return false;
     const nowMs = clock.monotonic();
     const { silence, due, revived, regions } = this.#look(nowMs);
-    await this.#suspect(silence, nowMs);
-    if (this.#suspicion.kind !== 'frozen') await Promise.all(due.map((id) => hosts.lapse(id)));
-    await Promise.all(revived.map((id) => hosts.revive(id)));
-    await this.#tellLostRegions(regions);
-    await hosts.tellThinned();
-    await liveness.sweep();
+    this.#suspect(silence, nowMs);
+    const frozen = this.#suspicion.kind === 'frozen';
+    // One host whose write fails keeps nobody else from being told.
+    const written = await Promise.allSettled([
+      this.#tellSuspicion(silence),
+      ...(frozen ? [] : due.map((id) => hosts.lapse(id))),
+      ...revived.map((id) => hosts.revive(id)),
+      this.#tellLostRegions(regions),
+      hosts.tellThinned(),
+      liveness.sweep(),
+    ]);
+    for (const outcome of written) if (outcome.status === 'rejected') throw outcome.reason;
+    return !frozen && due.length >= lapsesMax;
   }
 
-  /**
-   * A sweep that comes late means that this process stood still (a pause, a blocked disk, a machine that slept). What
-   * arrived meanwhile is read first, in the turns before the next sweep, and everybody gets the time back.
-   */
-  #forgiveOwnLag(): boolean {
-    const { hosts, liveness, clock, logger } = this.#options;
-    const nowMs = clock.monotonic();
-    const lagMs = nowMs - this.#lastMs - sweepEveryMs;
-    this.#lastMs = nowMs;
-    if (lagMs <= lagMaxMs) return false;
+  /** What arrived meanwhile is read first, in the turns before the next sweep, and everybody gets the time back. */
+  #forgiveStandstill(): boolean {
+    const { hosts, liveness, lag, logger } = this.#options;
+    const lagMs = lag.take();
+    if (lagMs === 0) return false;
     logger.warn({ lagMs: Math.round(lagMs) }, 'stood still, deadlines moved by that time');
     hosts.memory.presence.forgive(lagMs);
     liveness.forgive(lagMs);
@@ -86,7 +91,7 @@ export class Sweep {
       if (region !== undefined) region.hosts += record.reason === 'left' ? 0 : 1;
       if (record.status === 'DOWN') {
         if (region !== undefined && record.reason === 'lapsed') region.gone += 1;
-        if (record.reason === 'lapsed' && leftMs > 0) revived.push(record.id);
+        if (record.reason === 'lapsed' && presence.heardInTime(slot, nowMs)) revived.push(record.id);
         continue;
       }
       silence.up += 1;
@@ -98,21 +103,28 @@ export class Sweep {
     return { silence, due, revived, regions };
   }
 
-  async #suspect(silence: Silence, nowMs: number): Promise<void> {
-    const { store, hosts, logger } = this.#options;
+  #suspect(silence: Silence, nowMs: number): void {
+    const { hosts, logger } = this.#options;
     const before = this.#suspicion;
     const after = decideSuspicion(before, silence, nowMs);
     this.#suspicion = after;
-    hosts.memory.setTrusted(after.kind === 'trusting' || after.kind === 'spent');
+    hosts.memory.setTrusted(after.kind !== 'frozen');
     if (before.kind === after.kind) return;
+    this.#suspicionTold = after.kind !== 'frozen';
     logger.warn({ suspicion: after.kind, ...silence }, 'so many hosts are silent that the fault may be here');
-    if (after.kind === 'frozen') {
-      await store.write(systemCaller, async (tx) => {
-        tx.append({ type: 'system.suspected', body: { hosts: silence.up, silent: silence.atRisk } });
-      });
-    }
     // Whoever is still silent when the others are back had no fair chance to be heard: it gets a whole deadline.
     if (before.kind === 'frozen' && after.kind === 'trusting') hosts.memory.rebaseSilent();
+  }
+
+  /** One event for each time that it froze; written again until it is. */
+  async #tellSuspicion(silence: Silence): Promise<void> {
+    if (this.#suspicionTold) return;
+    await this.#options.store.write(systemCaller, async (tx) => {
+      tx.append({ type: 'system.suspected', body: { hosts: silence.up, silent: silence.atRisk } });
+      tx.onCommit(() => {
+        this.#suspicionTold = true;
+      });
+    });
   }
 
   async #tellLostRegions(regions: Map<string, Region>): Promise<void> {
@@ -122,12 +134,10 @@ export class Sweep {
         continue;
       }
       if (this.#lostRegions.has(name)) continue;
-      this.#lostRegions.add(name);
+      const body = { region: name, hosts: region.hosts, gone: region.gone };
       await this.#options.store.write(systemCaller, async (tx) => {
-        tx.append({
-          type: 'system.region-lost',
-          body: { region: name, hosts: region.hosts, gone: region.gone },
-        });
+        tx.append({ type: 'system.region-lost', body });
+        tx.onCommit(() => this.#lostRegions.add(name));
       });
     }
   }

@@ -85,9 +85,21 @@ export class HostMemory {
     return this.presence.put(record.id, record, null);
   }
 
+  /** An id goes before a name, so that no name can hide a host. */
   find(idOrName: string): number | undefined {
-    const id = this.#idByName.get(normaliseHostName(idOrName)) ?? parseUuid(idOrName);
-    return id === undefined ? undefined : this.presence.find(id);
+    const id = parseUuid(idOrName);
+    const byId = id === undefined ? undefined : this.presence.find(id);
+    if (byId !== undefined) return byId;
+    const named = this.#idByName.get(normaliseHostName(idOrName));
+    return named === undefined ? undefined : this.presence.find(named);
+  }
+
+  /** The slot of an id, and of nothing but an id; throws `not-found`. */
+  slotOfId(text: string): number {
+    const id = parseUuid(text);
+    const slot = id === undefined ? undefined : this.presence.find(id);
+    if (slot === undefined) throw hostNotFound(text);
+    return slot;
   }
 
   /** As `find`; throws `not-found`. */
@@ -144,11 +156,11 @@ export class HostMemory {
     this.#trusted = trusted;
   }
 
-  /** Gives every host that is past its deadline a whole one from now. */
+  /** Gives every UP host that is past its deadline a whole one from now. */
   rebaseSilent(): void {
     const atMs = this.#clock.monotonic();
     for (const slot of this.presence.slots()) {
-      if (this.#inTime(slot)) continue;
+      if (this.#inTime(slot) || this.presence.record(slot).status === 'DOWN') continue;
       const { intervalToldMs } = this.facts(this.presence.record(slot).id);
       this.presence.rebase(slot, atMs, hostDeadlineMs(intervalToldMs));
     }

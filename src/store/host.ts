@@ -41,6 +41,8 @@ import type { Store, Transaction } from './port.ts';
 import type { HostRow } from './query.ts';
 
 const flushRowsMax = 1_000;
+/** How far the clock of an earlier life of this store may have been ahead. */
+const epochAheadMaxMs = 86_400_000;
 
 export interface HostStoreOptions {
   store: Store;
@@ -50,8 +52,8 @@ export interface HostStoreOptions {
   inventory: InventoryStore;
   access: AccessStore;
   capacity: HostCapacity;
-  /** Called when a host has seen more of this store's log than there is: the store was rewound. */
-  onRewind: (seen: Mark) => void;
+  /** Called when a host has seen what is not in this store's log: the store was rewound, or the host lies. */
+  onRewind: (seen: Mark, hostId: string) => void;
 }
 
 export class HostStore implements HostService {
@@ -63,7 +65,7 @@ export class HostStore implements HostService {
   readonly #liveness: LivenessStore;
   readonly #inventory: InventoryStore;
   readonly #access: AccessStore;
-  readonly #onRewind: (seen: Mark) => void;
+  readonly #onRewind: (seen: Mark, hostId: string) => void;
   readonly #sql: ReturnType<typeof hostStatements>;
 
   constructor(options: HostStoreOptions) {
@@ -80,7 +82,11 @@ export class HostStore implements HostService {
 
   /** Reads memory anew from the store. */
   async load(): Promise<void> {
-    this.memory.load(await this.#store.read((session) => session.all(this.#sql.loadAll, {})));
+    // In the queue, so that no write comes between what is read here and memory.
+    await this.#store.write(systemCaller, async (tx) => {
+      const rows = await tx.all(this.#sql.loadAll, {});
+      tx.onCommit(() => this.memory.load(rows));
+    });
   }
 
   join(
@@ -89,11 +95,13 @@ export class HostStore implements HostService {
   ): Promise<JoinAnswer> {
     const region = request.region === null ? null : requirePrintable(request.region, 'region');
     const { machineId } = request;
-    const wished = request.name.trim().toLowerCase();
     return this.#store.write(caller, async (tx) => {
       const ofMachine = await tx.all(this.#sql.byMachine, { machineId });
       // A second agent on this machine is another host, as long as the first one beats.
-      const known = ofMachine.find((row) => row.name === wished && !this.memory.isBeating(row.id));
+      const known = ofMachine.find(
+        (row) =>
+          hostNameCandidates(request.name, row.id).includes(row.name) && !this.memory.isBeating(row.id),
+      );
       const record = known === undefined ? await this.#admit(tx, { ...request, region }) : recordOf(known);
       const credential = await this.#access.issueHostCredential(tx, record);
       return { id: record.id, name: record.name, credential };
@@ -122,15 +130,16 @@ export class HostStore implements HostService {
 
   /** O(1), and without a write while nothing changes. */
   async beat(caller: Caller, id: string, beat: Beat): Promise<BeatAnswer> {
-    const slot = this.memory.slotOf(id);
+    const slot = this.memory.slotOfId(id);
     const facts = this.memory.facts(id);
     const own = this.#store.log.head();
+    requireSeenEpoch(beat, this.#clock.now());
     if (
       beat.seen !== null &&
       !sameMark(beat.seen, facts.toldMark) &&
       (await this.#isRewound(beat.seen, own))
     ) {
-      this.#onRewind(beat.seen);
+      this.#onRewind(beat.seen, id);
     }
     if (beat.answered !== null && beat.answered === facts.session?.seq && !isReplay(facts, beat)) {
       facts.agentMark = facts.heardMark ?? facts.agentMark;
@@ -156,7 +165,7 @@ export class HostStore implements HostService {
   }
 
   checkIn(caller: Caller, id: string, checkIn: CheckIn): Promise<CheckInAnswer> {
-    const { name } = this.memory.presence.record(this.memory.slotOf(id));
+    const { name } = this.memory.presence.record(this.memory.slotOfId(id));
     return this.#store.write(caller, async (tx) => {
       const { inventory_hash: hash } = await this.#load(tx, id);
       const answer = await this.#inventory.apply(tx, { id, name, hash }, checkIn);
@@ -170,7 +179,7 @@ export class HostStore implements HostService {
   }
 
   async report(caller: Caller, id: string, batch: ReportBatch): Promise<{ readonly acked: number }> {
-    const { name } = this.memory.presence.record(this.memory.slotOf(id));
+    const { name } = this.memory.presence.record(this.memory.slotOfId(id));
     const reports = batch.items.map((item, index) => ({
       seq: item.seq,
       content: readReport(item, index, name),
@@ -182,7 +191,7 @@ export class HostStore implements HostService {
       for (const [index, { seq, content }] of reports.entries()) {
         if (seq <= acked) continue;
         if (seq !== acked + 1) throw missing(acked + 1, seq, index);
-        await this.#take(tx, row, content);
+        await this.#take(tx, row, content, `items/${index}/body`);
         acked = seq;
       }
       await tx.run(this.#sql.setOutbox, { id, epoch: batch.epoch, seq: acked });
@@ -332,15 +341,15 @@ export class HostStore implements HostService {
   }
 
   /** What a report does. While the host is gone, its records stay DOWN and what is told waits for its return. */
-  async #take(tx: Transaction, row: HostRow, content: ReportContent): Promise<void> {
+  async #take(tx: Transaction, row: HostRow, content: ReportContent, field: string): Promise<void> {
     const gone = row.status === 'UP' ? null : row.reason === 'left' ? 'left' : 'host';
     switch (content.kind) {
       case 'service':
-        return this.#liveness.told(tx, content.record, gone);
+        return this.#liveness.told(tx, content.record, gone, `${field}/uuid`);
       case 'service-deleted':
         return this.#liveness.toldDeleted(tx, content.uuid, row.name);
       case 'services':
-        return this.#liveness.toldAll(tx, row.name, content.records, gone);
+        return this.#liveness.toldAll(tx, row.name, content.records, gone, `${field}/items`);
     }
   }
 
@@ -358,6 +367,14 @@ export class HostStore implements HostService {
     if (row === undefined) throw hostNotFound(id);
     return row;
   }
+}
+
+/** Epochs are instants of our making: one that lies in the future is none, and would outbid every later one. */
+function requireSeenEpoch({ seen }: Beat, now: number): void {
+  if (seen === null || seen.epoch <= now + epochAheadMaxMs) return;
+  throw new AppError('bad-request', `Cannot take the beat: this registry had no epoch ${seen.epoch} yet`, {
+    field: 'seen/epoch',
+  });
 }
 
 function sameMark(a: Mark, b: Mark | null): boolean {

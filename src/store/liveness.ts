@@ -35,6 +35,7 @@ import type { BeatResult, LivenessService, Page, PageRequest, ServiceFilter } fr
 import { recordOf, rowOf, serviceStatements } from './liveness-sql.ts';
 import { decodeCursor, encodeCursor } from './page.ts';
 import type { Store, Transaction } from './port.ts';
+import type { ServiceRow } from './query.ts';
 
 /** Lapses written by one sweep at the most; the next sweep goes on. */
 const sweepWritesMax = 1_000;
@@ -84,7 +85,14 @@ export class LivenessStore implements LivenessService {
 
   /** Reads memory anew from the store: each record keeps its status, unconfirmed, for one ttl from now. */
   async load(): Promise<void> {
-    const rows = await this.#store.read((session) => session.all(this.#sql.loadAll, {}));
+    // In the queue, so that no write comes between what is read here and memory.
+    await this.#store.write(systemCaller, async (tx) => {
+      const rows = await tx.all(this.#sql.loadAll, {});
+      tx.onCommit(() => this.#replaceMemory(rows));
+    });
+  }
+
+  #replaceMemory(rows: readonly ServiceRow[]): void {
     this.#presence.clear();
     this.#uuidByPlace.clear();
     for (const row of rows) {
@@ -251,10 +259,11 @@ export class LivenessStore implements LivenessService {
       if (writes.length >= sweepWritesMax) break;
       const record = this.#presence.record(slot);
       const silent = this.#presence.deadlineMs(slot) <= nowMs;
+      const heard = this.#presence.heardInTime(slot, nowMs);
       if (!this.#presence.confirmed(slot) && silent) this.#presence.confirm(slot);
       if (record.heldBy !== this.#heldBy) continue;
       if (silent && record.status === 'UP') writes.push(this.#lapse(record.uuid));
-      else if (!silent && record.reason === 'lapsed')
+      else if (heard && record.reason === 'lapsed')
         writes.push(this.#change(systemCaller, record.uuid, decideBeat));
     }
     await Promise.all(writes.map((write) => write.catch(ignoreGone)));
@@ -272,9 +281,26 @@ export class LivenessStore implements LivenessService {
     }
   }
 
-  /** In a host's transaction: what the agent told of one record that it holds. */
-  async told(tx: Transaction, told: ToldRecord, hostGone: 'host' | 'left' | null): Promise<void> {
+  /**
+   * In a host's transaction: what the agent told of one record that it holds. A host speaks for itself alone, so a
+   * uuid that belongs elsewhere is refused (`bad-request`, naming `field`): uuids are no secret.
+   */
+  async told(
+    tx: Transaction,
+    told: ToldRecord,
+    hostGone: 'host' | 'left' | null,
+    field: string,
+  ): Promise<void> {
     const current = await this.#load(tx, told.uuid);
+    if (current !== undefined && current.host !== told.host) {
+      throw new AppError(
+        'bad-request',
+        `Cannot take the report: service ${told.uuid} is on "${current.host}"`,
+        {
+          field,
+        },
+      );
+    }
     const decision = decideTold(current, told, hostGone);
     // The agent decides what runs on its host: whoever has its place here makes room.
     await this.#makeRoom(tx, current, decision.record, { takeover: true });
@@ -294,12 +320,13 @@ export class LivenessStore implements LivenessService {
     host: string,
     all: readonly ToldRecord[],
     hostGone: 'host' | 'left' | null,
+    field: string,
   ): Promise<void> {
     const kept = new Set(all.map((told) => told.uuid));
     for (const record of await this.#loadHeld(tx, host)) {
       if (!kept.has(record.uuid)) await this.#forget(tx, 'service.deleted', record);
     }
-    for (const told of all) await this.told(tx, told, hostGone);
+    for (const [index, told] of all.entries()) await this.told(tx, told, hostGone, `${field}/${index}/uuid`);
   }
 
   /** In a transaction: every record, as it sees them; for an agent that reports all it holds. */

@@ -245,6 +245,21 @@ export function livenessContract(openStore: OpenStoreForTest): void {
       assert.deepEqual(shown(await again.liveness.get(a)), ['DOWN', 'lapsed', true]);
     });
 
+    it('raises nobody from the dead: a lapsed record stays DOWN until it is heard', async (t) => {
+      const stores = await open(t);
+      await web(stores);
+      await passTime(stores, 6_000);
+      const again = await openRegistryStores(stores.store, stores.clock, new SeededRandom(2));
+      assert.deepEqual(shown(await again.liveness.get(a)), ['DOWN', 'lapsed', false]);
+      await passTime(again, 4_750);
+      assert.deepEqual(shown(await again.liveness.get(a)), ['DOWN', 'lapsed', false]);
+      await passTime(again, 10_000);
+      assert.deepEqual(shown(await again.liveness.get(a)), ['DOWN', 'lapsed', true]);
+      assert.deepEqual(typesOf(again), []);
+      await again.liveness.beat(admin, a);
+      assert.deepEqual(shown(await again.liveness.get(a)), ['UP', null, true]);
+    });
+
     it('confirms what beats, and knows when it was last heard before', async (t) => {
       const stores = await open(t);
       await web(stores);

@@ -63,6 +63,11 @@ export class FakeClock implements Clock {
     };
   }
 
+  /** Time passes and nothing runs: what a paused or blocked process sees. Overdue timers run at the next `advance`. */
+  stall(ms: number): void {
+    this.#monotonicMs += ms;
+  }
+
   nextTurn(fn: () => void): void {
     this.#turnsPending += 1;
     setImmediate(() => {

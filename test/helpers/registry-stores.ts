@@ -1,5 +1,6 @@
 /** The registry's stores over one database, wired as registry.ts wires them, for tests below HTTP. */
 
+import { LagMeter } from '../../src/base/lag.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import { type Caller, systemCaller } from '../../src/domain/access.ts';
 import type { ChangeEvent, Mark } from '../../src/domain/event.ts';
@@ -57,7 +58,8 @@ export async function openRegistryStores(
     onRewind: (seen) => rewinds.push(seen),
   });
   await hosts.load();
-  const sweep = new Sweep({ store, hosts, liveness, clock, logger: silentLogger });
+  const lag = new LagMeter(clock);
+  const sweep = new Sweep({ store, hosts, liveness, clock, lag, logger: silentLogger });
   return { store, clock, access, liveness, inventory, hosts, sweep, events, rewinds };
 }
 
