@@ -26,7 +26,7 @@ import { PeerMarks } from '../store/peer-marks.ts';
 import { RemoteAnswers } from '../store/remote-answers.ts';
 import { Snapshots } from '../store/snapshots.ts';
 import { openStore } from '../store/store.ts';
-import { startDetection } from './detection.ts';
+import { createDetection } from './detection.ts';
 import type { Detector } from './detectors/detector.ts';
 import { dpkgDetector } from './detectors/dpkg.ts';
 import { agentDetector, kernelDetector } from './detectors/fixed.ts';
@@ -37,6 +37,7 @@ import { linuxPaths, type MachinePaths, mintMachineId, readBootId, readMachineId
 import { reportOf, reportOfAll } from './reports.ts';
 import { type RegistryPeer, Session } from './session.ts';
 import { type AgentParts, agentChecks, agentStatus, type Check } from './status.ts';
+import { startSweep } from './sweep.ts';
 
 export interface AgentOptions extends Partial<Surroundings> {
   readonly dataDir: string;
@@ -80,9 +81,6 @@ export interface Agent {
   close(): Promise<void>;
 }
 
-const sweepEveryMs = 250;
-/** A sweep that comes later than this was held up: nobody could be heard meanwhile, so nobody is to blame. */
-const lagMaxMs = 1_000;
 const flushEveryMs = 30_000;
 const compactEveryMs = 600_000;
 
@@ -128,16 +126,12 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     clock,
     random,
     heldBy: 'agent',
-    onChange: (tx, change, record) => outbox.append(tx, reportOf(change, record, tx.now)),
+    onChange: (tx, change, record) => {
+      tx.onCommit(() => sweep.changed());
+      return outbox.append(tx, reportOf(change, record, tx.now));
+    },
   });
-  const sweep = startLoop({
-    ...shared,
-    name: 'sweep',
-    everyMs: sweepEveryMs,
-    backoffBaseMs: 1_000,
-    backoffCapMs: 10_000,
-    run: sweeper(own, clock),
-  });
+  const sweep = startSweep({ ...shared, own });
   undo.add('sweep', () => sweep.stop());
 
   let session: Session | null = null;
@@ -147,7 +141,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     host: () => ({ name: hostName(), id: identity?.id ?? null }),
   });
   const detectors = options.detectors ?? standardDetectors(options);
-  const detection = startDetection({
+  const detection = createDetection({
     ...shared,
     detectors,
     inventory,
@@ -239,6 +233,8 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     ...(socketDir === null ? [] : [adminSocket(socketDir)]),
   ]);
   own.ready();
+  // Behind the sockets: reading what dpkg knows takes as long as a tenth of the start.
+  detection.start();
 
   let closed: Promise<void> | undefined;
   return {
@@ -295,17 +291,6 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
 async function moveRecords(own: LivenessStore, hostName: string): Promise<void> {
   const strangers = own.views().filter((view) => view.host !== hostName);
   for (const { uuid } of strangers) await own.put(systemCaller, uuid, { host: hostName }, { takeover: true });
-}
-
-function sweeper(own: LivenessStore, clock: Clock): () => Promise<void> {
-  let lastMs = clock.monotonic();
-  return async () => {
-    const nowMs = clock.monotonic();
-    const lateMs = nowMs - lastMs - sweepEveryMs;
-    lastMs = nowMs;
-    if (lateMs > lagMaxMs) own.forgive(lateMs);
-    else await own.sweep();
-  };
 }
 
 async function flushAll(own: LivenessStore, answers: RemoteAnswers): Promise<void> {

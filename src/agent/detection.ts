@@ -39,6 +39,8 @@ export interface Detection {
   /** True once every detector has looked, or failed to: then the inventory may be told. */
   readonly complete: boolean;
   status(): DetectorStatus[];
+  /** Looks for the first time. Calling it after `stop` does nothing. */
+  start(): void;
   /** Never rejects. */
   stop(): Promise<void>;
 }
@@ -57,7 +59,8 @@ interface Found {
   readonly components: readonly Component[];
 }
 
-export function startDetection(options: DetectionOptions): Detection {
+/** Waits for `start`. */
+export function createDetection(options: DetectionOptions): Detection {
   return new RunningDetection(options);
 }
 
@@ -69,7 +72,7 @@ class RunningDetection implements Detection {
   readonly #stored = new Map<string, readonly Component[] | null>();
   #loops: readonly Loop[] = [];
   complete = false;
-  readonly #first: Promise<void>;
+  #first: Promise<void> = Promise.resolve();
 
   constructor(options: DetectionOptions) {
     this.#options = options;
@@ -83,8 +86,13 @@ class RunningDetection implements Detection {
         error: null,
       });
     }
+  }
+
+  start(): void {
+    if (this.#stopping.signal.aborted) return;
+    const { logger } = this.#options;
     this.#first = this.#begin().catch((error: unknown) => {
-      if (!this.#stopping.signal.aborted) options.logger.error({ err: error }, 'detection cannot begin');
+      if (!this.#stopping.signal.aborted) logger.error({ err: error }, 'detection cannot begin');
     });
   }
 

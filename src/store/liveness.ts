@@ -269,6 +269,24 @@ export class LivenessStore implements LivenessService {
     await Promise.all(writes.map((write) => write.catch(ignoreGone)));
   }
 
+  /**
+   * When the next sweep has something to do, by the monotonic clock: an instant that has passed means now, Infinity
+   * means not before a record changes.
+   */
+  nextDueMs(): number {
+    let dueMs = Number.POSITIVE_INFINITY;
+    for (const slot of this.#presence.slots()) {
+      const { heldBy, status, reason } = this.#presence.record(slot);
+      const own = heldBy === this.#heldBy;
+      const deadlineMs = this.#presence.deadlineMs(slot);
+      if ((own && status === 'UP') || !this.#presence.confirmed(slot)) dueMs = Math.min(dueMs, deadlineMs);
+      // Heard while its lapse was being written.
+      else if (own && reason === 'lapsed' && deadlineMs > this.#clock.monotonic())
+        return Number.NEGATIVE_INFINITY;
+    }
+    return dueMs;
+  }
+
   /** Writes last-seen times of records heard since the last flush. Soft state: no event, may lose its last seconds. */
   async flush(): Promise<void> {
     for (;;) {

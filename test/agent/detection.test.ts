@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { suite, type TestContext, test } from 'node:test';
-import { startDetection } from '../../src/agent/detection.ts';
+import { createDetection } from '../../src/agent/detection.ts';
 import type { Detector } from '../../src/agent/detectors/detector.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import { LocalInventory } from '../../src/store/local-inventory.ts';
@@ -19,7 +19,7 @@ async function start(
   const store = await openStore({ role: 'agent', dataDir, clock, limits: { ballastBytes: 0 } });
   const inventory = await LocalInventory.open({ store, clock, host: () => ({ name: 'edge-1', id: null }) });
   let completed = 0;
-  const detection = startDetection({
+  const detection = createDetection({
     clock,
     random: new SeededRandom(1),
     logger: silentLogger,
@@ -29,6 +29,7 @@ async function start(
       completed += 1;
     },
   });
+  detection.start();
   const close = async () => {
     await detection.stop();
     await store.close();
@@ -40,7 +41,7 @@ async function start(
   return { store, inventory, detection, clock, names, begun, close, dataDir };
 }
 
-suite('startDetection()', () => {
+suite('createDetection()', () => {
   test('stores the first find of all detectors in one revision, and looks again in its own time', async (t) => {
     const dpkg = scriptedDetector('dpkg', 30_000);
     const kernel = scriptedDetector('kernel', 3_600_000);

@@ -1,6 +1,6 @@
 /** The built binary, as a user gets it. `npm run smoke` builds it when it is missing or old. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -37,6 +37,21 @@ test('an installed addon beside the binary is used, and the cache is left alone'
   copyFileSync(prebuild, join(folder, 'holdfast.node'));
   assert.match(run(join(folder, 'holdfast'), folder), /sqlite \d/);
   assert.deepEqual(readdirSync(folder).sort(), ['holdfast', 'holdfast.node']);
+});
+
+test('V8 takes the code cache that the binary carries; with other flags it compiles instead', (t) => {
+  const home = temporaryFolder(t);
+  const started = (options: string) => {
+    const { stdout, stderr } = spawnSync(binary, ['version'], {
+      env: { HOME: home, NODE_DEBUG: 'holdfast', NODE_OPTIONS: options },
+      encoding: 'utf8',
+    });
+    assert.match(stdout, /sqlite \d/);
+    return stderr;
+  };
+  assert.equal(started(''), '');
+  // The control: these flags are not those that the cache was made with.
+  assert.match(started('--interpreted-frames-native-stack'), /V8 refused the code cache/);
 });
 
 test('the binary is at most 1.1 × its Node base', () => {

@@ -1,0 +1,20 @@
+/**
+ * Where the single binary begins: runs the bundle, an asset, with V8's code cache, another asset.
+ *
+ * Node's own `useCodeCache` holds what is compiled before the bundle runs, and that is next to nothing: V8 compiles a
+ * function when it is first called. Ours is taken from a bundle that has run (warm-up.mjs), which saves a third of a
+ * start. V8 refuses a cache of another version or other flags and then compiles as usual: slower, nothing else.
+ */
+'use strict';
+
+const { getRawAsset } = require('node:sea');
+const { debuglog } = require('node:util');
+const { Script } = require('node:vm');
+
+const script = new Script(Buffer.from(getRawAsset('holdfast.cjs')).latin1Slice(), {
+  filename: 'holdfast.cjs',
+  cachedData: Buffer.from(getRawAsset('holdfast.cache')),
+});
+if (script.cachedDataRejected) debuglog('holdfast')('V8 refused the code cache');
+// Inside a single binary, this `require` knows Node's own modules only: nothing beside the binary is ever loaded.
+script.runInThisContext()(require, module, exports, __filename, __dirname);
