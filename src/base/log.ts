@@ -26,9 +26,21 @@ export function createLogger(options: {
       base: options.fields ?? null,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
+      serializers: { err: options.level === 'debug' ? pino.stdSerializers.err : shownError },
     },
     pino.destination({ fd: options.fd ?? 2, sync: true }),
   );
+}
+
+/**
+ * Errors that we speak in (they have a code from our list and a message for people) without their stack: what a host
+ * says while its registry is away should fit the screen. All others are faults, and their stack is what helps.
+ */
+function shownError(error: unknown): unknown {
+  if (!(error instanceof Error) || error.name !== 'AppError' || !('code' in error)) {
+    return error instanceof Error ? pino.stdSerializers.err(error) : error;
+  }
+  return { code: error.code, message: error.message };
 }
 
 /** A logger for embedders and tests that want silence. */

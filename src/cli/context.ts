@@ -57,8 +57,12 @@ export class Context {
   ): Promise<void> {
     const page = pageOf(flags);
     const form = formOf(flags);
-    if (form === 'json' || form === 'yaml')
-      return this.show(flags, await client.call(request(page)), () => undefined);
+    if (form === 'json' || form === 'yaml') {
+      const answer = await client.call(request(page));
+      const { next } = answer.document;
+      if (next !== null) this.say(`there are more: raise --limit, or go on with --cursor ${next}`);
+      return this.show(flags, answer, () => undefined);
+    }
     const items: Item[] = [];
     const limit = page.limit ?? Number.POSITIVE_INFINITY;
     let cursor = page.cursor;

@@ -4,7 +4,13 @@ import { formatDuration } from '../base/time.ts';
 import type { HoldfastClient } from '../client/client.ts';
 import { livenessRequests } from '../client/liveness.ts';
 import { AppError } from '../domain/error.ts';
-import { type IsUpQuery, type ServiceDocument, type ServicePatch, statuses } from '../domain/liveness.ts';
+import {
+  type IsUpQuery,
+  type ServiceDocument,
+  type ServicePatch,
+  statuses,
+  ttlMinMs,
+} from '../domain/liveness.ts';
 import type { ServiceFilter } from '../domain/services.ts';
 import type { Flags } from './config.ts';
 import {
@@ -112,6 +118,9 @@ function defineSet(command: Command, context: Context): void {
             writeRecord(context.io, fields(service, context.io.clock.now())),
           );
           context.say(answer.status === 201 ? 'registered' : 'set');
+          const { ttl } = answer.document;
+          if (patch.ttlMs !== undefined && ttl * 1_000 !== patch.ttlMs)
+            context.say(`a ttl is at least ${ttlMinMs / 1_000} seconds: it is ${ttl} now`);
         });
         return 0;
       }),

@@ -58,6 +58,7 @@ const reasons: Readonly<Record<string, string>> = {
 };
 
 function tlsReason(code: string): string | undefined {
+  if (code === 'ERR_SSL_WRONG_VERSION_NUMBER') return 'it speaks plain HTTP, use http:// instead';
   if (!/CERT|TLS|SSL|SIGNATURE/.test(code)) return undefined;
   return `its certificate cannot be trusted (${code})`;
 }

@@ -156,10 +156,14 @@ function listening(
 function listenError(error: NodeJS.ErrnoException, name: string): unknown {
   if (isAppError(error)) return error;
   if (error.code === 'EADDRINUSE')
-    return new AppError('conflict', `Cannot listen at ${name}: somebody does already`, {
-      cause: error,
-      field: 'listen',
-    });
+    return new AppError(
+      'conflict',
+      `Cannot listen at ${name}: somebody does already; is Holdfast running ("holdfast status")? Choose another port, 0 takes a free one`,
+      {
+        cause: error,
+        field: 'listen',
+      },
+    );
   return new AppError('bad-request', `Cannot listen at ${name}: ${error.code ?? error.message}`, {
     cause: error,
     field: 'listen',

@@ -42,6 +42,7 @@ export function connect(options: {
   mode?: 'read' | 'write' | 'create';
 }): Database.Database {
   const { file, addon, mode = 'write' } = options;
+  requireNode();
   const settings = { readonly: mode === 'read', fileMustExist: mode !== 'create', timeout: busyTimeoutMs };
   // The types know nativeBinding only as a path; the addon object is what the single binary has (lib/binding.js).
   return new Database(
@@ -305,4 +306,14 @@ function atLeast(version: string, min: string): boolean {
 
 function ignore(): void {
   // Whoever asked hears of it; the next in line only waits for the end.
+}
+
+/** better-sqlite3's addon does not refuse an older Node, it crashes it. */
+function requireNode(): void {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  if (major > 22 || (major === 22 && minor >= 19)) return;
+  throw new AppError(
+    'unsupported',
+    `Cannot open a store with Node ${process.versions.node}: Holdfast needs Node 22.19 or later`,
+  );
 }
