@@ -1,5 +1,5 @@
 /** Rules of installed components: what a host reports, and how two sides know that they mean the same set. */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { EventDraft } from './event.ts';
 
 /** One installed component as a detector found it. (detector, name) is unique on a host. */
@@ -105,11 +105,11 @@ function digest(component: Component): bigint {
   const line = [component.detector, component.name, component.version, component.architecture ?? ''].join(
     '\0',
   );
-  return BigInt(`0x${createHash('sha256').update(line).digest('hex')}`);
+  return BigInt(`0x${hash('sha256', line)}`);
 }
 
-function parseHash(hash: string): bigint {
-  return BigInt(`0x${hash.slice('sha256:'.length)}`);
+function parseHash(text: string): bigint {
+  return BigInt(`0x${text.slice('sha256:'.length)}`);
 }
 
 function formatHash(sum: bigint): string {

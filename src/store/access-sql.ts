@@ -1,4 +1,4 @@
-/** The statements of tokens, compiled once per store. */
+/** The statements of tokens, compiled at their first use. */
 import type { Dialect } from './port.ts';
 import { type Arg, compile, type TokenRow } from './query.ts';
 

@@ -1,10 +1,10 @@
-/** The statements of hosts, compiled once per store. */
-import type { CompiledQuery } from 'kysely';
+/** The statements of hosts, compiled at their first use. */
+import type { CompiledQuery, Kysely } from 'kysely';
 import type { HostRecord } from '../domain/host.ts';
 import type { Status, StatusReason } from '../domain/liveness.ts';
 import type { HostFilter } from '../domain/services.ts';
 import type { Dialect } from './port.ts';
-import { type Arg, compile, type HostRow, queryBuilder } from './query.ts';
+import { type Arg, compile, type HostRow, queryBuilder, type Schema } from './query.ts';
 
 /** What a flush writes of a host that was heard. */
 interface HeardArgs {
@@ -17,7 +17,7 @@ interface HeardArgs {
 }
 
 export function hostStatements(dialect: Dialect) {
-  const db = queryBuilder(dialect);
+  let db: Kysely<Schema> | undefined;
   return {
     loadAll: compile<object, HostRow>(dialect, (query) => query.selectFrom('hosts').selectAll()),
     byId: compile(dialect, (query, arg: Arg<{ id: string }>) =>
@@ -91,6 +91,7 @@ export function hostStatements(dialect: Dialect) {
     ),
     /** Filters vary, so this one is built per call. */
     list(filter: HostFilter, afterName: string, limit: number): CompiledQuery<{ name: string }> {
+      db ??= queryBuilder(dialect);
       let query = db
         .selectFrom('hosts')
         .select('name')

@@ -121,6 +121,10 @@ export class InventoryStore implements ComponentService {
       detector,
       name,
     }));
+    if (keys.length === 1 && keys[0] !== undefined) {
+      const row = await tx.get(this.#sql.one, { hostId, ...keys[0] });
+      return row === undefined ? [] : [componentOf(row)];
+    }
     const rows = await tx.all(this.#sql.named, { hostId, keys: JSON.stringify(keys) });
     return rows.map(componentOf);
   }
@@ -130,7 +134,9 @@ export class InventoryStore implements ComponentService {
     const removals = changes.flatMap(({ before, after }) =>
       before !== null && after === null ? [before] : [],
     );
-    if (upserts.length > 0)
+    if (upserts.length === 1 && upserts[0] !== undefined)
+      await tx.run(this.#sql.upsertOne, rowOf(host.id, upserts[0], tx.now));
+    else if (upserts.length > 0)
       await tx.run(this.#sql.upsert, { hostId: host.id, items: JSON.stringify(upserts), now: tx.now });
     if (removals.length > 0)
       await tx.run(this.#sql.remove, { hostId: host.id, keys: JSON.stringify(removals) });
@@ -155,6 +161,11 @@ function componentOf(
 ): Component {
   const { name, version, detector, architecture } = row;
   return { name, version, detector, ...(architecture === null ? {} : { architecture }) };
+}
+
+function rowOf(hostId: string, component: Component, now: number): HostComponentRow {
+  const { detector, name, version, architecture = null } = component;
+  return { host_id: hostId, detector, name, version, architecture, first_seen_ms: now, changed_at_ms: now };
 }
 
 function viewOf(row: HostComponentRow): ComponentView {

@@ -1,9 +1,9 @@
-/** The statements of service records, compiled once per store. */
-import type { CompiledQuery } from 'kysely';
+/** The statements of service records, compiled at their first use. */
+import type { CompiledQuery, Kysely } from 'kysely';
 import type { ServiceRecord } from '../domain/liveness.ts';
 import type { ServiceFilter } from '../domain/services.ts';
 import type { Dialect, Statement } from './port.ts';
-import { type Arg, compile, queryBuilder, type ServiceRow, type TakenOverRow } from './query.ts';
+import { type Arg, compile, queryBuilder, type Schema, type ServiceRow, type TakenOverRow } from './query.ts';
 
 const columns = [
   'uuid',
@@ -24,7 +24,7 @@ const columns = [
 ] as const satisfies readonly (keyof ServiceRow)[];
 
 export function serviceStatements(dialect: Dialect) {
-  const db = queryBuilder(dialect);
+  let db: Kysely<Schema> | undefined;
   /** By the columns that they set: what callers may change together is a few dozen sets. */
   const updates = new Map<string, Statement<ServiceRow, unknown>>();
   return {
@@ -99,6 +99,7 @@ export function serviceStatements(dialect: Dialect) {
     ),
     /** Filters vary, so this one is built per call; each filter has an index that ends in uuid. */
     list(filter: ServiceFilter, afterUuid: string, limit: number): CompiledQuery<ServiceRow> {
+      db ??= queryBuilder(dialect);
       let query = db
         .selectFrom('services')
         .select(columns)

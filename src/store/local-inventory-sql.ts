@@ -1,4 +1,4 @@
-/** The statements of the agent's own inventory, compiled once per store. */
+/** The statements of the agent's own inventory, compiled at their first use. */
 import { type Kysely, sql } from 'kysely';
 import type { Dialect } from './port.ts';
 import { type AgentSchema, type Arg, compile, type OwnComponentRow } from './query.ts';

@@ -1,4 +1,4 @@
-/** The statements of the outbox, compiled once per store. */
+/** The statements of the outbox, compiled at their first use. */
 import { type Generated, type Kysely, sql } from 'kysely';
 import type { ReportType } from '../domain/services.ts';
 import type { Dialect } from './port.ts';
