@@ -7,7 +7,6 @@ import type { Clock } from '../base/clock.ts';
 import { startLoop } from '../base/loop.ts';
 import { type Surroundings, surroundings } from '../base/surroundings.ts';
 import { Undo } from '../base/undo.ts';
-import { createClient } from '../client/client.ts';
 import { systemCaller } from '../domain/access.ts';
 import { normaliseHostName } from '../domain/ids.ts';
 import type { ComponentService, LivenessService } from '../domain/services.ts';
@@ -34,6 +33,7 @@ import { osReleaseDetector } from './detectors/os-release.ts';
 import type { JoinToken } from './join.ts';
 import { AgentLiveness } from './liveness.ts';
 import { linuxPaths, type MachinePaths, mintMachineId, readBootId, readMachineId } from './machine.ts';
+import { connectRegistry } from './peer.ts';
 import { reportOf, reportOfAll } from './reports.ts';
 import { type RegistryPeer, Session } from './session.ts';
 import { type AgentParts, agentChecks, agentStatus, type Check } from './status.ts';
@@ -274,8 +274,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
       bootId: await readBootId(machine, random),
       token: joinToken,
       connect: (credential) =>
-        options.connect?.(url, credential) ??
-        createClient({ target: { url }, token: credential, clock, random, attemptsMax: 1 }),
+        options.connect?.(url, credential) ?? connectRegistry({ url, token: credential, clock, random }),
       inventoryReady: () => detection.complete,
       onMember: async (member) => {
         identity = member;
