@@ -87,10 +87,13 @@ export function startOutboxSender(options: OutboxSenderOptions): Loop {
       itemsMax = Math.ceil(batch.items.length / 2);
       return;
     }
-    logger.error(
-      { err: error, type: first.type, seq: first.seq },
-      'gave up a report that the registry refuses',
-    );
+    const fields = { err: error, type: first.type, seq: first.seq };
+    if (first.type === 'services') {
+      // It ends what nobody holds any more, and later reports build on it: without it both sides differ for good.
+      logger.error(fields, 'the registry refuses the report of all records, it stays queued');
+      throw error;
+    }
+    logger.error(fields, 'gave up a report that the registry refuses');
     await outbox.discard({ epoch: batch.epoch, seq: first.seq });
     itemsMax = limits.reportBatchMax;
   }
