@@ -76,6 +76,7 @@ suite('connectRegistry()', () => {
       maintenance: null,
       heldBy: 'agent',
       version: 1,
+      told: null,
     };
     const { type, body } = reportOfAll(
       Array.from({ length: 30_000 }, () => record),
