@@ -43,8 +43,15 @@ export interface AgentOptions extends Partial<Surroundings> {
   /** What this host wishes to be called. */
   readonly name: string;
   readonly region?: string | null;
-  /** Null: this host stands alone. `joinToken` is needed for the first join only. */
-  readonly registry: { readonly url: string; readonly joinToken: JoinToken } | null;
+  /**
+   * Null: this host stands alone. `joinToken` is needed for the first join only. The membership is kept under
+   * `knownAs`, or else the URL: with another one the host joins anew.
+   */
+  readonly registry: {
+    readonly url: string;
+    readonly joinToken: JoinToken;
+    readonly knownAs?: string;
+  } | null;
   /** Where it serves, `port` 0 takes a free one; null or absent: nowhere on TCP. */
   readonly listen?: { readonly host: string; readonly port: number } | null;
   /** Where `admin.sock` goes; null or absent: no Unix socket. */
@@ -255,7 +262,11 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     close: () => (closed ??= undo.run()),
   };
 
-  async function openSession({ url, joinToken }: { url: string; joinToken: JoinToken }): Promise<Session> {
+  async function openSession({
+    url,
+    joinToken,
+    knownAs,
+  }: NonNullable<AgentOptions['registry']>): Promise<Session> {
     const machine = options.machine ?? linuxPaths;
     const machineId =
       (await readMachineId(machine)) ?? (await identities.keptMachineId(mintMachineId(random)));
@@ -268,6 +279,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
       peerMarks: await PeerMarks.open(store),
       dataDir,
       registryUrl: url,
+      knownAs,
       name: options.name,
       region,
       machineId,

@@ -26,6 +26,8 @@ export interface JoinOptions {
   /** The agent's own folder. */
   readonly dataDir: string;
   readonly registryUrl: string;
+  /** What the membership is kept under instead of the URL, for a registry that may have another port each time. */
+  readonly knownAs?: string | undefined;
   /** What to be called; the registry may give another name when this one is taken. */
   readonly name: string;
   readonly region: string | null;
@@ -40,10 +42,11 @@ export interface JoinOptions {
 
 /** The membership of an earlier start; null when there is none with this registry, or only half of one. */
 export async function readMembership(
-  options: Pick<JoinOptions, 'identities' | 'dataDir' | 'registryUrl'>,
+  options: Pick<JoinOptions, 'identities' | 'dataDir' | 'registryUrl' | 'knownAs'>,
 ): Promise<Membership | null> {
   const identity = await options.identities.read();
-  if (identity === null || canonical(identity.registryUrl) !== canonical(options.registryUrl)) return null;
+  const { knownAs = options.registryUrl } = options;
+  if (identity === null || canonical(identity.registryUrl) !== canonical(knownAs)) return null;
   const kept = await readCredential(options.dataDir);
   return kept === null || kept.id !== identity.id ? null : { identity, credential: kept.credential };
 }
@@ -53,7 +56,7 @@ export async function readMembership(
  * good for joining; `unavailable` when it cannot be reached; and `unauthenticated` itself when there is no token.
  */
 export async function join(options: JoinOptions): Promise<Membership> {
-  const { dataDir, registryUrl, name, region, machineId, token } = options;
+  const { dataDir, registryUrl, knownAs = registryUrl, name, region, machineId, token } = options;
   if (token === null) {
     throw new AppError(
       'unauthenticated',
@@ -63,7 +66,7 @@ export async function join(options: JoinOptions): Promise<Membership> {
   const secret = typeof token === 'string' ? token : await token();
   const answer = await options.connect(secret).join(systemCaller, { name, region, machineId });
   await writeFileAtomic(credentialPath(dataDir), `${answer.id} ${answer.credential}\n`, { mode: 0o600 });
-  const identity: Identity = { id: answer.id, name: answer.name, registryUrl };
+  const identity: Identity = { id: answer.id, name: answer.name, registryUrl: knownAs };
   await options.store.write(systemCaller, async (tx) => {
     await options.identities.writeIn(tx, identity);
     await options.onJoined(tx);

@@ -110,6 +110,15 @@ suite('readMembership()', () => {
       assert.equal(await readMembership({ ...options, registryUrl }), null, registryUrl);
   });
 
+  test('is one with a registry that is known by another name than its URL', async (t) => {
+    const options = { ...(await open(t)), knownAs: 'file:///data/registry' };
+    const joined = await join(options);
+    const registryUrl = 'http://127.0.0.1:12345';
+    assert.deepEqual(await readMembership({ ...options, registryUrl }), joined);
+    assert.equal(await readMembership({ ...options, knownAs: 'file:///data/another' }), null);
+    assert.equal(await readMembership({ ...options, knownAs: undefined }), null);
+  });
+
   test('is none when a crash left the credential of another host than the identity', async (t) => {
     const options = await open(t);
     const { credential } = await join(options);
