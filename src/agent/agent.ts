@@ -7,7 +7,6 @@ import type { Clock } from '../base/clock.ts';
 import { startLoop } from '../base/loop.ts';
 import { type Surroundings, surroundings } from '../base/surroundings.ts';
 import { Undo } from '../base/undo.ts';
-import { createClient } from '../client/client.ts';
 import { systemCaller } from '../domain/access.ts';
 import { normaliseHostName } from '../domain/ids.ts';
 import type { ComponentService, LivenessService } from '../domain/services.ts';
@@ -34,6 +33,7 @@ import { osReleaseDetector } from './detectors/os-release.ts';
 import type { JoinToken } from './join.ts';
 import { AgentLiveness } from './liveness.ts';
 import { linuxPaths, type MachinePaths, mintMachineId, readBootId, readMachineId } from './machine.ts';
+import { connectRegistry } from './peer.ts';
 import { reportOf, reportOfAll } from './reports.ts';
 import { type RegistryPeer, Session } from './session.ts';
 import { type AgentParts, agentChecks, agentStatus, type Check } from './status.ts';
@@ -44,8 +44,15 @@ export interface AgentOptions extends Partial<Surroundings> {
   /** What this host wishes to be called. */
   readonly name: string;
   readonly region?: string | null;
-  /** Null: this host stands alone. `joinToken` is needed for the first join only. */
-  readonly registry: { readonly url: string; readonly joinToken: JoinToken } | null;
+  /**
+   * Null: this host stands alone. `joinToken` is needed for the first join only. The membership is kept under
+   * `knownAs`, or else the URL: with another one the host joins anew.
+   */
+  readonly registry: {
+    readonly url: string;
+    readonly joinToken: JoinToken;
+    readonly knownAs?: string;
+  } | null;
   /** Where it serves, `port` 0 takes a free one; null or absent: nowhere on TCP. */
   readonly listen?: { readonly host: string; readonly port: number } | null;
   /** Where `admin.sock` goes; null or absent: no Unix socket. */
@@ -251,7 +258,11 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     close: () => (closed ??= undo.run()),
   };
 
-  async function openSession({ url, joinToken }: { url: string; joinToken: JoinToken }): Promise<Session> {
+  async function openSession({
+    url,
+    joinToken,
+    knownAs,
+  }: NonNullable<AgentOptions['registry']>): Promise<Session> {
     const machine = options.machine ?? linuxPaths;
     const machineId =
       (await readMachineId(machine)) ?? (await identities.keptMachineId(mintMachineId(random)));
@@ -264,14 +275,14 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
       peerMarks: await PeerMarks.open(store),
       dataDir,
       registryUrl: url,
+      knownAs,
       name: options.name,
       region,
       machineId,
       bootId: await readBootId(machine, random),
       token: joinToken,
       connect: (credential) =>
-        options.connect?.(url, credential) ??
-        createClient({ target: { url }, token: credential, clock, random, attemptsMax: 1 }),
+        options.connect?.(url, credential) ?? connectRegistry({ url, token: credential, clock, random }),
       inventoryReady: () => detection.complete,
       onMember: async (member) => {
         identity = member;

@@ -25,7 +25,7 @@ export interface CheckInOptions {
 }
 
 /** A complete check-in of 50,000 components over a slow link. */
-const answerMs = 60_000;
+export const checkInTimeoutMs = 60_000;
 const backoffBaseMs = 1_000;
 const backoffCapMs = 60_000;
 
@@ -38,7 +38,7 @@ export function startCheckIn(options: CheckInOptions): Loop {
     const checkIn = await inventory.pending();
     if (checkIn === null) return;
     const call = hosts.checkIn(systemCaller, hostId, checkIn);
-    const { accepted } = await within(clock, answerMs, 'a check-in', call);
+    const { accepted } = await within(clock, checkInTimeoutMs, 'a check-in', call);
     const complete = checkIn.base === null;
     if (accepted) {
       await inventory.acknowledge(checkIn);

@@ -1,7 +1,8 @@
 /**
  * How the host becomes known to its registry: once, with a token; from then on with the credential it was given.
- * The credential lies in `<data>/credential` (0600), the rest in the database. It is written first: a crash between
- * the two joins again, and the registry knows the machine by its id and gives the same host back.
+ * The credential lies in `<data>/credential` (0600), with the id of the host that it is of: `<id> <credential>`. The
+ * rest lies in the database. The file is written first: after a crash between the two there is no identity, or that of
+ * another host, and the host joins again. The registry knows the machine by its id and gives the same host back.
  */
 import { join as joinPath } from 'node:path';
 import { FileError, readPrivateFile, writeFileAtomic } from '../base/atomic-file.ts';
@@ -25,6 +26,8 @@ export interface JoinOptions {
   /** The agent's own folder. */
   readonly dataDir: string;
   readonly registryUrl: string;
+  /** What the membership is kept under instead of the URL, for a registry that may have another port each time. */
+  readonly knownAs?: string | undefined;
   /** What to be called; the registry may give another name when this one is taken. */
   readonly name: string;
   readonly region: string | null;
@@ -37,14 +40,15 @@ export interface JoinOptions {
   readonly onJoined: (tx: Transaction) => Promise<void>;
 }
 
-/** The membership of an earlier start; null when there is none with this registry. */
+/** The membership of an earlier start; null when there is none with this registry, or only half of one. */
 export async function readMembership(
-  options: Pick<JoinOptions, 'identities' | 'dataDir' | 'registryUrl'>,
+  options: Pick<JoinOptions, 'identities' | 'dataDir' | 'registryUrl' | 'knownAs'>,
 ): Promise<Membership | null> {
   const identity = await options.identities.read();
-  if (identity === null || identity.registryUrl !== options.registryUrl) return null;
-  const credential = await readCredential(options.dataDir);
-  return credential === null ? null : { identity, credential };
+  const { knownAs = options.registryUrl } = options;
+  if (identity === null || canonical(identity.registryUrl) !== canonical(knownAs)) return null;
+  const kept = await readCredential(options.dataDir);
+  return kept === null || kept.id !== identity.id ? null : { identity, credential: kept.credential };
 }
 
 /**
@@ -52,7 +56,7 @@ export async function readMembership(
  * good for joining; `unavailable` when it cannot be reached; and `unauthenticated` itself when there is no token.
  */
 export async function join(options: JoinOptions): Promise<Membership> {
-  const { dataDir, registryUrl, name, region, machineId, token } = options;
+  const { dataDir, registryUrl, knownAs = registryUrl, name, region, machineId, token } = options;
   if (token === null) {
     throw new AppError(
       'unauthenticated',
@@ -61,8 +65,8 @@ export async function join(options: JoinOptions): Promise<Membership> {
   }
   const secret = typeof token === 'string' ? token : await token();
   const answer = await options.connect(secret).join(systemCaller, { name, region, machineId });
-  await writeFileAtomic(credentialPath(dataDir), `${answer.credential}\n`, { mode: 0o600 });
-  const identity: Identity = { id: answer.id, name: answer.name, registryUrl };
+  await writeFileAtomic(credentialPath(dataDir), `${answer.id} ${answer.credential}\n`, { mode: 0o600 });
+  const identity: Identity = { id: answer.id, name: answer.name, registryUrl: knownAs };
   await options.store.write(systemCaller, async (tx) => {
     await options.identities.writeIn(tx, identity);
     await options.onJoined(tx);
@@ -74,12 +78,22 @@ function credentialPath(dataDir: string): string {
   return joinPath(dataDir, 'credential');
 }
 
-/** Throws `FileError` when the file is open to others: then it is no secret any more. */
-async function readCredential(dataDir: string): Promise<string | null> {
+/** Null when there is none, or what is there is none. `FileError` when others can read it: then it is no secret. */
+async function readCredential(dataDir: string): Promise<{ id: string; credential: string } | null> {
   try {
-    return (await readPrivateFile(credentialPath(dataDir))).toString('utf8').trim();
+    const text = (await readPrivateFile(credentialPath(dataDir))).toString('utf8');
+    const [, id, credential] = /^(\S+) (\S+)\s*$/.exec(text) ?? [];
+    return id === undefined || credential === undefined ? null : { id, credential };
   } catch (error) {
     if (error instanceof FileError && error.code === 'ENOENT') return null;
     throw error;
   }
+}
+
+/** `https://Registry:443/` and `https://registry` are the same registry. */
+function canonical(registryUrl: string): string {
+  const url = URL.parse(registryUrl);
+  if (url === null) return registryUrl;
+  url.pathname = url.pathname.replace(/\/+$/, '');
+  return url.href;
 }

@@ -28,7 +28,8 @@ export interface OutboxSenderOptions {
   readonly onAhead: (acked: Acked) => Promise<void>;
 }
 
-const answerMs = 30_000;
+/** A batch of a thousand reports over a slow link, or one report of all records. */
+export const reportTimeoutMs = 30_000;
 const backoffBaseMs = 500;
 const backoffCapMs = 60_000;
 
@@ -54,7 +55,7 @@ export function startOutboxSender(options: OutboxSenderOptions): Loop {
     let acked: number;
     try {
       const call = hosts.report(systemCaller, hostId, batch);
-      ({ acked } = await within(clock, answerMs, 'a batch of reports', call));
+      ({ acked } = await within(clock, reportTimeoutMs, 'a batch of reports', call));
     } catch (error) {
       if (isAppError(error, 'conflict')) return disagree(batch, error);
       if (error instanceof AppError && refusals.includes(error.code)) return refused(batch, error);
@@ -86,10 +87,13 @@ export function startOutboxSender(options: OutboxSenderOptions): Loop {
       itemsMax = Math.ceil(batch.items.length / 2);
       return;
     }
-    logger.error(
-      { err: error, type: first.type, seq: first.seq },
-      'gave up a report that the registry refuses',
-    );
+    const fields = { err: error, type: first.type, seq: first.seq };
+    if (first.type === 'services') {
+      // It ends what nobody holds any more, and later reports build on it: without it both sides differ for good.
+      logger.error(fields, 'the registry refuses the report of all records, it stays queued');
+      throw error;
+    }
+    logger.error(fields, 'gave up a report that the registry refuses');
     await outbox.discard({ epoch: batch.epoch, seq: first.seq });
     itemsMax = limits.reportBatchMax;
   }

@@ -38,6 +38,8 @@ export interface SessionOptions {
   readonly peerMarks: PeerMarks;
   readonly dataDir: string;
   readonly registryUrl: string;
+  /** What the membership is kept under instead of the URL, for a registry that may have another port each time. */
+  readonly knownAs?: string | undefined;
   readonly name: string;
   readonly region: string | null;
   readonly machineId: string;

@@ -47,6 +47,12 @@ export const limitTable = {
     reached: 'too-large',
     why: 'the complete inventory: about 100,000 components of 160 bytes',
   },
+  reportBodyBytes: {
+    value: 16 * MiB,
+    unit: 'bytes',
+    reached: 'too-large; a report of all records stays queued, and the agent logs an error',
+    why: 'one report with all records of a host, which has to be whole: 40,000 of 400 bytes',
+  },
   jsonDepthMax: {
     value: 32,
     unit: 'count',

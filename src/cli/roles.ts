@@ -37,6 +37,8 @@ export interface RegistryAccess {
   readonly url: string;
   /** Read only when the agent joins, so that one that has joined starts without it. Null: it has to have joined. */
   readonly joinToken: (() => Promise<string>) | null;
+  /** What the agent remembers this registry by; its URL when absent. */
+  readonly knownAs?: string;
 }
 
 export interface RoleContext {

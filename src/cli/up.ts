@@ -1,5 +1,6 @@
 /** `holdfast up`: a registry, and an agent that reports to it, in one process. */
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import type { Command } from 'commander';
 import { type Flags, readSettings, readToken, upConfigs } from './config.ts';
 import { action, type Context, examples } from './context.ts';
@@ -20,8 +21,10 @@ export function define(command: Command, context: Context): void {
         return serve(io, registry.logLevel, async (begin) => {
           const { url, dataDir } = await begin('registry', (role) => io.roles.startRegistry(registry, role));
           const joinToken = async () => (await readToken(io, join(dataDir, adminToken))) ?? '';
+          // By its folder and not its URL: on port 0 that is another one each time, and the registry is not.
+          const knownAs = pathToFileURL(dataDir).href;
           await begin('agent', (role) =>
-            io.roles.startAgent({ ...agent, registry: { url, joinToken } }, role),
+            io.roles.startAgent({ ...agent, registry: { url, joinToken, knownAs } }, role),
           );
           // Into a pipe or a unit's journal only what programs read.
           if (io.stderr.columns !== undefined) {

@@ -57,16 +57,20 @@ function queryOf({ select, since, snapshot }: WatchStart): Query {
   };
 }
 
-function selectionQuery({ types, hosts, apps, services = {} }: Selection): Query {
-  if (services.region !== undefined) {
-    throw new AppError(
-      'unsupported',
-      'Cannot select services by region without a WebSocket: select them by type or host, or let WebSockets through',
-      {
-        field: 'region',
-      },
-    );
-  }
+/** `unsupported` for a selection that cannot be said in a query; undefined for all others. */
+export function whyNoQuery(select: Selection | undefined): AppError | undefined {
+  if (select?.services?.region === undefined) return undefined;
+  return new AppError(
+    'unsupported',
+    'Cannot select services by region without a WebSocket: select them by type or host, or let WebSockets through',
+    { field: 'region' },
+  );
+}
+
+function selectionQuery(select: Selection): Query {
+  const refusal = whyNoQuery(select);
+  if (refusal !== undefined) throw refusal;
+  const { types, hosts, apps, services = {} } = select;
   return {
     types,
     hosts,

@@ -17,7 +17,11 @@ export type LinkFailure = 'unreachable' | 'timed-out' | 'foreign';
 export class LinkError extends AppError {
   readonly failure: LinkFailure;
 
-  constructor(failure: LinkFailure, message: string, options: { cause?: unknown } = {}) {
+  constructor(
+    failure: LinkFailure,
+    message: string,
+    options: { cause?: unknown; retryAfterMs?: number } = {},
+  ) {
     super('unavailable', message, options);
     this.failure = failure;
   }

@@ -1,7 +1,6 @@
 /** The role itself over the wire: what it does, its configuration and version, a copy of its store. */
-import { createWriteStream } from 'node:fs';
-import { open, rename, rm, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { link, lstat, open, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { Type } from 'typebox';
 import { AppError } from '../domain/error.ts';
@@ -36,7 +35,8 @@ export const systemRequests = {
 
 /**
  * Streams a consistent copy of the store into `file`: whole and on disk, or not there at all. Resolves with its size.
- * `conflict` when the file exists; what the server refuses (`unprocessable` on PostgreSQL).
+ * `conflict` when the file exists, also when it appeared meanwhile; what the server refuses (`unprocessable` on
+ * PostgreSQL). A crash may leave a file `.<name>.<hex>.partial`.
  */
 export async function backup(
   connection: Connection,
@@ -44,29 +44,43 @@ export async function backup(
   options: { signal?: AbortSignal } = {},
 ): Promise<number> {
   await refuseExisting(file);
-  const { mediaType, body } = await connection.open(paths.backup, { accept: backupMediaType, ...options });
-  if (mediaType !== backupMediaType) {
-    throw new LinkError(
-      'foreign',
-      `Cannot use the answer of ${connection.label}: it is ${mediaType}, not a backup`,
-    );
-  }
-  const partial = `${file}.partial`;
+  const unique = Buffer.from(connection.random.bytes(8)).toString('hex');
+  const partial = join(dirname(file), `.${basename(file)}.${unique}.partial`);
+  // In a folder where others write too, a name that they can guess may be a link of theirs: 'wx' follows none.
+  const output = await open(partial, 'wx', 0o600);
   try {
-    const output = createWriteStream(partial, { mode: 0o600, flush: true });
-    await pipeline(body, output, { ...(options.signal === undefined ? {} : { signal: options.signal }) });
-    await refuseExisting(file);
-    await rename(partial, file);
-    await syncFolder(dirname(file));
+    const { mediaType, body } = await connection.open(paths.backup, { accept: backupMediaType, ...options });
+    if (mediaType !== backupMediaType) {
+      throw new LinkError(
+        'foreign',
+        `Cannot use the answer of ${connection.label}: it is ${mediaType}, not a backup`,
+      );
+    }
+    await pipeline(body, output.createWriteStream({ flush: true }), {
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    });
+    await placeNew(partial, file);
     return (await stat(file)).size;
-  } catch (error) {
+  } finally {
+    await output.close();
     await rm(partial, { force: true });
-    throw error;
   }
 }
 
+/** Gives a finished file a name that must be free: a rename would replace what appeared there meanwhile. */
+async function placeNew(partial: string, file: string): Promise<void> {
+  try {
+    await link(partial, file);
+  } catch (error) {
+    await refuseExisting(file);
+    throw error;
+  }
+  await syncFolder(dirname(file));
+}
+
+/** A link that leads nowhere exists too. */
 async function refuseExisting(file: string): Promise<void> {
-  const found = await stat(file).catch(() => undefined);
+  const found = await lstat(file).catch(() => undefined);
   if (found === undefined) return;
   throw new AppError('conflict', `Cannot write the backup: ${file} exists, remove it or name another file`, {
     field: 'file',

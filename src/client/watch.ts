@@ -1,16 +1,17 @@
 /**
  * A watch that survives its connections: it resumes from the last position that it delivered, so nothing is missed
- * and nothing comes twice. WebSocket first; where one cannot be had (proxies that drop them), server-sent events.
+ * and nothing comes twice. Each connection is tried as a WebSocket first, and as server-sent events where that cannot
+ * be had (proxies that drop them). The next one begins with a WebSocket again: what refused the last may be gone.
  */
 import { backoffMs, retryDelayMs } from '../base/retry.ts';
 import { AppError, type ErrorCode, errorCodes } from '../domain/error.ts';
 import { formatPosition, type Position, parsePosition, type Selection } from '../domain/event.ts';
 import type { WatchMessage } from '../wire/watch.ts';
 import { type Connection, isPassing } from './connection.ts';
-import { eventStreamMessages } from './event-stream.ts';
+import { eventStreamMessages, whyNoQuery } from './event-stream.ts';
 import { LinkError } from './link.ts';
 import type { WatchStart } from './watch-transport.ts';
-import { UpgradeRefused, webSocketMessages } from './websocket.ts';
+import { UpgradeBroken, UpgradeRefused, webSocketMessages } from './websocket.ts';
 
 export interface WatchOptions {
   readonly select?: Selection;
@@ -43,7 +44,7 @@ export type WatchLink =
 export type WatchUpdate = Exclude<WatchMessage, { kind: 'closing' | 'error' }> | { readonly kind: 'restart' };
 
 const reconnectBackoff = { baseMs: 250, capMs: 15_000 };
-/** A WebSocket that opens and breaks before its first message, this often in a row, is one that a proxy spoils. */
+/** A WebSocket that somebody takes and that breaks before its first message, this often in a row, is spoilt by a proxy. */
 const silentSocketsMax = 2;
 
 /**
@@ -59,11 +60,17 @@ export async function* watch(
   const asked = options.signal ?? connection.signal;
   const signal = asked === undefined ? connection.closed : AbortSignal.any([asked, connection.closed]);
   const progress = new Progress(options);
-  let via: 'websocket' | 'event-stream' = 'websocket';
+  const noQuery = whyNoQuery(options.select);
   let reached = patient;
+  let refused = false;
   let silentSockets = 0;
   for (let failures = 0; ; ) {
     signal.throwIfAborted();
+    const without = noQuery === undefined && (refused || silentSockets >= silentSocketsMax);
+    const via = without ? 'event-stream' : 'websocket';
+    // After the event stream a WebSocket has one more chance.
+    if (without) silentSockets = silentSocketsMax - 1;
+    refused = false;
     let opened = false;
     let told = false;
     try {
@@ -79,6 +86,7 @@ export async function* watch(
       });
       for await (const message of messages) {
         told = true;
+        if (via === 'websocket') silentSockets = 0;
         if (message.kind === 'error') throw new AppError(codeOf(message.code), message.detail);
         if (message.kind === 'closing') break;
         for (const update of progress.take(message)) {
@@ -97,21 +105,16 @@ export async function* watch(
       });
     } catch (error) {
       signal.throwIfAborted();
-      if (error instanceof UpgradeRefused) {
-        via = 'event-stream';
-        continue;
-      }
-      if (!(error instanceof AppError)) throw error;
-      if (!mayReconnect(error, reached)) throw error;
-      silentSockets = opened && !told ? silentSockets + 1 : 0;
-      if (silentSockets >= silentSocketsMax) {
-        // Try the other way next; whichever works stays.
-        via = via === 'websocket' ? 'event-stream' : 'websocket';
-        silentSockets = 0;
-      }
+      // Whoever waits for nothing hears at once whether it goes without a WebSocket.
+      refused = error instanceof UpgradeRefused || (error instanceof UpgradeBroken && !reached);
+      if (refused && noQuery === undefined) continue;
+      const failure = error instanceof UpgradeRefused ? noQuery : error;
+      if (!(failure instanceof AppError)) throw error;
+      if (!(refused ? reached : mayReconnect(failure, reached))) throw failure;
+      if (via === 'websocket' && !told && (opened || wasAnswered(failure))) silentSockets += 1;
       failures += 1;
-      const retryMs = retryDelayMs(failures, error, { ...reconnectBackoff, random });
-      onLink?.({ up: false, error, retryMs });
+      const retryMs = retryDelayMs(failures, failure, { ...reconnectBackoff, random });
+      onLink?.({ up: false, error: failure, retryMs });
       await clock.sleep(retryMs, { signal });
     }
   }
@@ -121,6 +124,11 @@ export async function* watch(
 function mayReconnect(error: AppError, reached: boolean): boolean {
   if (!reached) return false;
   return error instanceof LinkError || isPassing(error) || error.code === 'internal';
+}
+
+/** Somebody was there, whether or not a server. */
+function wasAnswered(error: AppError): boolean {
+  return !(error instanceof LinkError && error.failure === 'unreachable') || error instanceof UpgradeBroken;
 }
 
 /** What has been delivered, and so where to go on. */

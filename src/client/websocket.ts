@@ -18,10 +18,16 @@ export class UpgradeRefused extends Error {
   override readonly name = 'UpgradeRefused';
 }
 
+/**
+ * The handshake broke off, or a gateway found nobody behind it (502, 503, 504): a server on its way down or up, more
+ * likely than a proxy that lets no WebSocket through.
+ */
+export class UpgradeBroken extends LinkError {}
+
 /** The subscription's id on its own socket. */
 const subscriptionId = 'watch';
 
-/** As every `WatchTransport`, and throws `UpgradeRefused`. */
+/** As every `WatchTransport`, and throws `UpgradeRefused` and `UpgradeBroken`. */
 export const webSocketMessages: WatchTransport = async function* (connection, start, options) {
   const { clock, label, timeoutMs } = connection;
   const socket = await openSocket(connection);
@@ -126,7 +132,7 @@ async function openSocket(connection: Connection): Promise<WebSocket> {
   return new WebSocket(url, [watchSubprotocol], options);
 }
 
-/** Refusals that say the same without a WebSocket are final or to be waited for; all others are tried without one. */
+/** Refusals that say the same without a WebSocket are final or to be waited for; others are tried without one. */
 async function refusalOf(response: IncomingMessage, connection: Connection): Promise<Error> {
   const text = await readStart(response);
   const status = response.statusCode ?? 0;
@@ -135,10 +141,12 @@ async function refusalOf(response: IncomingMessage, connection: Connection): Pro
       ? parseJsonOrNothing(text)
       : undefined;
   const retryAfter = Number(response.headers['retry-after'] ?? Number.NaN);
-  if (problem !== undefined && [401, 403, 429, 503].includes(status)) {
-    return fromProblem(status, problem, Number.isNaN(retryAfter) ? undefined : retryAfter * 1_000);
-  }
-  return new UpgradeRefused(`${connection.label} answered HTTP ${status} to a WebSocket`);
+  const retryAfterMs = Number.isNaN(retryAfter) ? undefined : retryAfter * 1_000;
+  if (problem !== undefined && [401, 403, 429, 503].includes(status))
+    return fromProblem(status, problem, retryAfterMs);
+  const why = `Cannot follow ${connection.label}: it answered HTTP ${status} to a WebSocket`;
+  if (![502, 503, 504].includes(status)) return new UpgradeRefused(why);
+  return new UpgradeBroken('unreachable', why, retryAfterMs === undefined ? {} : { retryAfterMs });
 }
 
 const problemBytesMax = 65_536;
@@ -156,10 +164,8 @@ async function readStart(response: IncomingMessage): Promise<string> {
 /** Before the socket is open: a connection that cannot be had, or an answer that is no proper handshake. */
 function handshakeError(error: Error & { code?: string }, label: string): Error {
   const link = toLinkError(error, label);
-  const noHandshake =
-    error.code === undefined ||
-    (link instanceof LinkError && link.failure === 'foreign') ||
-    error.code === 'ECONNRESET';
+  if (error.code === 'ECONNRESET') return new UpgradeBroken('unreachable', link.message, { cause: error });
+  const noHandshake = error.code === undefined || (link instanceof LinkError && link.failure === 'foreign');
   return noHandshake ? new UpgradeRefused(error.message, { cause: error }) : link;
 }
 

@@ -93,6 +93,7 @@ export const reportHost = operation({
   tag,
   summary: "Reports of the agent's outbox, exactly once in effect",
   body: ReportBody,
+  bodyMaxBytes: limits.reportBodyBytes,
   answers: { 200: ReportAnswer },
   codes: ['not-found', 'conflict', 'identity-conflict'],
   async handle(call) {

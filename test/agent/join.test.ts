@@ -101,6 +101,43 @@ suite('readMembership()', () => {
     assert.equal(await readMembership(options), null);
   });
 
+  test('is one with the same registry, however its URL is written', async (t) => {
+    const options = await open(t);
+    const joined = await join(options);
+    for (const registryUrl of ['https://one.test/', 'https://One.Test:443', 'https://one.test//'])
+      assert.deepEqual(await readMembership({ ...options, registryUrl }), joined, registryUrl);
+    for (const registryUrl of ['http://one.test', 'https://one.test:444', 'https://one.test/two'])
+      assert.equal(await readMembership({ ...options, registryUrl }), null, registryUrl);
+  });
+
+  test('is one with a registry that is known by another name than its URL', async (t) => {
+    const options = { ...(await open(t)), knownAs: 'file:///data/registry' };
+    const joined = await join(options);
+    const registryUrl = 'http://127.0.0.1:12345';
+    assert.deepEqual(await readMembership({ ...options, registryUrl }), joined);
+    assert.equal(await readMembership({ ...options, knownAs: 'file:///data/another' }), null);
+    assert.equal(await readMembership({ ...options, knownAs: undefined }), null);
+  });
+
+  test('is none when a crash left the credential of another host than the identity', async (t) => {
+    const options = await open(t);
+    const { credential } = await join(options);
+    const another = '00000000-0000-7000-8000-000000000002';
+    const crash = new Error('the power failed');
+    await assert.rejects(
+      join({
+        ...options,
+        connect: () => ({ join: async () => ({ id: another, name: 'edge-2', credential: 'new' }) }),
+        onJoined: () => Promise.reject(crash),
+      }),
+      crash,
+    );
+    assert.equal((await options.identities.read())?.id, id);
+    assert.equal(await readMembership(options), null);
+    writeFileSync(joinPath(options.dataDir, 'credential'), `${credential}\n`, { mode: 0o600 });
+    assert.equal(await readMembership(options), null, 'whose it is cannot be told');
+  });
+
   test('refuses a credential that others can read', async (t) => {
     const options = await open(t);
     await join(options);

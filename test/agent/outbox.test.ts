@@ -137,6 +137,26 @@ suite('startOutboxSender()', () => {
     );
   });
 
+  test('never gives up the report of all records', async (t) => {
+    let small = true;
+    const { clock, outbox, batches, append } = await start(t, async (batch) => {
+      if (small && batch.items.some(({ type }) => type === 'services')) throw new AppError('too-large', 'no');
+      return takeAll(batch);
+    });
+    await append('a', 'b');
+    await clock.advance(300_000);
+    assert.deepEqual([outbox.status().pending, outbox.status().dropped], [3, 0]);
+    assert(batches.length >= 5 && batches.length <= 25, `${batches.length} attempts, with back-off`);
+    small = false;
+    batches.length = 0;
+    await clock.advance(60_000);
+    assert.deepEqual(
+      batches.flatMap((batch) => bodiesOf(batch)),
+      ['all', 'a', 'b'],
+    );
+    assert.deepEqual([outbox.status().pending, outbox.status().dropped], [0, 0]);
+  });
+
   test('begins a new life when the registry misses reports that it had acknowledged', async (t) => {
     let lost = false;
     const { clock, outbox, batches, append, conflicts } = await start(t, async (batch) => {

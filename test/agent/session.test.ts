@@ -145,7 +145,8 @@ suite('a session with the registry', () => {
     assert.equal(w.registry.calls.checkIns[0]?.base, null);
     const credential = join(w.dataDir, 'credential');
     assert.equal(statSync(credential).mode & 0o777, 0o600);
-    const secret = readFileSync(credential, 'utf8').trim();
+    const [id, secret = ''] = readFileSync(credential, 'utf8').trim().split(' ');
+    assert.equal(id, (await w.registry.stores.hosts.get('edge-1')).id);
     assert.match(secret, /^hf_/);
     const database =
       readFileSync(join(w.dataDir, 'holdfast.db'), 'latin1') +

@@ -77,6 +77,7 @@ test('up starts the registry, then an agent that reports to it, says when each i
     databaseUrl: null,
   });
   assert.equal(started.agent?.registry?.url, 'http://127.0.0.1:7420');
+  assert.equal(started.agent?.registry?.knownAs, 'file:///home/me/.local/share/holdfast/registry');
   assert.equal(started.agent?.name, 'this-machine');
   assert.deepEqual(closed, ['agent', 'registry']);
 });

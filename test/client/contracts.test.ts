@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { lstatSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createClient } from '../../src/client/client.ts';
 import { LinkError } from '../../src/client/link.ts';
@@ -292,7 +292,38 @@ test('backup() leaves nothing of a half copy', async (t) => {
     (error) => error instanceof LinkError && error.failure === 'unreachable',
   );
   assert.equal(statSync(file, { throwIfNoEntry: false }), undefined);
-  assert.equal(statSync(`${file}.partial`, { throwIfNoEntry: false }), undefined);
+  assert.deepEqual(readdirSync(dirname(file)), []);
+});
+
+test('backup() follows no link that somebody planted', async (t) => {
+  const { client, file } = await backupFrom(t, (_asked, response) => {
+    response.writeHead(200, { 'content-type': 'application/vnd.sqlite3' }).end('SQLite');
+  });
+  const victim = join(tempFolder(t), 'victim');
+  writeFileSync(victim, 'mine');
+  symlinkSync(victim, `${file}.partial`);
+  await client.backup(file);
+  assert.equal(readFileSync(victim, 'utf8'), 'mine');
+  assert.equal(lstatSync(file).isSymbolicLink(), false);
+  const dangling = `${file}.2`;
+  symlinkSync(join(tempFolder(t), 'nowhere'), dangling);
+  await assert.rejects(
+    client.backup(dangling),
+    (error) => error instanceof AppError && error.code === 'conflict',
+  );
+});
+
+test('backup() leaves a file that appears meanwhile as it is', async (t) => {
+  const { client, file } = await backupFrom(t, (_asked, response) => {
+    writeFileSync(file, 'mine');
+    response.writeHead(200, { 'content-type': 'application/vnd.sqlite3' }).end('SQLite');
+  });
+  await assert.rejects(
+    client.backup(file),
+    (error) => error instanceof AppError && error.code === 'conflict',
+  );
+  assert.equal(readFileSync(file, 'utf8'), 'mine');
+  assert.deepEqual(readdirSync(dirname(file)), ['fleet.backup']);
 });
 
 test('backup() refuses to write over a file, and what is no backup', async (t) => {

@@ -1,6 +1,6 @@
 /** A server that answers what the test says, and remembers what it was asked. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { AppError } from '../../src/domain/error.ts';
 import { toProblem } from '../../src/wire/problem.ts';
@@ -18,7 +18,11 @@ export interface FakeServer {
   readonly url: string;
   readonly asked: Asked[];
   handler: Handler;
-  /** Gets each WebSocket that opens; undefined: upgrades are refused with 501. */
+  /** How an upgrade is refused without an `onSocket`, with this status and no body; null: the connection is reset. */
+  refusal: number | null;
+  /** After each refusal. */
+  onRefused?: () => void;
+  /** Gets each WebSocket that opens; undefined: upgrades are refused. */
   onSocket:
     | ((socket: WebSocket, asked: { url: string; headers: IncomingMessage['headers'] }) => void)
     | undefined;
@@ -31,7 +35,7 @@ export async function fakeServer(
   socketPath?: string,
 ): Promise<FakeServer> {
   const server = createServer();
-  const fake: FakeServer = { url: '', asked: [], handler, onSocket: undefined };
+  const fake: FakeServer = { url: '', asked: [], handler, refusal: 501, onSocket: undefined };
   server.on('request', (request, response) => {
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
@@ -51,7 +55,9 @@ export async function fakeServer(
   server.on('upgrade', (request, socket, head) => {
     const { onSocket } = fake;
     if (onSocket === undefined) {
-      socket.end('HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
+      if (fake.refusal === null) (socket as Socket).resetAndDestroy();
+      else socket.end(`HTTP/1.1 ${fake.refusal} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
+      fake.onRefused?.();
       return;
     }
     sockets.handleUpgrade(request, socket, head, (ws) =>

@@ -357,6 +357,75 @@ test('watch() refuses a selection that server-sent events cannot say', async (t)
   );
 });
 
+for (const refusal of [502, 503, 504, null]) {
+  const name = refusal === null ? 'a reset' : `HTTP ${refusal}`;
+  test(`watch() takes ${name} for an outage, and waits for the WebSocket, whatever is selected`, async (t) => {
+    const select = { services: { region: ['eu'] } };
+    const { server, asked } = await scripted(t, [
+      ({ say, socket }) => {
+        say(events(1));
+        goDown();
+        socket.terminate();
+      },
+      ({ say }) => say(events(2)),
+    ]);
+    const { onSocket } = server;
+    const goDown = () => {
+      let refused = 0;
+      server.onSocket = undefined;
+      server.refusal = refusal;
+      server.onRefused = () => {
+        refused += 1;
+        if (refused === 5) server.onSocket = onSocket;
+      };
+    };
+    goDown();
+    assert.deepEqual(positions(await take(clientOf(t, server), 2, { select, patient: true })), [
+      '7.1',
+      '7.2',
+    ]);
+    assert.deepEqual(asked, [
+      { op: 'watch', select },
+      { op: 'watch', select, since: '7.1' },
+    ]);
+    assert.deepEqual(server.asked, [], 'no event stream');
+  });
+}
+
+test('watch() goes without a WebSocket at once when it is not to wait, and begins with one again', async (t) => {
+  const server = await fakeServer(t);
+  server.refusal = 502;
+  server.handler = (_asked, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    response.write(stream(events(1)), () => {
+      server.onSocket = (socket) => socket.on('message', () => socket.send(envelope('watch', events(2))));
+      response.destroy();
+    });
+  };
+  const via: string[] = [];
+  const updates = await take(clientOf(t, server), 2, {
+    onLink: (link) => via.push(link.up ? link.via : 'down'),
+  });
+  assert.deepEqual(positions(updates), ['7.1', '7.2']);
+  assert.deepEqual(via, ['event-stream', 'down', 'websocket']);
+});
+
+test('watch() goes without a WebSocket when it is refused over and over', async (t) => {
+  const server = await fakeServer(t);
+  let refused = 0;
+  server.refusal = null;
+  server.onRefused = () => {
+    refused += 1;
+  };
+  server.handler = (_asked, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    response.write(stream(events(refused)), () => response.destroy());
+  };
+  const updates = await take(clientOf(t, server), 3, { patient: true });
+  // Two at first, then one for each new connection.
+  assert.deepEqual(positions(updates), ['7.2', '7.3', '7.4']);
+});
+
 test('watch() does not follow a page', async (t) => {
   const server = await fakeServer(t, (_asked, response) =>
     response.writeHead(200, { 'content-type': 'text/html' }).end('<p>Log in</p>'),
