@@ -232,6 +232,24 @@ test('Store answers storage-full, keeps reading, and writes again by itself when
   await store.close();
 });
 
+test('Store answers storage-full and comes back also when its ballast cannot be given back', async (t) => {
+  const dataDir = tempFolder(t);
+  const clock = new FakeClock();
+  const store = await open(dataDir, { clock, limits: { ballastBytes: 1024 * 1024 } });
+  rmSync(join(dataDir, 'ballast'));
+  mkdirSync(join(dataDir, 'ballast'));
+  await store.write(systemCaller, (tx) => tx.query(sql('pragma max_page_count = 1')));
+  const big = { ...note, body: 'x'.repeat(1_000_000) };
+  await assert.rejects(
+    store.write(systemCaller, async (tx) => tx.append(big)),
+    { code: 'storage-full' },
+  );
+  assert.equal(store.health().state, 'storage-full');
+  await clock.advance(1_000);
+  assert.equal(store.health().state, 'ok');
+  await store.close();
+});
+
 /** Loses the answer of the next commit, after or instead of making it. */
 class FailingDriver extends SqliteDriver {
   next: 'kept' | 'lost' | undefined;
