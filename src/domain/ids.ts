@@ -65,12 +65,17 @@ export function normaliseHostName(text: string): string {
 
 /** Types, components, regions: 1–128 printable characters. Returns the text, or throws `bad-request` naming `field`. */
 export function requirePrintable(text: string, field: string): string {
-  // \p{C}: control, format, surrogate, unassigned. Spaces inside are printable, at the ends they are a slip.
   const length = [...text].length;
-  if (length >= 1 && length <= 128 && !/[\p{C}\p{Zl}\p{Zp}]/u.test(text) && text.trim() === text) return text;
+  // Spaces inside are printable, at the ends they are a slip.
+  if (length >= 1 && length <= 128 && isPrintable(text) && text.trim() === text) return text;
   throw new AppError(
     'bad-request',
     `Cannot use ${field} ${JSON.stringify(text.slice(0, 80))}: expected 1 to 128 printable characters without spaces at the ends`,
     { field },
   );
+}
+
+/** Whether a text has neither control, format, surrogate and unassigned characters (\p{C}) nor line separators. */
+export function isPrintable(text: string): boolean {
+  return !/[\p{C}\p{Zl}\p{Zp}]/u.test(text);
 }

@@ -6,6 +6,7 @@
  * next start begin a new epoch: whoever has seen a later revision learns that this store has gone back.
  */
 import {
+  chmodSync,
   closeSync,
   copyFileSync,
   existsSync,
@@ -134,6 +135,8 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
     removeDatabase(copy);
     closeSync(openSync(copy, 'wx', 0o600));
     copyFileSync(file, copy);
+    // Copying gives the copy the mode of its source.
+    chmodSync(copy, 0o600);
     const head = await checkCopy(copy, options);
     const kept = full || existsSync(`${files.database}-wal`) ? keepOld(files.database, now) : null;
     renameSync(copy, files.database);

@@ -38,17 +38,19 @@ export class Ballast {
     return this.#state;
   }
 
-  /** Gives the room back to the disk. */
+  /** Gives the room back to the disk. Does not throw: what cannot be given back stays `ready`. */
   release(): void {
-    if (this.#state !== 'ready') return;
-    rmSync(this.#path, { force: true });
-    this.#state = 'released';
+    if (this.#state === 'ready' && remove(this.#path)) this.#state = 'released';
   }
 
-  /** Whether there is room for the ballast and as much again: less would be full again at once. */
+  /** Whether there is room for the ballast and as much again: less would be full again at once. Does not throw. */
   hasRoom(): boolean {
-    const { bavail, bsize } = statfsSync(dirname(this.#path));
-    return bavail * bsize >= 2 * Math.max(this.#sizeBytes, chunkBytes);
+    try {
+      const { bavail, bsize } = statfsSync(dirname(this.#path));
+      return bavail * bsize >= 2 * Math.max(this.#sizeBytes, chunkBytes);
+    } catch {
+      return false;
+    }
   }
 
   /** Takes the room again if it is there; true when the ballast is in place or none is wanted. */
@@ -70,7 +72,7 @@ export class Ballast {
       renameSync(partial, this.#path);
     } catch {
       // Somebody else took the room meanwhile, or the path is not ours to write; the next look tries again.
-      rmSync(partial, { force: true });
+      remove(partial);
       return false;
     }
     this.#state = 'ready';
@@ -80,6 +82,16 @@ export class Ballast {
   #isThere(): boolean {
     const stat = statSync(this.#path, { throwIfNoEntry: false });
     return this.#sizeBytes > 0 && stat?.isFile() === true && stat.size >= this.#sizeBytes;
+  }
+}
+
+/** False when the disk or its rights do not allow it, or something else lies there. */
+function remove(path: string): boolean {
+  try {
+    rmSync(path, { force: true });
+    return true;
+  } catch {
+    return false;
   }
 }
 

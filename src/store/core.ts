@@ -55,7 +55,7 @@ export interface OpenStore extends Store {
   compact(options?: { signal?: AbortSignal }): Promise<number>;
   /** Walks the hash chain after `from`, or all of it, and names the first bad revision. */
   verify(options?: { from?: number }): Promise<Verification>;
-  /** A copy as one file; `conflict` when it exists. On PostgreSQL `unsupported`, naming pg_dump. */
+  /** A copy as one file; `conflict` when it exists. On PostgreSQL `unprocessable`, naming pg_dump. */
   backup(file: string): Promise<BackupResult>;
 }
 

@@ -1,6 +1,7 @@
 /** The data directory: what lies in it, whose it is, and how its files reach the disk. */
-import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, statSync } from 'node:fs';
+import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync, readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { type Logger, silentLogger } from '../base/log.ts';
 import { AppError } from '../domain/error.ts';
 
 /** The files of a store on SQLite. Copies kept before a migration are `holdfast.db.v<version>`. */
@@ -12,33 +13,52 @@ export function storeFiles(dataDir: string) {
   };
 }
 
-/** Makes the directory (0700) when it is missing. Throws `forbidden` when it is somebody else's or everyone's. */
-export function prepareDataDir(dataDir: string): void {
+/**
+ * Makes the directory (0700) when it is missing; one of ours that others can read is closed to them. Throws `forbidden`
+ * when it is somebody else's, when others can write to it (what they have put there cannot be trusted), and when others
+ * can read it and it holds something else: who names `/srv` does not mean that nobody may enter it any more.
+ */
+export function prepareDataDir(dataDir: string, logger: Logger = silentLogger): void {
+  const refuse = (why: string, cause?: unknown) =>
+    new AppError('forbidden', `Cannot use data directory "${dataDir}": ${why}`, { cause });
   try {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new AppError(
-      'forbidden',
-      `Cannot use data directory "${dataDir}": ${reason}; name one that this user can write with --data-dir`,
-      {
-        cause: error,
-      },
-    );
+    throw refuse(`${reason}; name one that this user can write with --data-dir`, error);
   }
-  const stat = statSync(dataDir);
+  const { uid: owner, mode } = statSync(dataDir);
   const uid = process.getuid?.();
-  if (uid !== undefined && stat.uid !== uid) {
-    throw new AppError(
-      'forbidden',
-      `Cannot use data directory "${dataDir}": it belongs to user id ${stat.uid} and this process runs as ${uid}; run it as that user, or name another with --data-dir`,
+  if (uid !== undefined && owner !== uid)
+    throw refuse(
+      `it belongs to user id ${owner} and this process runs as ${uid}; run it as that user, or name another with --data-dir`,
     );
-  }
-  if ((stat.mode & 0o002) !== 0) {
-    throw new AppError(
-      'forbidden',
-      `Cannot use data directory "${dataDir}": everyone can write to it; run "chmod 700 ${dataDir}"`,
+  const open = (mode & 0o777).toString(8);
+  if ((mode & 0o022) !== 0)
+    throw refuse(
+      `others can write to it (mode ${open}); run "chmod 700 ${dataDir}" and look for what they left`,
     );
+  if ((mode & 0o055) === 0) return;
+  if (!isOurs(dataDir))
+    throw refuse(
+      `others can read it (mode ${open}) and it holds something else; run "chmod 700 ${dataDir}", or name another with --data-dir`,
+    );
+  chmodSync(dataDir, 0o700);
+  logger.warn({ dataDir, mode: open }, 'data directory was open to others, closed it');
+}
+
+/** Whether a directory holds a store, or nothing: a new file system holds `lost+found`. */
+function isOurs(dataDir: string): boolean {
+  const names = readdirSync(dataDir).filter((name) => name !== 'lost+found');
+  return names.length === 0 || names.includes(basename(storeFiles(dataDir).database));
+}
+
+/** Makes an empty file that only its owner can read; one that is there already is left as it is, and not opened. */
+export function createPrivate(path: string): void {
+  try {
+    closeSync(openSync(path, 'wx', 0o600));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   }
 }
 

@@ -321,11 +321,6 @@ export async function readTail(session: Session, statements = logStatements(sess
   return { head, epochStart: epoch?.start_revision ?? 1, base, witness };
 }
 
-/** The head as of the session's own view, so that items read in it and their position belong together. */
-export async function readHead(session: Session): Promise<Mark> {
-  return (await readTail(session)).head;
-}
-
 /** `verify` for any database with a log, such as a backup that no store has opened. */
 export async function verifyChain(
   read: <T>(fn: (session: Session) => Promise<T>) => Promise<T>,

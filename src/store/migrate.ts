@@ -2,10 +2,11 @@
  * Numbered, forward-only migrations. Each runs in a transaction of its own and leaves a row in the table `migrations`.
  * A database that is newer than this program is refused before anything is written.
  */
-import { closeSync, existsSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, renameSync, rmSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type Database from 'better-sqlite3';
 import { AppError } from '../domain/error.ts';
-import { syncFile } from './files.ts';
+import { createPrivate, syncFile, syncPath } from './files.ts';
 import type { MigrationFile } from './migrations.ts';
 import { applicationIds, connect, prepareConnection } from './sqlite.ts';
 
@@ -81,7 +82,7 @@ function inspect({ file, role, addon }: SchemaOptions): number {
 function createDatabase({ file, role, files, now, addon }: SchemaOptions): void {
   const partial = `${file}.partial`;
   for (const name of [partial, `${partial}-wal`, `${partial}-shm`]) rmSync(name, { force: true });
-  closeSync(openSync(partial, 'wx', 0o600));
+  createPrivate(partial);
   const db = connect({ file: partial, addon });
   try {
     db.pragma(`application_id = ${applicationIds[role]}`);
@@ -160,7 +161,10 @@ export function migrateSqlite(db: Database.Database, files: readonly MigrationFi
   }
 }
 
-/** Keeps a copy of a database beside it, as `<file>.v<version>`, and returns its path. An earlier copy is never touched. */
+/**
+ * Keeps a copy of a database beside it, as `<file>.v<version>`, and returns its path. It appears under that name only
+ * when it is complete and on disk. An earlier copy is never touched.
+ */
 export function keepCopy(db: Database.Database, version: number): string {
   const names = [
     `${db.name}.v${version}`,
@@ -172,7 +176,16 @@ export function keepCopy(db: Database.Database, version: number): string {
       'conflict',
       `Cannot keep a copy of "${db.name}": 100 copies of version ${version} lie beside it, move some away`,
     );
-  db.prepare('VACUUM INTO ?').run(path);
-  syncFile(path);
+  const partial = `${path}.partial`;
+  rmSync(partial, { force: true });
+  try {
+    createPrivate(partial);
+    db.prepare('VACUUM INTO ?').run(partial);
+    syncPath(partial);
+    renameSync(partial, path);
+  } finally {
+    rmSync(partial, { force: true });
+  }
+  syncPath(dirname(path));
   return path;
 }

@@ -8,6 +8,7 @@
  */
 import Database from 'better-sqlite3';
 import { AppError } from '../domain/error.ts';
+import { createPrivate } from './files.ts';
 
 export interface Ownership {
   release(): void;
@@ -27,6 +28,7 @@ const attemptMax = 20;
 
 /** Throws `conflict` (details.pid) when another process owns it. Waits at most 300 ms, without yielding. */
 export function takeOwnership({ file, pid, addon }: OwnerOptions): Ownership {
+  createPrivate(file);
   const options = { timeout: patienceMs };
   const db = new Database(
     file,

@@ -8,12 +8,17 @@ export function encodeCursor(key: readonly string[]): string {
 /** The key of `parts` strings that `encodeCursor` hid; `bad-request` when it is something else. */
 export function decodeCursor(cursor: string, parts: number): string[] {
   const key = parse(Buffer.from(cursor, 'base64url').toString());
-  if (Array.isArray(key) && key.length === parts && key.every((part) => typeof part === 'string')) return key;
+  if (Array.isArray(key) && key.length === parts && key.every(isText)) return key;
   throw new AppError(
     'bad-request',
     'Cannot go on from this cursor: it is not one that a list answered as "next"',
     { field: 'cursor' },
   );
+}
+
+/** No key of ours holds NUL, and PostgreSQL takes none. */
+function isText(part: unknown): part is string {
+  return typeof part === 'string' && !part.includes('\0');
 }
 
 function parse(text: string): unknown {

@@ -10,7 +10,7 @@ import type { Clock } from '../base/clock.ts';
 import { type Logger, silentLogger } from '../base/log.ts';
 import { systemCaller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
-import { formatPosition } from '../domain/event.ts';
+import { formatPosition, type Mark } from '../domain/event.ts';
 import type { BackupResult } from './backup.ts';
 import {
   type CoreLimits,
@@ -82,8 +82,12 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
 class PostgresStore extends CoreStore<PostgresDriver> {
   readonly #holder: string;
   readonly #listeners = new Set<(leading: boolean) => void>();
-  /** Whether memory was built while this process led and nobody else did since. */
+  /** What the listeners were told. */
   #leading = false;
+  /** Whether memory was built while this process led, and nobody else did nor did the database go back since. */
+  #intact = false;
+  /** Where the log ended before the database went back, until a new epoch says so. */
+  #lostAfter: Mark | null = null;
   #pending: Pending | null = null;
   #turn: Promise<void> = Promise.resolve();
   #growing = false;
@@ -110,7 +114,7 @@ class PostgresStore extends CoreStore<PostgresDriver> {
     const wish = `use "pg_dump ${this.driver.place}"`;
     return Promise.reject(
       new AppError(
-        'unsupported',
+        'unprocessable',
         `Cannot back up a store on PostgreSQL: ${wish}, it sees one consistent state`,
       ),
     );
@@ -190,6 +194,7 @@ class PostgresStore extends CoreStore<PostgresDriver> {
 
   async #standBy(holder: string): Promise<void> {
     this.#pending = null;
+    this.#lostAfter = null;
     this.queue.halt(standbyError);
     await this.#follow();
     if (this.state !== 'standby') this.enter('standby', `${holder} leads`);
@@ -197,21 +202,29 @@ class PostgresStore extends CoreStore<PostgresDriver> {
     this.#become(false);
   }
 
+  /** May fail anywhere and is then run again: what it has learned stays in fields until it is acted on. */
   async #lead(alone: boolean): Promise<void> {
+    if (!alone) this.#intact = false;
     const pending = this.#pending;
+    const kept = this.#intact && pending !== null && (await this.log.isKept(pending.prepared));
     this.#pending = null;
-    const mine = alone && this.#leading;
-    if (mine && pending !== null && (await this.log.isKept(pending.prepared))) this.queue.settle(pending);
+    if (kept) this.queue.settle(pending);
     const before = this.log.head();
-    const continues = await this.log.follow(followLimit);
+    if (!(await this.log.follow(followLimit))) {
+      this.#intact = false;
+      this.#lostAfter = this.log.head().epoch > before.epoch ? null : (this.#lostAfter ?? before);
+    }
     await checkEnd(this.log, this.driver.place);
     this.#resume();
-    if (!continues && this.log.head().epoch <= before.epoch) {
-      // The database went back behind what was acknowledged: a copy that lagged took over, or a backup was restored.
-      const reason = `the database went back from ${formatPosition(before)} to ${formatPosition(this.log.head())}`;
-      await this.beginEpoch(systemCaller, { atLeast: before.epoch + 1, reason });
-    }
-    if (!mine || !continues) this.#become(true);
+    if (this.#lostAfter !== null) await this.#tellLoss(this.#lostAfter);
+    if (!this.#intact) this.#become(true);
+  }
+
+  /** The database went back behind what was acknowledged: a copy that lagged took over, or a backup was restored. */
+  async #tellLoss(before: Mark): Promise<void> {
+    const reason = `the database went back from ${formatPosition(before)} to ${formatPosition(this.log.head())}`;
+    await this.beginEpoch(systemCaller, { atLeast: before.epoch + 1, reason });
+    this.#lostAfter = null;
   }
 
   #resume(): void {
@@ -224,6 +237,7 @@ class PostgresStore extends CoreStore<PostgresDriver> {
   }
 
   #become(leading: boolean): void {
+    this.#intact = leading;
     if (!leading && !this.#leading) return;
     this.#leading = leading;
     for (const listener of this.#listeners) listener(leading);

@@ -8,7 +8,6 @@ import {
   type Compilable,
   type CompiledQuery,
   DummyDriver,
-  type Generated,
   Kysely,
   PostgresAdapter,
   PostgresIntrospector,
@@ -30,10 +29,9 @@ export interface Schema extends CommonSchema {
   components: HostComponentRow;
 }
 
-/** The agent's tables. */
+/** The agent's tables, but for those that only outbox-sql.ts and local-inventory-sql.ts know. */
 export interface AgentSchema extends CommonSchema {
   components: OwnComponentRow;
-  outbox: OutboxRow;
   remote_answers: RemoteAnswerRow;
 }
 
@@ -129,14 +127,6 @@ export interface OwnComponentRow {
 
 export interface HostComponentRow extends OwnComponentRow {
   host_id: string;
-}
-
-export interface OutboxRow {
-  /** One more than any before, also when all rows are gone (AUTOINCREMENT), and without holes. */
-  seq: Generated<number>;
-  type: string;
-  at_ms: number;
-  body: string;
 }
 
 export interface RemoteAnswerRow {

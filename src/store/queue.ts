@@ -55,9 +55,12 @@ export interface QueueOptions {
   log: StoreLog;
   clock: Clock;
   limits: QueueLimits;
-  /** Called when a batch failed as a whole and the queue halts; returns what later callers are told until `resume`. */
+  /**
+   * Called when a batch failed as a whole and the queue halts; returns what later callers are told until `resume`. Must
+   * not throw: nobody would call `resume`.
+   */
   onFailure: (failure: BatchFailure) => () => AppError;
-  /** Hears of effects that throw. */
+  /** Hears of effects that throw, and of `onFailure` should it. */
   onFault: (error: unknown) => void;
 }
 
@@ -255,7 +258,7 @@ export class WriteQueue {
 
   /** Rejects the whole batch, and everything until `resume`. */
   async #fail(batch: readonly Job[], error: unknown, pending: Pending | null): Promise<void> {
-    const { driver, onFailure } = this.#options;
+    const { driver, onFailure, onFault } = this.#options;
     const failure = driver.failureOf(error);
     let kind: BatchFailure['kind'] = failure === 'refused' ? 'broken' : failure;
     try {
@@ -264,7 +267,13 @@ export class WriteQueue {
       // The first error says what happened; a connection that cannot even roll back is in the unknown.
       kind = 'broken';
     }
-    this.halt(onFailure({ kind, error, pending: kind === 'broken' ? pending : null }));
+    try {
+      this.halt(onFailure({ kind, error, pending: kind === 'broken' ? pending : null }));
+    } catch (fault) {
+      // Whoever waits is answered even so. Going on would write after a batch of which nothing is known.
+      onFault(fault);
+      this.halt(() => batchError(kind, error));
+    }
     for (const job of batch) job.reject(batchError(kind, error));
   }
 }

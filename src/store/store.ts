@@ -59,7 +59,7 @@ export interface StoreLimits extends CoreLimits {
  * repairs nothing by itself but the ballast.
  */
 export async function openStore(options: StoreOptions): Promise<OpenStore> {
-  prepareDataDir(options.dataDir);
+  prepareDataDir(options.dataDir, options.logger);
   const { database, ballast } = storeFiles(options.dataDir);
   try {
     return await openOnce(options);

@@ -1,6 +1,8 @@
 /** Installed components on the wire: check-ins and lists. */
 import { type Static, Type } from 'typebox';
 import { formatInstant } from '../base/time.ts';
+import { AppError } from '../domain/error.ts';
+import { isPrintable } from '../domain/ids.ts';
 import type { CheckIn, ComponentView } from '../domain/inventory.ts';
 import { Count, Digest, Instant, nullable, pageQuery, readInstant, strictObject } from './schema.ts';
 
@@ -35,8 +37,26 @@ export const CheckInBody = strictObject({
 
 export const CheckInAnswerSchema = strictObject({ accepted: Type.Boolean(), hash: nullable(Digest) });
 
+/** Throws `bad-request` for what is not printable: it goes to terminals, logs and other tools as it is. */
 export function readCheckIn(body: Static<typeof CheckInBody>): CheckIn {
+  requirePrintables('components', body.components);
+  requirePrintables('removed', body.removed ?? []);
   return { base: body.base, hash: body.hash, components: body.components, removed: body.removed ?? [] };
+}
+
+function requirePrintables(list: string, items: readonly Readonly<Record<string, string>>[]): void {
+  for (const [index, item] of items.entries()) {
+    for (const key in item) {
+      const text = item[key] ?? '';
+      if (isPrintable(text)) continue;
+      const field = `${list}/${index}/${key}`;
+      throw new AppError(
+        'bad-request',
+        `Cannot check in: ${field} ${JSON.stringify(text.slice(0, 80))} is not printable`,
+        { field },
+      );
+    }
+  }
 }
 
 export function checkInBody(checkIn: CheckIn): Static<typeof CheckInBody> {

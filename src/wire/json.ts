@@ -1,6 +1,7 @@
 /**
  * JSON as it goes over the wire. `JSON.parse` alone accepts more than we may hand on: any depth, 1e400 as Infinity, half
- * a surrogate pair; and few of its errors say where the mistake is. `JSON.stringify` writes such things, or hides them.
+ * a surrogate pair, NUL (which PostgreSQL's text cannot hold, so what one store takes another would refuse for ever);
+ * and few of its errors say where the mistake is. `JSON.stringify` writes such things, or hides them.
  */
 import { isUtf8 } from 'node:buffer';
 import { limits } from '../base/limits.ts';
@@ -34,13 +35,13 @@ export function parseJson(input: string | Uint8Array, options: { depthMax?: numb
   } catch (cause) {
     throw syntaxRefusal(text, cause);
   }
-  requireRepresentable('read', value, { strings: mayHoldHalfPairs(text), depthMax });
+  requireRepresentable('read', value, { strings: mayHoldBadText(text), depthMax });
   return value;
 }
 
 /**
  * The JSON text of `value`, which `parseJson` with the same `depthMax` reads back. Throws `bad-request` with `field`
- * when there is none: undefined, NaN, a cycle, a bigint, half a surrogate pair, too deep.
+ * when there is none: undefined, NaN, a cycle, a bigint, half a surrogate pair, NUL, too deep.
  */
 export function stringifyJson(value: unknown, options: { depthMax?: number } = {}): string {
   const { depthMax = limits.jsonDepthMax } = options;
@@ -56,7 +57,7 @@ export function stringifyJson(value: unknown, options: { depthMax?: number } = {
   }
   if (text === undefined)
     throw new AppError('bad-request', `Cannot write JSON: there is none for ${typeof value}`);
-  requireRepresentable('write', value, { strings: mayHoldHalfPairs(text), depthMax });
+  requireRepresentable('write', value, { strings: mayHoldBadText(text), depthMax });
   return text;
 }
 
@@ -151,9 +152,9 @@ function endOfString(bytes: Buffer, start: number): number {
   return at;
 }
 
-/** Half a surrogate pair can only come from an escape, or from a string (not bytes) that holds one itself. */
-function mayHoldHalfPairs(text: string): boolean {
-  return /\\u[dD]/.test(text) || !text.isWellFormed();
+/** NUL can only come from an escape; half a surrogate pair also from a string (not bytes) that holds one itself. */
+function mayHoldBadText(text: string): boolean {
+  return /\\u(?:[dD]|0000)/.test(text) || !text.isWellFormed();
 }
 
 interface Look {
@@ -177,14 +178,16 @@ interface Problem {
 
 /**
  * The first number beyond the range of a double, the first bracket beyond `levels` and, if `strings` are looked at, the
- * first that is no Unicode.
+ * first that is no Unicode or holds NUL.
  */
 function findUnrepresentable(value: unknown, look: Look, levels: number): Problem | undefined {
   if (typeof value === 'number') {
     return Number.isFinite(value) ? undefined : { what: 'a number out of range', path: [] };
   }
   if (typeof value === 'string') {
-    return look.strings && !value.isWellFormed() ? { what: 'half of a surrogate pair', path: [] } : undefined;
+    if (!look.strings) return undefined;
+    if (!value.isWellFormed()) return { what: 'half of a surrogate pair', path: [] };
+    return value.includes('\0') ? { what: 'a NUL character', path: [] } : undefined;
   }
   if (typeof value !== 'object' || value === null) return undefined;
   if (levels === 0) return { what: `nesting is deeper than ${look.depthMax}`, path: [] };
@@ -199,7 +202,7 @@ function findUnrepresentable(value: unknown, look: Look, levels: number): Proble
     const problem =
       findUnrepresentable(key, look, levels) ??
       findUnrepresentable((value as Record<string, unknown>)[key], look, levels - 1);
-    if (problem !== undefined) return below(problem, key.toWellFormed());
+    if (problem !== undefined) return below(problem, key.toWellFormed().replaceAll('\0', '\ufffd'));
   }
   return undefined;
 }

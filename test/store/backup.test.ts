@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import {
+  chmodSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -102,8 +103,10 @@ test('backup() never overwrites, and leaves nothing of an attempt that fails', a
 test('restore() makes a backup the store of an empty directory, and the next start begins a new epoch', async (t) => {
   const folder = tempFolder(t);
   const { file } = await stored(folder, 5);
+  chmodSync(file, 0o644);
   const dataDir = join(folder, 'other');
   const result = await restoreInto(dataDir, file);
+  assert.equal(statSync(join(dataDir, 'holdfast.db')).mode & 0o777, 0o600);
   assert.equal(result.head.revision, 5);
   assert.equal(result.kept, null);
   const store = await open(dataDir);

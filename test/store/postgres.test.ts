@@ -5,6 +5,7 @@ import pg from 'pg';
 import { systemCaller } from '../../src/domain/access.ts';
 import type { OpenStore } from '../../src/store/core.ts';
 import { migrationFiles } from '../../src/store/migrations.ts';
+import type { Session } from '../../src/store/port.ts';
 import { PostgresDriver, type PostgresOptions } from '../../src/store/postgres.ts';
 import { openPostgresStore, type PostgresStoreOptions } from '../../src/store/postgres-store.ts';
 import { FakeClock } from '../helpers/clock.ts';
@@ -191,9 +192,23 @@ test('Store rejects what was under way when the connection was cut, and keeps no
   await fill(store, 1);
 });
 
-/** Cuts the connection instead of telling the answer of the next commit. */
+/** Cuts the connection instead of telling the answer of the next commit, and fails so many reads after the next reopening. */
 class FailingDriver extends PostgresDriver {
   next: 'kept' | 'lost' | undefined;
+  failReads = 0;
+  #failing = 0;
+
+  override async reopen(): Promise<void> {
+    await super.reopen();
+    this.#failing = this.failReads;
+    this.failReads = 0;
+  }
+
+  override async read<T>(fn: (session: Session) => Promise<T>): Promise<T> {
+    if (this.#failing === 0) return super.read(fn);
+    this.#failing -= 1;
+    throw Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' });
+  }
 
   override async commit(): Promise<void> {
     const { next } = this;
@@ -238,6 +253,52 @@ for (const outcome of ['kept', 'lost'] as const) {
     });
   }
 }
+
+test('Store finds out what became of a commit also when its first look fails', async (t) => {
+  const url = await postgres.createDatabase();
+  let driver: FailingDriver | undefined;
+  const openDriver = (options: PostgresOptions) => {
+    driver = new FailingDriver(options);
+    return driver;
+  };
+  const { store, clock, seen, told } = await start(t, url, { openDriver });
+  assert(driver !== undefined);
+  Object.assign(driver, { next: 'kept', failReads: 1 });
+  let effect = false;
+  const write = store.write(systemCaller, async (tx) => {
+    tx.append({ type: 'service.set', body: 'x' });
+    tx.onCommit(() => {
+      effect = true;
+    });
+  });
+  await assert.rejects(write, { code: 'unavailable' });
+  await clock.advance(100);
+  await until(() => store.health().detail?.includes('does not answer as it must') === true);
+  await clock.advance(200);
+  await until(() => store.leader());
+  assert.equal(effect, true);
+  assert.deepEqual(seen, [1]);
+  assert.deepEqual(told, []);
+});
+
+test('Store says that somebody led between also when its first look fails', async (t) => {
+  const url = await postgres.createDatabase();
+  let driver: FailingDriver | undefined;
+  const openDriver = (options: PostgresOptions) => {
+    driver = new FailingDriver(options);
+    return driver;
+  };
+  const { store, clock, told } = await start(t, url, { openDriver });
+  assert(driver !== undefined);
+  driver.failReads = 1;
+  await postgres.query(url, 'UPDATE leadership SET term = term + 1');
+  await assert.rejects(fill(store, 1), { code: 'unavailable' });
+  await clock.advance(100);
+  await until(() => store.health().detail?.includes('does not answer as it must') === true);
+  await clock.advance(200);
+  await until(() => store.leader());
+  assert.deepEqual(told, [true]);
+});
 
 test('Store begins a new epoch when the database went back behind what was acknowledged', async (t) => {
   const url = await postgres.createDatabase();
@@ -367,7 +428,7 @@ test('backup() refuses and names pg_dump, without the password', async (t) => {
   const url = await postgres.createDatabase();
   const { store } = await start(t, url);
   await assert.rejects(store.backup('/tmp/x'), (error: Error & { code?: string }) => {
-    assert.equal(error.code, 'unsupported');
+    assert.equal(error.code, 'unprocessable');
     assert.match(error.message, /pg_dump postgres:\/\/127/);
     assert.doesNotMatch(error.message, /secret/);
     return true;

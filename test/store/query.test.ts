@@ -34,10 +34,10 @@ test('compile() numbers the placeholders of PostgreSQL', () => {
 });
 
 test('compile() takes the agent tables when asked', () => {
-  const statement = compile('sqlite', (db: Kysely<AgentSchema>, arg: Arg<{ seq: number }>) =>
-    db.deleteFrom('outbox').where('seq', '<=', arg('seq')),
+  const statement = compile('sqlite', (db: Kysely<AgentSchema>, arg: Arg<{ key: string }>) =>
+    db.deleteFrom('remote_answers').where('key', '=', arg('key')),
   );
-  assert.equal(statement.sql, 'delete from "outbox" where "seq" <= ?');
+  assert.equal(statement.sql, 'delete from "remote_answers" where "key" = ?');
 });
 
 test('queryBuilder() compiles queries whose shape depends on the input', () => {

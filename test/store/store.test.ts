@@ -16,9 +16,11 @@ import {
 import { join } from 'node:path';
 import { test } from 'node:test';
 import Database from 'better-sqlite3';
+import { type Logger, silentLogger } from '../../src/base/log.ts';
 import { systemCaller } from '../../src/domain/access.ts';
 import type { EventDraft } from '../../src/domain/event.ts';
 import type { OpenStore } from '../../src/store/core.ts';
+import { copiesOf } from '../../src/store/files.ts';
 import { migrationFiles } from '../../src/store/migrations.ts';
 import { connect, prepareConnection, SqliteDriver, type SqliteOptions } from '../../src/store/sqlite.ts';
 import { openStore, type StoreOptions } from '../../src/store/store.ts';
@@ -86,10 +88,41 @@ test('openStore() opens an agent store with its own tables', async (t) => {
   await store.close();
 });
 
-test('openStore() refuses a directory that everyone can write to', async (t) => {
+for (const mode of [0o777, 0o770, 0o702]) {
+  test(`openStore() refuses a directory of mode ${mode.toString(8)}, which others can write to`, async (t) => {
+    const dataDir = tempFolder(t);
+    chmodSync(dataDir, mode);
+    await assert.rejects(open(dataDir), {
+      code: 'forbidden',
+      message: /others can write to it .*; run "chmod 700 /,
+    });
+    assert.equal(statSync(dataDir).mode & 0o777, mode);
+  });
+}
+
+test('openStore() closes its directory when others can read it, and says so', async (t) => {
   const dataDir = tempFolder(t);
-  chmodSync(dataDir, 0o777);
-  await assert.rejects(open(dataDir), { code: 'forbidden', message: /everyone can write to it/ });
+  const said: unknown[] = [];
+  const logger = { ...silentLogger, warn: (fields: object) => said.push(fields) } as Logger;
+  for (const mode of [0o755, 0o750]) {
+    chmodSync(dataDir, mode);
+    await (await open(dataDir, { logger })).close();
+    assert.equal(statSync(dataDir).mode & 0o777, 0o700);
+  }
+  assert.deepEqual(said, [
+    { dataDir, mode: '755' },
+    { dataDir, mode: '750' },
+  ]);
+});
+
+test('openStore() does not take over a directory that others can read and that holds something else', async (t) => {
+  const dataDir = tempFolder(t);
+  writeFileSync(join(dataDir, 'notes.txt'), 'x');
+  chmodSync(dataDir, 0o755);
+  await assert.rejects(open(dataDir), { code: 'forbidden', message: /others can read it .* something else/ });
+  assert.equal(statSync(dataDir).mode & 0o777, 0o755);
+  chmodSync(dataDir, 0o700);
+  await (await open(dataDir)).close();
 });
 
 test('openStore() refuses the store of the other role and leaves it as it is', async (t) => {
@@ -126,16 +159,23 @@ test('openStore() migrates an older database and keeps a copy that names its ver
   const head = store.log.head();
   await store.close();
   const next = { version: files.length + 1, name: 'more', sql: 'CREATE TABLE more (a INTEGER) STRICT;' };
+  // What a crash leaves while it copies.
+  const file = join(dataDir, 'holdfast.db');
+  writeFileSync(`${file}.v${files.length}.partial`, 'half a copy', { mode: 0o644 });
   const migrated = await open(dataDir, { migrations: [...files, next] });
   assert.deepEqual(migrated.log.head(), head);
   assert.deepEqual(await migrated.read((session) => session.query(sql('select count(*) as n from more'))), [
     { n: 0 },
   ]);
   await migrated.close();
-  const copy = new Database(join(dataDir, `holdfast.db.v${files.length}`), { readonly: true });
+  assert.deepEqual(copiesOf(file), [`${file}.v${files.length}`]);
+  assert(!existsSync(`${file}.v${files.length}.partial`));
+  const copy = new Database(`${file}.v${files.length}`, { readonly: true });
   assert.equal(copy.prepare('select max(version) from migrations').pluck().get(), files.length);
   assert.equal(copy.prepare('select count(*) from revisions').pluck().get(), 3);
   copy.close();
+  for (const name of readdirSync(dataDir))
+    assert.equal(statSync(join(dataDir, name)).mode & 0o077, 0, `${name} is open to others`);
 });
 
 test('openStore() leaves nothing of a migration that fails, and keeps those before it', async (t) => {
@@ -229,6 +269,24 @@ test('Store answers storage-full, keeps reading, and writes again by itself when
   await fill(store, 1);
   assert.equal(store.log.head().revision, 2);
   assert.equal((await store.verify()).ok, true);
+  await store.close();
+});
+
+test('Store answers storage-full and comes back also when its ballast cannot be given back', async (t) => {
+  const dataDir = tempFolder(t);
+  const clock = new FakeClock();
+  const store = await open(dataDir, { clock, limits: { ballastBytes: 1024 * 1024 } });
+  rmSync(join(dataDir, 'ballast'));
+  mkdirSync(join(dataDir, 'ballast'));
+  await store.write(systemCaller, (tx) => tx.query(sql('pragma max_page_count = 1')));
+  const big = { ...note, body: 'x'.repeat(1_000_000) };
+  await assert.rejects(
+    store.write(systemCaller, async (tx) => tx.append(big)),
+    { code: 'storage-full' },
+  );
+  assert.equal(store.health().state, 'storage-full');
+  await clock.advance(1_000);
+  assert.equal(store.health().state, 'ok');
   await store.close();
 });
 

@@ -36,7 +36,6 @@ const accepted: Record<string, unknown> = {
   '{"a":[{"b":{}}]}': { a: [{ b: {} }] },
   '"\\"\\\\\\/\\b\\f\\n\\r\\t"': '"\\/\b\f\n\r\t',
   '"\\u0061\\u00E9"': 'aé',
-  '"\\u0000"': '\0',
   '"\\ud83d\\ude00"': '😀',
   '"😀"': '😀',
   '"\\\\ud800"': '\\ud800',
@@ -189,6 +188,19 @@ test('parseJson() refuses numbers out of range and half surrogate pairs, naming 
     ['{"\\ud800":1}', '\ufffd'],
   ];
   for (const [text, field] of cases) assert.throws(() => parseJson(text), { code: 'bad-request', field });
+});
+
+test('parseJson() refuses NUL in strings and keys, naming the field', () => {
+  const cases: [string, string][] = [
+    ['"\\u0000"', ''],
+    ['{"note":"x\\u0000"}', 'note'],
+    ['{"items":[{"a":"b"},{"a":"\\u0000b"}]}', 'items/1/a'],
+    ['{"a":{"b\\u0000":1}}', 'a/b\ufffd'],
+  ];
+  for (const [text, field] of cases)
+    assert.throws(() => parseJson(text), { code: 'bad-request', field, message: /a NUL character/ });
+  assert.equal(parseJson('"\\\\u0000"'), '\\u0000');
+  assert.throws(() => stringifyJson({ note: 'x\0' }), { code: 'bad-request', field: 'note' });
 });
 
 test('parseJson() keeps __proto__ an ordinary key', () => {
