@@ -187,11 +187,7 @@ function requireLoopback(listen: Listen, who: string): Listen {
 }
 
 function requireSafeRegistry(url: string): string {
-  const { protocol, hostname, username } = new URL(url);
-  if (username !== '')
-    throw new ConfigurationError(
-      'Cannot use the registry URL: it holds a user name, pass a token with --token-file instead',
-    );
+  const { protocol, hostname } = new URL(url);
   if (protocol === 'https:' || isLoopback(hostname)) return url;
   throw new ConfigurationError(
     `Cannot use the registry ${url}: credentials would travel unencrypted, use https (plain http goes to loopback only)`,
@@ -202,8 +198,11 @@ function readValue(name: SettingName, value: unknown, source: string): unknown {
   try {
     return settings[name].read(value);
   } catch (error) {
-    // A secret's value is not repeated: this ends up in logs.
-    const shown = settings[name].flag === null ? 'what it holds' : JSON.stringify(value);
+    // A secret is not repeated, nor one that stands in a URL: this ends up in logs.
+    const shown =
+      settings[name].flag === null
+        ? 'what it holds'
+        : JSON.stringify(value)?.replace(/\/\/[^/]*@/g, '//(not shown)@');
     throw new ConfigurationError(`Cannot use ${source}: ${shown} given, ${(error as Error).message}`);
   }
 }

@@ -97,7 +97,7 @@ function defineSet(command: Command, context: Context): void {
     .option('--region <region>', 'its region')
     .addOption(new Option('--status <status>', 'DOWN holds until UP is set (default UP)').choices(statuses))
     .option('--ttl <duration>', 'silence after which it is DOWN (default 60s, at least 5s)')
-    .option('--takeover', 'replace whoever holds type and host')
+    .option('--takeover', 'with --uuid: replace another one that holds type and host')
     .option('--if-version <n>', 'only if this is still its version, else exit 4')
     .action(
       action(context, async (flags: Flags) => {
@@ -106,9 +106,7 @@ function defineSet(command: Command, context: Context): void {
         await context.ask(flags, 'agent', async (client) => {
           const named = flags['uuid'] !== undefined || given.host !== undefined;
           const patch = named ? given : { ...given, host: await ownHost(client) };
-          const uuid =
-            (flags['uuid'] as string | undefined) ??
-            (options.takeover ? undefined : await findUuid(client, patch));
+          const uuid = (flags['uuid'] as string | undefined) ?? (await findUuid(client, patch));
           const request =
             uuid === undefined
               ? livenessRequests.register(patch, options)
@@ -130,6 +128,7 @@ function defineSet(command: Command, context: Context): void {
     'services set --type web',
     'services set --type nova-compute --host edge-1 --region us-east --ttl 30s',
     'services set --type nova-compute --host edge-1 --status DOWN',
+    'services set --type web --host edge-1 --uuid 3b059e33bbc44bc8b0d37df6e8d70223 --takeover',
   ]);
 }
 
@@ -347,9 +346,17 @@ async function findUuid(
 }
 
 function patchOf(flags: Flags): ServicePatch {
-  const { type, host, uuid, region, status, ttl, ifVersion } = flags as Record<string, string | undefined>;
+  const { type, host, uuid, region, status, ttl, ifVersion, takeover } = flags as Record<
+    string,
+    string | undefined
+  >;
   if (uuid === undefined && type === undefined)
     throw new UsageError('Cannot tell which service: pass --type and --host, or --uuid');
+  // It would replace a record by a new one each time, even its own; without it the record that holds the place is set.
+  if (uuid === undefined && takeover !== undefined)
+    throw new UsageError(
+      'Cannot take over: pass --uuid, who shall hold type and host; without --takeover the one that holds them is changed',
+    );
   if (ifVersion !== undefined && !/^\d{1,15}$/.test(ifVersion))
     throw new UsageError(`Cannot compare with version "${ifVersion}": expected a number`);
   return {

@@ -174,5 +174,8 @@ function readRegistry(value: unknown): string | null {
   if (text === 'none') return null;
   if (!URL.canParse(text) || !/^https?:\/\//.test(text))
     throw new Error('expected a URL such as http://127.0.0.1:7420, or none');
+  const { username, password } = new URL(text);
+  if (username !== '' || password !== '')
+    throw new Error('expected one without a user name or password; pass a token with --token-file');
   return text;
 }

@@ -183,6 +183,22 @@ test('what cannot be is refused with 78, its place, and what to do', async (t) =
   }
 });
 
+test('a registry URL with a password is refused in a file and a variable, and not repeated', async (t) => {
+  for (const url of ['https://me:secret@registry', 'https://:secret@registry', 'ftp://me:secret@registry']) {
+    for (const [argv, env] of [
+      [['--config', file(t, `registry: ${url}\n`)], {}],
+      [[], { HOLDFAST_REGISTRY: url }],
+    ] as const) {
+      for (const command of [['config', 'print', 'agent'], ['config', 'check', 'agent'], ['agent']]) {
+        const { code, stdout, stderr } = await cli([...command, ...argv], { env });
+        assert.equal(code, 78, `${command} ${url}`);
+        assert.match(stderr, /\(not shown\)@registry/);
+        assert.doesNotMatch(stdout + stderr, /secret/);
+      }
+    }
+  }
+});
+
 test('config check says ok, config print says who said what', async (t) => {
   const config = file(t, 'registry: none\nhost: {name: edge-1}\n');
   assert.deepEqual(await cli(['config', 'check', 'agent', '--config', config]), {

@@ -118,6 +118,17 @@ test('a conflict names the holder: exit 4', async (t) => {
   assert.equal((await cli([...set, '--takeover'], { env })).code, 0);
 });
 
+test('services set takes over for a uuid that is named, and never its own record', async (t) => {
+  const { env, records } = await fakeFleet(t);
+  const set = ['services', 'set', '--type', 'a', '--host', 'b'];
+  await cli(set, { env });
+  const [uuid] = records.keys();
+  const { code, stderr } = await cli([...set, '--takeover'], { env });
+  assert.equal(code, 2);
+  assert.match(stderr, /pass --uuid/);
+  assert.deepEqual([...records.keys()], [uuid]);
+});
+
 test('usage mistakes exit 2 and name the nearest', async () => {
   for (const [argv, words] of [
     [['servces'], /unknown command 'servces' \(Did you mean services\?\)/],
