@@ -265,10 +265,9 @@ export class LivenessStore implements LivenessService {
     for (;;) {
       const touched = this.#presence.takeTouched(flushRowsMax);
       if (touched.length === 0) return;
-      await this.#store.write(systemCaller, async (tx) => {
-        for (const { id, lastSeenMs } of touched)
-          await tx.run(this.#sql.setLastSeen, { uuid: id, lastSeenMs });
-      });
+      const rows = touched.map(({ id, lastSeenMs }) => ({ uuid: id, last_seen_ms: lastSeenMs }));
+      const heard = JSON.stringify(rows);
+      await this.#store.write(systemCaller, (tx) => tx.run(this.#sql.setLastSeen, { heard }));
     }
   }
 
