@@ -194,6 +194,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     run: async ({ signal }) => {
       await store.compact({ signal });
       await idempotency.forget();
+      await access.forget();
     },
   });
   undo.add('compact', () => compaction.stop());
