@@ -67,6 +67,8 @@ CREATE TABLE tokens (
   CHECK (host_id IS NULL OR role = 'host')
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tokens_by_host ON tokens (host_id);
+CREATE INDEX tokens_by_expiry ON tokens (expires_at_ms);
+CREATE INDEX tokens_by_revocation ON tokens (revoked_at_ms) WHERE revoked_at_ms IS NOT NULL;
 
 -- What the detectors found on this host.
 CREATE TABLE components (

@@ -195,6 +195,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     run: async ({ signal }) => {
       await store.compact({ signal });
       await idempotency.forget();
+      await access.forget();
     },
   });
   undo.add('compact', () => compaction.stop());
@@ -301,7 +302,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
 /** The registry gave this host another name than the one under which it had registered records. */
 async function moveRecords(own: LivenessStore, hostName: string): Promise<void> {
   const strangers = own.views().filter((view) => view.host !== hostName);
-  for (const { uuid } of strangers) await own.put(systemCaller, uuid, { host: hostName }, { takeover: true });
+  for (const { uuid } of strangers) await own.moved(systemCaller, uuid, hostName);
 }
 
 async function flushAll(own: LivenessStore, answers: RemoteAnswers): Promise<void> {

@@ -176,6 +176,12 @@ export function decideSet(record: ServiceRecord, patch: ServicePatch): Decision 
   return changed(onlyRevived ? 'service.revived' : 'service.set', next);
 }
 
+/** Its host has another name; everything else stays, a lapse too. */
+export function decideMoved(record: ServiceRecord, host: string): Decision {
+  const name = requireHostName(host);
+  return name === record.host ? { record, change: null } : changed('service.set', { ...record, host: name });
+}
+
 /** Renews; lifts a lapse and nothing else: DOWN that somebody set stays until somebody sets UP. */
 export function decideBeat(record: ServiceRecord): Decision {
   if (record.status !== 'DOWN' || record.reason !== 'lapsed') return { record, change: null };

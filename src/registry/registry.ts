@@ -159,6 +159,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       if (!lead.serving) return;
       await store.compact({ signal });
       await idempotency.forget();
+      await access.forget();
     },
   });
   undo.add('compact', () => compacting.stop());

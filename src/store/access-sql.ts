@@ -30,6 +30,18 @@ export function accessStatements(dialect: Dialect) {
         .where('host_id', '=', arg('hostId'))
         .where('revoked_at_ms', 'is', null),
     ),
+    /** At most a thousand at once; the rest with the next call. */
+    forget: compile(dialect, (query, arg: Arg<{ beforeMs: number }>) =>
+      query.deleteFrom('tokens').where('id', 'in', (old) =>
+        old
+          .selectFrom('tokens')
+          .select('id')
+          .where((or) =>
+            or.or([or('expires_at_ms', '<', arg('beforeMs')), or('revoked_at_ms', '<', arg('beforeMs'))]),
+          )
+          .limit(1_000),
+      ),
+    ),
     revokeOfHost: compile(dialect, (query, arg: Arg<{ hostId: string; now: number }>) =>
       query
         .updateTable('tokens')

@@ -5,7 +5,7 @@
 import { hash } from 'node:crypto';
 import type { Clock } from '../base/clock.ts';
 import type { Random } from '../base/random.ts';
-import type { Caller, Role } from '../domain/access.ts';
+import { type Caller, type Role, systemCaller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
 import { mintId } from '../domain/ids.ts';
 import type { AccessService } from '../domain/services.ts';
@@ -18,6 +18,8 @@ const secretBytes = 32;
 const secretAt = 34;
 export const adminTokenLifeMs = 30 * 86_400_000;
 export const hostCredentialLifeMs = 90 * 86_400_000;
+/** How long one that has ended stays in the database, for whoever asks afterwards whose it was. */
+const endedKeptMs = 30 * 86_400_000;
 
 interface KnownToken {
   readonly id: string;
@@ -83,6 +85,18 @@ export class AccessStore implements AccessService {
   /** Issues a token and returns it; it is not kept and cannot be shown again. */
   issue(caller: Caller, request: TokenRequest): Promise<string> {
     return this.#store.write(caller, (tx) => this.#issue(tx, request));
+  }
+
+  /** Tokens in memory, the expired ones until they are forgotten. */
+  get size(): number {
+    return this.#known.size;
+  }
+
+  /** Drops expired tokens from memory, and from the database what ended thirty days ago. */
+  async forget(): Promise<void> {
+    const now = this.#clock.now();
+    for (const [key, { expiresAtMs }] of this.#known) if (expiresAtMs <= now) this.#known.delete(key);
+    await this.#store.write(systemCaller, (tx) => tx.run(this.#sql.forget, { beforeMs: now - endedKeptMs }));
   }
 
   /** In the transaction of a join: a new credential for the host; the ones before it end. */

@@ -1,20 +1,22 @@
 /** The statements of hosts, compiled at their first use. */
-import type { CompiledQuery, Kysely } from 'kysely';
+import { type CompiledQuery, type Kysely, sql } from 'kysely';
 import type { HostRecord } from '../domain/host.ts';
 import type { Status, StatusReason } from '../domain/liveness.ts';
 import type { HostFilter } from '../domain/services.ts';
 import type { Dialect } from './port.ts';
-import { type Arg, compile, type HostRow, queryBuilder, type Schema } from './query.ts';
+import { type Arg, compile, type HostRow, jsonRows, queryBuilder, type Schema } from './query.ts';
+
+const heardColumns = {
+  id: 'text',
+  last_seen_ms: 'bigint',
+  interval_told_ms: 'bigint',
+  agent_epoch: 'bigint',
+  agent_revision: 'bigint',
+  agent_hash: 'text',
+} as const satisfies Partial<Record<keyof HostRow, string>>;
 
 /** What a flush writes of a host that was heard. */
-interface HeardArgs {
-  id: string;
-  lastSeenMs: number;
-  intervalToldMs: number;
-  agentEpoch: number | null;
-  agentRevision: number | null;
-  agentHash: string | null;
-}
+export type HeardRow = Pick<HostRow, keyof typeof heardColumns>;
 
 export function hostStatements(dialect: Dialect) {
   let db: Kysely<Schema> | undefined;
@@ -77,18 +79,18 @@ export function hostStatements(dialect: Dialect) {
         .set({ outbox_epoch: arg('epoch'), outbox_seq: arg('seq') })
         .where('id', '=', arg('id')),
     ),
-    setHeard: compile(dialect, (query, arg: Arg<HeardArgs>) =>
-      query
-        .updateTable('hosts')
-        .set({
-          last_seen_ms: arg('lastSeenMs'),
-          interval_told_ms: arg('intervalToldMs'),
-          agent_epoch: arg('agentEpoch'),
-          agent_revision: arg('agentRevision'),
-          agent_hash: arg('agentHash'),
-        })
-        .where('id', '=', arg('id')),
-    ),
+    /** Of many hosts at once: `heard` is the JSON of a list of `HeardRow`. */
+    setHeard: compile(dialect, (query, arg: Arg<{ heard: string }>) => {
+      const heard = jsonRows(dialect, 'heard', { json: arg('heard'), columns: heardColumns });
+      return sql`
+        UPDATE hosts SET
+          last_seen_ms = heard.last_seen_ms,
+          interval_told_ms = heard.interval_told_ms,
+          agent_epoch = heard.agent_epoch,
+          agent_revision = heard.agent_revision,
+          agent_hash = heard.agent_hash
+        FROM ${heard} WHERE hosts.id = heard.id`.compile(query);
+    }),
     /** Filters vary, so this one is built per call. */
     list(filter: HostFilter, afterName: string, limit: number): CompiledQuery<{ name: string }> {
       db ??= queryBuilder(dialect);

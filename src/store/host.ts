@@ -33,7 +33,7 @@ import type {
 } from '../domain/services.ts';
 import type { AccessStore } from './access.ts';
 import { type HostCapacity, type HostFacts, HostMemory, hostNotFound, isReplay } from './host-memory.ts';
-import { hostStatements, recordOf, rowOf } from './host-sql.ts';
+import { type HeardRow, hostStatements, recordOf, rowOf } from './host-sql.ts';
 import type { InventoryStore } from './inventory.ts';
 import type { LivenessStore } from './liveness.ts';
 import { decodeCursor, encodeCursor } from './page.ts';
@@ -251,21 +251,27 @@ export class HostStore implements HostService {
     for (;;) {
       const touched = this.memory.presence.takeTouched(flushRowsMax);
       if (touched.length === 0) return;
-      await this.#store.write(systemCaller, async (tx) => {
-        for (const { id, lastSeenMs } of touched) {
-          if (this.memory.find(id) === undefined) continue;
-          const { intervalToldMs, agentMark } = this.memory.facts(id);
-          await tx.run(this.#sql.setHeard, {
-            id,
-            lastSeenMs,
-            intervalToldMs,
-            agentEpoch: agentMark?.epoch ?? null,
-            agentRevision: agentMark?.revision ?? null,
-            agentHash: agentMark?.hash ?? null,
-          });
-        }
+      await this.#store.write(systemCaller, (tx) => {
+        const rows = touched.flatMap(({ id, lastSeenMs }) => this.#heardRow(id, lastSeenMs));
+        return tx.run(this.#sql.setHeard, { heard: JSON.stringify(rows) });
       });
     }
+  }
+
+  /** None of a host that is gone. */
+  #heardRow(id: string, lastSeenMs: number): HeardRow[] {
+    if (this.memory.find(id) === undefined) return [];
+    const { intervalToldMs, agentMark } = this.memory.facts(id);
+    return [
+      {
+        id,
+        last_seen_ms: lastSeenMs,
+        interval_told_ms: intervalToldMs,
+        agent_epoch: agentMark?.epoch ?? null,
+        agent_revision: agentMark?.revision ?? null,
+        agent_hash: agentMark?.hash ?? null,
+      },
+    ];
   }
 
   async #heard(caller: Caller, id: string, slot: number): Promise<void> {

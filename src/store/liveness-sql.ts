@@ -1,9 +1,9 @@
 /** The statements of service records, compiled at their first use. */
-import type { CompiledQuery, Kysely } from 'kysely';
+import { type CompiledQuery, type Kysely, sql } from 'kysely';
 import type { ServiceRecord } from '../domain/liveness.ts';
 import type { ServiceFilter } from '../domain/services.ts';
 import type { Dialect, Statement } from './port.ts';
-import { type Arg, compile, queryBuilder, type Schema, type ServiceRow, type TakenOverRow } from './query.ts';
+import { type Arg, compile, jsonRows, queryBuilder, type Schema, type ServiceRow, type TakenOverRow } from './query.ts';
 
 const columns = [
   'uuid',
@@ -74,12 +74,14 @@ export function serviceStatements(dialect: Dialect) {
     remove: compile(dialect, (query, arg: Arg<{ uuid: string }>) =>
       query.deleteFrom('services').where('uuid', '=', arg('uuid')),
     ),
-    setLastSeen: compile(dialect, (query, arg: Arg<{ uuid: string; lastSeenMs: number }>) =>
-      query
-        .updateTable('services')
-        .set({ last_seen_ms: arg('lastSeenMs') })
-        .where('uuid', '=', arg('uuid')),
-    ),
+    /** Of many records at once: `heard` is the JSON of a list of `{ uuid, last_seen_ms }`. */
+    setLastSeen: compile(dialect, (query, arg: Arg<{ heard: string }>) => {
+      const columns = { uuid: 'text', last_seen_ms: 'bigint' } as const;
+      const heard = jsonRows(dialect, 'heard', { json: arg('heard'), columns });
+      return sql`
+        UPDATE services SET last_seen_ms = heard.last_seen_ms
+        FROM ${heard} WHERE services.uuid = heard.uuid`.compile(query);
+    }),
     takenOver: compile(dialect, (query, arg: Arg<{ uuid: string }>) =>
       query.selectFrom('taken_over').selectAll().where('uuid', '=', arg('uuid')),
     ),

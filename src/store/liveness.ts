@@ -18,6 +18,7 @@ import {
   decideHostReturned,
   decideLapse,
   decideMaintain,
+  decideMoved,
   decideRegister,
   decideSet,
   decideTold,
@@ -232,6 +233,17 @@ export class LivenessStore implements LivenessService {
     return Promise.all(queries.map((query) => this.isUp(query)));
   }
 
+  /** The record's host has another name now. Nobody was heard: its status and deadline stay as they are. */
+  moved(caller: Caller, uuid: string, host: string): Promise<ServiceView> {
+    return this.#store.write(caller, async (tx) => {
+      const record = await this.#load(tx, uuid);
+      if (record === undefined) throw notFound(uuid);
+      const decision = decideMoved(record, host);
+      await this.#makeRoom(tx, record, decision.record, { takeover: true });
+      return this.#apply(tx, record, decision, { heard: false });
+    });
+  }
+
   /** Everything in memory, as of the last commit; for snapshots, which encode it lazily. Records are immutable. */
   views(): ServiceView[] {
     return Array.from(this.#presence.slots(), (slot) => this.#view(slot));
@@ -292,10 +304,9 @@ export class LivenessStore implements LivenessService {
     for (;;) {
       const touched = this.#presence.takeTouched(flushRowsMax);
       if (touched.length === 0) return;
-      await this.#store.write(systemCaller, async (tx) => {
-        for (const { id, lastSeenMs } of touched)
-          await tx.run(this.#sql.setLastSeen, { uuid: id, lastSeenMs });
-      });
+      const rows = touched.map(({ id, lastSeenMs }) => ({ uuid: id, last_seen_ms: lastSeenMs }));
+      const heard = JSON.stringify(rows);
+      await this.#store.write(systemCaller, (tx) => tx.run(this.#sql.setLastSeen, { heard }));
     }
   }
 

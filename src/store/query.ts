@@ -192,6 +192,24 @@ class Template<Args extends object, Row, Db> implements Statement<Args, Row> {
   }
 }
 
+/**
+ * A list of rows as one argument, for statements that join with it: the JSON text of a list of objects. Named `name`
+ * in the query, with these columns. A statement of its own for each row is a round trip each on PostgreSQL.
+ */
+export function jsonRows(
+  dialect: Dialect,
+  name: string,
+  options: { json: RawBuilder<string>; columns: Readonly<Record<string, 'text' | 'bigint'>> },
+): RawBuilder<unknown> {
+  const columns = Object.entries(options.columns);
+  if (dialect === 'postgres') {
+    const types = sql.join(columns.map(([column, type]) => sql`${sql.ref(column)} ${sql.raw(type)}`));
+    return sql`jsonb_to_recordset(${options.json}::jsonb) AS ${sql.table(name)} (${types})`;
+  }
+  const values = sql.join(columns.map(([column]) => sql`value ->> ${sql.lit(column)} AS ${sql.ref(column)}`));
+  return sql`(SELECT ${values} FROM json_each(${options.json})) AS ${sql.table(name)}`;
+}
+
 /** Builds queries whose shape depends on the input, for `Session.query(….compile())`. It cannot run them itself. */
 export function queryBuilder<Db = Schema>(dialect: Dialect): Kysely<Db> {
   return new Kysely<Db>({

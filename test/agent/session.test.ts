@@ -215,6 +215,8 @@ suite('a session with the registry', () => {
     t.after(() => closing(w.clock, second));
     const { uuid, host } = await second.liveness.register(systemCaller, { type: 'web', ttlMs }, options);
     assert.equal(host, 'edge-2');
+    const short = await second.liveness.register(systemCaller, { type: 'job', ttlMs: 5_000 }, options);
+    await until(w.clock, 10_000, 'a lapse', () => second.own.find(short.uuid)?.reason === 'lapsed');
     w.registry.line = 'up';
     await settles(
       w.clock,
@@ -225,6 +227,9 @@ suite('a session with the registry', () => {
     assert.match(second.hostName(), /^edge-2-[0-9a-f]{4}$/);
     assert.equal((await second.liveness.get(uuid)).host, second.hostName());
     assert.equal((await w.registry.stores.liveness.get(uuid)).host, second.hostName());
+    await w.clock.advance(1_000);
+    const { status, reason } = await second.liveness.get(short.uuid);
+    assert.deepEqual([status, reason], ['DOWN', 'lapsed'], 'a new name is no heartbeat');
   });
 
   test('tells what changed in the inventory as a difference, also after a restart', async (t) => {

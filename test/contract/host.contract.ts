@@ -5,6 +5,7 @@ import { AppError } from '../../src/domain/error.ts';
 import { type CheckIn, type Component, inventoryHash } from '../../src/domain/inventory.ts';
 import { serviceDocument } from '../../src/domain/liveness.ts';
 import { FakeClock } from '../helpers/clock.ts';
+import { countStatements } from '../helpers/counted.ts';
 import { SeededRandom } from '../helpers/random.ts';
 import {
   admin,
@@ -320,6 +321,36 @@ export function hostContract(openStore: OpenStoreForTest): void {
       const items = [{ seq: 1, type: 'service' as const, atMs: 0, body: { ...right, ttl: 5.0005 } }];
       await stores.hosts.report(edge.caller, edge.id, { epoch: 1, items });
       assert.equal((await stores.liveness.list({}, all)).items.length, 1);
+    });
+  });
+
+  describe('HostStore.flush()', () => {
+    it('writes what was heard of many hosts in one statement, and of none twice', async (t) => {
+      const clock = new FakeClock();
+      const { store, counts } = countStatements(await openStore(t, clock));
+      const stores = await openRegistryStores(store, clock, new SeededRandom(1));
+      const first = await joinHost(stores, 'edge-1');
+      const second = await joinHost(stores, 'edge-2');
+      await first.beat();
+      await second.beat();
+      await stores.hosts.flush();
+      await clock.advance(1_000);
+      await first.beat();
+      await clock.advance(1_000);
+      await second.beat();
+      const writes = counts.length;
+      await stores.hosts.flush();
+      await stores.hosts.flush();
+      assert.deepEqual(counts.slice(writes), [1]);
+      const again = await openRegistryStores(store, clock, new SeededRandom(2));
+      const seen = async (name: string) => clock.now() - ((await again.hosts.get(name)).lastSeenMs ?? 0);
+      assert.deepEqual([await seen('edge-1'), await seen('edge-2')], [1_000, 0]);
+      for (const { id } of [first, second]) {
+        const { intervalToldMs, agentMark } = stores.hosts.memory.facts(id);
+        const found = again.hosts.memory.facts(id);
+        assert.deepEqual([found.intervalToldMs, found.agentMark], [intervalToldMs, agentMark]);
+        assert.notEqual(agentMark, null);
+      }
     });
   });
 

@@ -5,6 +5,7 @@ import { AppError } from '../../src/domain/error.ts';
 import type { ServiceView } from '../../src/domain/liveness.ts';
 import type { Store } from '../../src/store/port.ts';
 import { FakeClock } from '../helpers/clock.ts';
+import { countStatements } from '../helpers/counted.ts';
 import { SeededRandom } from '../helpers/random.ts';
 import { admin, openRegistryStores, passTime, type RegistryStores } from '../helpers/registry-stores.ts';
 
@@ -270,6 +271,28 @@ export function livenessContract(openStore: OpenStoreForTest): void {
       assert.equal((await again.liveness.get(a)).lastSeenMs, heardMs);
       await again.liveness.beat(admin, a);
       assert.deepEqual(shown(await again.liveness.get(a)), ['UP', null, true]);
+    });
+  });
+
+  describe('LivenessStore.flush()', () => {
+    it('writes who was heard when, of many records in one statement, and of none twice', async (t) => {
+      const clock = new FakeClock();
+      const { store, counts } = countStatements(await openStore(t, clock));
+      const stores = await openRegistryStores(store, clock, new SeededRandom(1));
+      await web(stores, a);
+      await web(stores, b, 'edge-2');
+      await stores.liveness.flush();
+      await clock.advance(1_000);
+      await stores.liveness.beat(admin, a);
+      await clock.advance(1_000);
+      await stores.liveness.beat(admin, b);
+      const writes = counts.length;
+      await stores.liveness.flush();
+      await stores.liveness.flush();
+      assert.deepEqual(counts.slice(writes), [1]);
+      const again = await openRegistryStores(store, clock, new SeededRandom(2));
+      const seen = async (uuid: string) => clock.now() - ((await again.liveness.get(uuid)).lastSeenMs ?? 0);
+      assert.deepEqual([await seen(a), await seen(b)], [1_000, 0]);
     });
   });
 

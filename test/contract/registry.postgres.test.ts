@@ -1,6 +1,7 @@
 /** The registry's stores keep their promises on PostgreSQL. */
 import { openPostgresStore } from '../../src/store/postgres-store.ts';
 import { usePostgres } from '../helpers/postgres.ts';
+import { accessContract } from './access.contract.ts';
 import { hostContract } from './host.contract.ts';
 import { idempotencyContract } from './idempotency.contract.ts';
 import { livenessContract, type OpenStoreForTest } from './liveness.contract.ts';
@@ -13,6 +14,7 @@ const open: OpenStoreForTest = async (t, clock) => {
   return store;
 };
 
+accessContract(open);
 livenessContract(open);
 hostContract(open);
 idempotencyContract(open);

@@ -1,6 +1,7 @@
 /** The registry's stores keep their promises on SQLite. */
 import { openStore } from '../../src/store/store.ts';
 import { tempFolder } from '../helpers/temp.ts';
+import { accessContract } from './access.contract.ts';
 import { hostContract } from './host.contract.ts';
 import { idempotencyContract } from './idempotency.contract.ts';
 import { livenessContract, type OpenStoreForTest } from './liveness.contract.ts';
@@ -12,6 +13,7 @@ const open: OpenStoreForTest = async (t, clock) => {
   return store;
 };
 
+accessContract(open);
 livenessContract(open);
 hostContract(open);
 idempotencyContract(open);
