@@ -2,7 +2,7 @@
  * `GET /v1/watch`: many watches over one WebSocket. The envelope's id, chosen by the client, is the subscription.
  *
  * Frames are built here and written to the socket itself: a server's frames are not masked, so all who use the same
- * id get the same bytes. `ws` reads, answers pings and closes; it writes whole frames at once when nothing is
+ * id get the same bytes, and all others the same body between bytes of their own. `ws` reads, answers pings and closes; it writes whole frames at once when nothing is
  * compressed, so the two never interleave.
  */
 import type { IncomingMessage } from 'node:http';
@@ -25,6 +25,7 @@ import {
   WatchSchema,
   watchSubprotocol,
 } from '../wire/watch.ts';
+import { type Frame, frameOf, writeFrame } from './message.ts';
 import { type HttpContext, operation } from './operation.ts';
 import { asAppError } from './problem.ts';
 import { compileSelection } from './selection.ts';
@@ -295,7 +296,7 @@ class Connection {
   }
 
   #answer(id: string, message: WatchMessage): void {
-    this.#socket.write(envelopeFrame(envelopePrefix(id), Buffer.from(JSON.stringify(message))));
+    writeFrame(this.#socket, envelopeFrame(envelopePrefix(id), Buffer.from(JSON.stringify(message))));
   }
 }
 
@@ -312,12 +313,12 @@ class WebSocketSink implements Sink {
     this.#socket = socket;
   }
 
-  encode(body: Buffer): Buffer {
+  encode(body: Buffer): Frame {
     return envelopeFrame(this.#prefix, body);
   }
 
-  write(frame: Buffer): void {
-    if (this.#socket.writable) this.#socket.write(frame);
+  write(frame: Frame): void {
+    if (this.#socket.writable) writeFrame(this.#socket, frame);
   }
 
   bufferedBytes(): number {
@@ -339,26 +340,24 @@ function envelopePrefix(id: string): Buffer {
   return Buffer.from(`{"v":1,"id":${JSON.stringify(id)},"mimetype":"application/json","body":`);
 }
 
-const closingBrace = 0x7d;
+const closingBrace = Buffer.from('}');
 
 /** A whole unmasked text frame (RFC 6455 §5.2) around `prefix`, `body` and `}`. */
-function envelopeFrame(prefix: Buffer, body: Buffer): Buffer {
-  const payloadBytes = prefix.length + body.length + 1;
+function envelopeFrame(prefix: Buffer, body: Buffer): Frame {
+  const payloadBytes = prefix.length + body.length + closingBrace.length;
   const headerBytes = payloadBytes < 126 ? 2 : payloadBytes < 65_536 ? 4 : 10;
-  const frame = Buffer.allocUnsafe(headerBytes + payloadBytes);
-  frame[0] = 0x81;
-  if (headerBytes === 2) frame[1] = payloadBytes;
+  const head = Buffer.allocUnsafe(headerBytes + prefix.length);
+  head[0] = 0x81;
+  if (headerBytes === 2) head[1] = payloadBytes;
   else if (headerBytes === 4) {
-    frame[1] = 126;
-    frame.writeUInt16BE(payloadBytes, 2);
+    head[1] = 126;
+    head.writeUInt16BE(payloadBytes, 2);
   } else {
-    frame[1] = 127;
-    frame.writeBigUInt64BE(BigInt(payloadBytes), 2);
+    head[1] = 127;
+    head.writeBigUInt64BE(BigInt(payloadBytes), 2);
   }
-  prefix.copy(frame, headerBytes);
-  body.copy(frame, headerBytes + prefix.length);
-  frame[headerBytes + payloadBytes - 1] = closingBrace;
-  return frame;
+  prefix.copy(head, headerBytes);
+  return frameOf(head, body, closingBrace);
 }
 
 function requestValidators(): Record<WatchRequest['op'], Validate> {

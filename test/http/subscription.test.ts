@@ -11,6 +11,7 @@ import {
   parsePosition,
   type Selection,
 } from '../../src/domain/event.ts';
+import type { Frame } from '../../src/http/message.ts';
 import { compileSelection } from '../../src/http/selection.ts';
 import {
   type EndReason,
@@ -26,30 +27,23 @@ import { FakeLog, FakeSnapshots } from './fakes.ts';
 
 const admin: Caller = { role: 'admin', subject: 'test' };
 
-/** A peer that reads at once, or only when told. */
-class FakePeer implements Sink {
-  readonly encodingKey = 'fake';
-  readonly messages: WatchMessage[] = [];
-  end: EndReason | undefined;
+/** Reads at once, or only when told. */
+class FakeSocket {
   reading = true;
-  #waiting: Buffer[] = [];
+  #waiting: { readonly frame: Buffer; readonly hear: (message: WatchMessage) => void }[] = [];
   #taken = 0;
   #drained: (() => void)[] = [];
 
-  encode(body: Buffer): Buffer {
-    return body;
-  }
-
-  write(frame: Buffer): void {
-    this.#waiting.push(frame);
+  write(frame: Buffer, hear: (message: WatchMessage) => void): void {
+    this.#waiting.push({ frame, hear });
     if (this.reading) this.read();
   }
 
   /** Takes what waits, or so many frames of it. */
   read(count = this.#waiting.length): void {
-    for (const frame of this.#waiting.splice(0, count)) {
+    for (const { frame, hear } of this.#waiting.splice(0, count)) {
       this.#taken += frame.length;
-      this.messages.push(JSON.parse(frame.toString()) as WatchMessage);
+      hear(JSON.parse(frame.toString()) as WatchMessage);
     }
     if (this.#waiting.length > 0) return;
     const drained = this.#drained;
@@ -58,7 +52,7 @@ class FakePeer implements Sink {
   }
 
   bufferedBytes(): number {
-    return this.#waiting.reduce((sum, { length }) => sum + length, 0);
+    return this.#waiting.reduce((sum, { frame }) => sum + frame.length, 0);
   }
 
   takenBytes(): number {
@@ -68,6 +62,47 @@ class FakePeer implements Sink {
   onceDrained(fn: () => void): () => void {
     this.#drained.push(fn);
     return () => (this.#drained = this.#drained.filter((other) => other !== fn));
+  }
+}
+
+/** One watch of a socket that may have others. */
+class FakePeer implements Sink {
+  readonly encodingKey: string;
+  readonly messages: WatchMessage[] = [];
+  readonly socket: FakeSocket;
+  end: EndReason | undefined;
+
+  constructor(socket = new FakeSocket(), encodingKey = 'fake') {
+    this.socket = socket;
+    this.encodingKey = encodingKey;
+  }
+
+  set reading(reading: boolean) {
+    this.socket.reading = reading;
+  }
+
+  read(count?: number): void {
+    this.socket.read(count);
+  }
+
+  encode(body: Buffer): Frame {
+    return [body];
+  }
+
+  write(frame: Frame): void {
+    this.socket.write(Buffer.concat(frame), (message) => this.messages.push(message));
+  }
+
+  bufferedBytes(): number {
+    return this.socket.bufferedBytes();
+  }
+
+  takenBytes(): number {
+    return this.socket.takenBytes();
+  }
+
+  onceDrained(fn: () => void): () => void {
+    return this.socket.onceDrained(fn);
   }
 
   ended(reason: EndReason): void {
@@ -279,6 +314,36 @@ describe('WatchHub', () => {
       slow.events.map(({ position }) => position),
       Array.from({ length: 500 }, (_, index) => at(index + 1)),
     );
+  });
+
+  test('many watches of one slow socket hold one message too many, not one each; each goes on without gap', async () => {
+    const { clock, log, watch, at, failures } = createWorld({ bufferedBytes: 1_000, readsMax: 3 });
+    const socket = new FakeSocket();
+    const watches = Array.from({ length: 40 }, (_, index) => {
+      const select = index % 2 === 0 ? {} : { types: ['service.*', `host.${index % 4 === 1 ? 'left' : '*'}`] };
+      return watch({ select, peer: new FakePeer(socket, `id ${index}`) });
+    });
+    await clock.settle();
+    socket.reading = false;
+    let most = 0;
+    for (let i = 0; i < 5; i += 1) {
+      log.append([draft('service.set', { body: { text: 'x'.repeat(2_000) } })]);
+      await clock.settle();
+      most = Math.max(most, socket.bufferedBytes());
+    }
+    for (let drains = 0; drains < 200; drains += 1) {
+      socket.read();
+      await clock.settle();
+      most = Math.max(most, socket.bufferedBytes());
+    }
+    // All five together are one message from the log.
+    assert.ok(most > 1_000 && most < 1_000 + 5 * 2_200, `${most}`);
+    for (const { events } of watches)
+      assert.deepEqual(
+        events.map(({ position }) => position),
+        [1, 2, 3, 4, 5].map(at),
+      );
+    assert.deepEqual(failures, []);
   });
 
   test('one that takes nothing for 30 s is closed with where to resume; one that takes a little stays', async () => {
