@@ -206,10 +206,12 @@ export class WatchHub {
   /** State snapshot. False when the subscription ended on the way. */
   async #sendSnapshot(subscription: Subscription): Promise<boolean> {
     subscription.state = 'snapshot';
-    const { position, items } = this.#snapshots.snapshot(subscription.selection.selection);
+    const { selection, shows } = subscription.selection;
+    const { position, items } = this.#snapshots.snapshot(selection);
     const place = formatPosition(position);
     const page = new SnapshotPage(place);
     for (const item of items) {
+      if (shows?.(item) === false) continue;
       page.add(item);
       if (!page.full) continue;
       this.#sendText(subscription, page.take(false), null);

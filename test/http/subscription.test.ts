@@ -12,7 +12,7 @@ import {
   type Selection,
 } from '../../src/domain/event.ts';
 import type { Frame } from '../../src/http/message.ts';
-import { compileSelection } from '../../src/http/selection.ts';
+import { compileSelection, type HostFacts } from '../../src/http/selection.ts';
 import {
   type EndReason,
   type Sink,
@@ -141,10 +141,11 @@ function createWorld(limits: Partial<WatchLimits> = {}) {
       select?: Selection;
       caller?: Caller;
       peer?: FakePeer;
+      hostFacts?: (name: string) => HostFacts;
     } = {},
   ) => {
     const peer = options.peer ?? new FakePeer();
-    const selection = compileSelection(options.select ?? {}, options.caller ?? admin, undefined);
+    const selection = compileSelection(options.select ?? {}, options.caller ?? admin, options.hostFacts);
     const since = options.since === undefined || options.since === null ? null : parsePosition(options.since);
     const subscription = hub.subscribe({ selection, since, snapshot: options.snapshot ?? false }, peer);
     return Object.assign(peer, { subscription });
@@ -269,7 +270,6 @@ describe('WatchHub', () => {
       [{ types: [] }, []],
     ];
     const peers = cases.map(([select]) => watch({ select }));
-    const host = watch({ caller: { role: 'host', subject: 'host:a', hostId: 'a' } });
     await clock.settle();
     log.append(events);
     await clock.settle();
@@ -279,10 +279,6 @@ describe('WatchHub', () => {
         wanted,
         JSON.stringify(select),
       );
-    assert.deepEqual(
-      host.events.map(({ index }) => index),
-      [0, 1, 2],
-    );
     for (const select of [
       { types: ['nothing.*'] },
       { types: ['service.exploded'] },
@@ -291,6 +287,46 @@ describe('WatchHub', () => {
     ]) {
       assert.throws(() => compileSelection(select, admin, undefined), { code: 'bad-request' });
     }
+  });
+
+  test('a host gets service records and its own document, whatever it selects, as events and in a snapshot', async () => {
+    const { clock, log, snapshots, watch } = createWorld();
+    snapshots.items = [
+      { kind: 'host', body: { id: 'a' } },
+      { kind: 'host', body: { id: 'b' } },
+      { kind: 'service', body: { uuid: 'u', host: 'b' } },
+    ];
+    const facts = { region: null, labels: {}, self: {} };
+    const hostFacts = (name: string) => ({ ...facts, id: name.slice(-1), name });
+    const callers = ['a', 'b'].map((hostId): Caller => ({ role: 'host', subject: `host:${hostId}`, hostId }));
+    const watches = callers.flatMap((caller) =>
+      [{}, { types: ['host.*'] }, { types: ['component.*'] }].map((select) =>
+        watch({ caller, select, hostFacts, snapshot: true }),
+      ),
+    );
+    await clock.settle();
+    log.append([
+      draft('host.joined', { host: 'host-a', body: { id: 'a' } }),
+      draft('host.joined', { host: 'host-b', body: { id: 'b' } }),
+      draft('host.left', { host: 'host-a', body: {} }),
+      // Its name is another's now.
+      draft('host.renamed', { host: 'host-b', body: { id: 'a' } }),
+      draft('service.set', { host: 'host-b' }),
+      draft('component.changed', { host: 'host-a', body: { id: 'a' } }),
+      draft('system.suspected'),
+    ]);
+    await clock.settle();
+    assert.deepEqual(
+      watches.map(({ events }) => events.map(({ index }) => index)),
+      [[0, 2, 3, 4], [0, 2, 3], [], [1, 4], [1], []],
+    );
+    const shown = watches.map(({ messages }) =>
+      messages.flatMap((message) =>
+        message.kind === 'snapshot' ? message.items.map(({ body }) => body) : [],
+      ),
+    );
+    assert.deepEqual(shown[0], [{ id: 'a' }, { uuid: 'u', host: 'b' }]);
+    assert.deepEqual(shown[3], [{ id: 'b' }, { uuid: 'u', host: 'b' }]);
   });
 
   test('a slow reader pauses, holds a bounded amount, and goes on from the log without gap or repeat', async () => {
@@ -320,7 +356,8 @@ describe('WatchHub', () => {
     const { clock, log, watch, at, failures } = createWorld({ bufferedBytes: 1_000, readsMax: 3 });
     const socket = new FakeSocket();
     const watches = Array.from({ length: 40 }, (_, index) => {
-      const select = index % 2 === 0 ? {} : { types: ['service.*', `host.${index % 4 === 1 ? 'left' : '*'}`] };
+      const select =
+        index % 2 === 0 ? {} : { types: ['service.*', `host.${index % 4 === 1 ? 'left' : '*'}`] };
       return watch({ select, peer: new FakePeer(socket, `id ${index}`) });
     });
     await clock.settle();
