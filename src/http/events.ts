@@ -41,7 +41,12 @@ export const events = operation({
         response.flushHeaders();
         const sink = new EventStreamSink(response, request.socket, context.clock);
         const subscription = context.hub.subscribe(
-          { selection, since: position, snapshot: query.snapshot ?? false },
+          {
+            selection,
+            since: position,
+            snapshot: query.snapshot ?? false,
+            allowed: () => services.access.stillValid?.(caller) ?? true,
+          },
           sink,
         );
         response.on('close', subscription.cancel);

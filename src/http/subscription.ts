@@ -44,13 +44,15 @@ export interface Sink {
   ended(reason: EndReason): void;
 }
 
-export type EndReason = 'told' | 'slow' | 'closing';
+export type EndReason = 'told' | 'slow' | 'credential' | 'closing';
 
 export interface WatchStart {
   readonly selection: CompiledSelection;
   /** Exclusive; null starts at the present, or with a snapshot when asked. A given position goes before a snapshot. */
   readonly since: Position | null;
   readonly snapshot: boolean;
+  /** Asked at each tick; once it is false the subscription is closed with the reason `credential`. */
+  readonly allowed?: () => boolean;
 }
 
 /** Held by whoever began it. Both are harmless once it has ended. */
@@ -89,7 +91,7 @@ const watchLimits: WatchLimits = {
 };
 
 const readRevisionsMax = 1_024;
-/** Idle and slow subscriptions are looked for this often at least; what is due within the next tick is due now. */
+/** Idle and slow subscriptions, and those of ended credentials, are looked for this often at least; what is due within the next tick is due now. */
 const tickMaxMs = 5_000;
 
 export class WatchHub {
@@ -143,7 +145,7 @@ export class WatchHub {
    */
   subscribe(start: WatchStart, sink: Sink): WatchSubscription {
     const now = this.#clock.monotonic();
-    const subscription = new Subscription(start.selection, sink, now);
+    const subscription = new Subscription(start, sink, now);
     this.#subscriptions.add(subscription);
     this.#group.own('watch', this.#serve(subscription, start));
     return {
@@ -162,7 +164,7 @@ export class WatchHub {
     for (const subscription of this.#subscriptions) this.#closeOne(subscription, reason, 'closing');
   }
 
-  async #serve(subscription: Subscription, start: WatchStart): Promise<void> {
+  async #serve(subscription: Subscription, start: Pick<WatchStart, 'since' | 'snapshot'>): Promise<void> {
     try {
       if (this.#closing) return this.#closeOne(subscription, 'shutdown', 'closing');
       if (start.since !== null) {
@@ -351,7 +353,6 @@ export class WatchHub {
 
   async #refollow(subscription: Subscription): Promise<void> {
     return this.#serve(subscription, {
-      selection: subscription.selection,
       since: { epoch: this.#position.epoch, revision: subscription.cursor },
       snapshot: false,
     });
@@ -440,7 +441,8 @@ export class WatchHub {
     this.#cancelTick = this.#clock.after(this.#tickMs, () => this.#tick());
     const now = this.#clock.monotonic();
     for (const subscription of [...this.#subscriptions]) {
-      if (subscription.stuckForMs(now) >= this.#limits.slowReaderMs - this.#tickMs)
+      if (!subscription.allowed()) this.#closeOne(subscription, 'credential', 'credential');
+      else if (subscription.stuckForMs(now) >= this.#limits.slowReaderMs - this.#tickMs)
         this.#closeOne(subscription, 'slow-reader', 'slow');
       else if (
         subscription.state !== 'snapshot' &&
@@ -510,13 +512,15 @@ class Subscription {
   lastSentMs: number;
   readonly selection: CompiledSelection;
   readonly sink: Sink;
+  readonly allowed: () => boolean;
   #wake: (() => void) | undefined;
   #takenBytes = 0;
   #takenAtMs: number;
 
-  constructor(selection: CompiledSelection, sink: Sink, now: number) {
+  constructor({ selection, allowed = () => true }: WatchStart, sink: Sink, now: number) {
     this.selection = selection;
     this.sink = sink;
+    this.allowed = allowed;
     this.lastSentMs = now;
     this.#takenAtMs = now;
   }

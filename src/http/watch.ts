@@ -52,6 +52,9 @@ const pingMs = 15_000;
 /** How long a peer that is told to go may take to take it. */
 const goodbyeMs = 1_000;
 const watchIdMax = 253;
+/** Codes of RFC 6455 §7.4.1 and the IANA registry that it began. */
+const policyViolation = 1008;
+const tryAgainLater = 1013;
 
 export interface WatchEndpoint {
   /** Open sockets. */
@@ -232,6 +235,7 @@ class Connection {
       this.#watches.get(id)?.cancel();
       this.#watches.delete(id);
       this.#answer(id, { kind: 'error', code: told.code, detail: told.message });
+      if (told.code === 'unauthenticated') this.#leaveWhole('credential', policyViolation);
     }
     // Who sends without reading what comes back is not read from either.
     if (this.#socket.writableLength > limits.socketBufferedBytes) {
@@ -266,6 +270,11 @@ class Connection {
       return;
     }
     const { context, caller } = this.#options;
+    if (!this.#allowed())
+      throw new AppError(
+        'unauthenticated',
+        'Cannot watch: the token of this socket has expired or was revoked',
+      );
     if (this.#watches.has(id))
       throw new AppError(
         'conflict',
@@ -281,18 +290,25 @@ class Connection {
     const selection = compileSelection(request.select ?? {}, caller, context.services.hostFacts);
     const since = request.since === undefined || request.since === null ? null : parsePosition(request.since);
     const sink = new WebSocketSink(id, this.#socket, (reason) => this.#ended(id, reason));
-    this.#watches.set(
-      id,
-      context.hub.subscribe({ selection, since, snapshot: request.snapshot ?? false }, sink),
-    );
+    const start = { selection, since, snapshot: request.snapshot ?? false, allowed: () => this.#allowed() };
+    this.#watches.set(id, context.hub.subscribe(start, sink));
+  }
+
+  #allowed(): boolean {
+    const { context, caller } = this.#options;
+    return context.services.access.stillValid?.(caller) ?? true;
   }
 
   #ended(id: string, reason: EndReason): void {
     this.#watches.delete(id);
-    if (reason !== 'slow') return;
-    // The socket is what is slow: the other watches on it are told where they are, and it goes.
-    for (const subscription of this.#watches.values()) subscription.close('slow-reader');
-    this.leave(1013, 'slow reader');
+    // The socket is what is slow, or has no credential: the other watches on it are told where they are, and it goes.
+    if (reason === 'slow') this.#leaveWhole('slow-reader', tryAgainLater);
+    if (reason === 'credential') this.#leaveWhole('credential', policyViolation);
+  }
+
+  #leaveWhole(reason: string, code: number): void {
+    for (const subscription of this.#watches.values()) subscription.close(reason);
+    this.leave(code, reason);
   }
 
   #answer(id: string, message: WatchMessage): void {

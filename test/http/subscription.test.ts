@@ -142,12 +142,14 @@ function createWorld(limits: Partial<WatchLimits> = {}) {
       caller?: Caller;
       peer?: FakePeer;
       hostFacts?: (name: string) => HostFacts;
+      allowed?: () => boolean;
     } = {},
   ) => {
     const peer = options.peer ?? new FakePeer();
     const selection = compileSelection(options.select ?? {}, options.caller ?? admin, options.hostFacts);
     const since = options.since === undefined || options.since === null ? null : parsePosition(options.since);
-    const subscription = hub.subscribe({ selection, since, snapshot: options.snapshot ?? false }, peer);
+    const { snapshot = false, allowed = () => true } = options;
+    const subscription = hub.subscribe({ selection, since, snapshot, allowed }, peer);
     return Object.assign(peer, { subscription });
   };
   const at = (revision: number) => formatPosition({ epoch: log.epoch, revision });
@@ -404,6 +406,26 @@ describe('WatchHub', () => {
       parsePosition(closing.resume).revision,
       parsePosition(stuck.events.at(-1)?.position ?? '').revision,
     );
+    assert.equal(hub.size, 1);
+  });
+
+  test('one whose credential ends is told where to resume within 5 s, and hears no more', async () => {
+    const { clock, log, watch, at, hub } = createWorld();
+    let good = true;
+    const ending = watch({ allowed: () => good });
+    const other = watch();
+    await clock.advance(60_000);
+    log.append([draft()]);
+    await clock.settle();
+    assert.equal(ending.end, undefined);
+    good = false;
+    await clock.advance(5_000);
+    assert.deepEqual(ending.messages.at(-1), { kind: 'closing', reason: 'credential', resume: at(1) });
+    assert.equal(ending.end, 'credential');
+    log.append([draft()]);
+    await clock.settle();
+    assert.equal(ending.events.length, 1);
+    assert.equal(other.events.length, 2);
     assert.equal(hub.size, 1);
   });
 
