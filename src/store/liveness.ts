@@ -30,7 +30,7 @@ import {
   serviceEvent,
   type ToldRecord,
 } from '../domain/liveness.ts';
-import { Presence } from '../domain/presence.ts';
+import { Presence, type StatusCounts, statusCounts } from '../domain/presence.ts';
 import type { BeatResult, LivenessService, Page, PageRequest, ServiceFilter } from '../domain/services.ts';
 import { recordOf, rowOf, serviceStatements } from './liveness-sql.ts';
 import { decodeCursor, encodeCursor } from './page.ts';
@@ -222,6 +222,11 @@ export class LivenessStore implements LivenessService {
 
   isUpMany(queries: readonly IsUpQuery[]): Promise<readonly IsUp[]> {
     return Promise.all(queries.map((query) => this.isUp(query)));
+  }
+
+  /** How many there are of each status, as of the last commit. */
+  counts(): StatusCounts {
+    return statusCounts(this.#presence);
   }
 
   /** Everything in memory, as of the last commit; for snapshots, which encode it lazily. Records are immutable. */
