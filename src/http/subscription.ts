@@ -91,7 +91,10 @@ const watchLimits: WatchLimits = {
 };
 
 const readRevisionsMax = 1_024;
-/** Idle and slow subscriptions, and those of ended credentials, are looked for this often at least; what is due within the next tick is due now. */
+/**
+ * Idle and slow subscriptions, and those whose credential ended, are looked for this often at least; what is due within
+ * the next tick is due now.
+ */
 const tickMaxMs = 5_000;
 
 export class WatchHub {
@@ -319,7 +322,7 @@ export class WatchHub {
         }
         const { epoch } = this.#position;
         messages ??= [...eventMessages(live.selection, epoch, revisions, this.#limits.messageBytes)];
-        if (messages.length === 0) break;
+        if (messages.length === 0) return;
         frames ??= messages.map(({ body, position }) => subscription.sink.encode(body, position));
         if (!this.#writeWhileRoom(subscription, messages, frames)) slow.push(subscription);
       }

@@ -2,8 +2,8 @@
  * `GET /v1/watch`: many watches over one WebSocket. The envelope's id, chosen by the client, is the subscription.
  *
  * Frames are built here and written to the socket itself: a server's frames are not masked, so all who use the same
- * id get the same bytes, and all others the same body between bytes of their own. `ws` reads, answers pings and closes; it writes whole frames at once when nothing is
- * compressed, so the two never interleave.
+ * id get the same bytes, and all others the same body between bytes of their own. `ws` reads, answers pings and
+ * closes; it writes whole frames at once when nothing is compressed, so the two never interleave.
  */
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
@@ -219,6 +219,8 @@ class Connection {
 
   #received(data: Buffer, binary: boolean): void {
     this.#heard = true;
+    // Nothing may follow the close frame.
+    if (this.#webSocket.readyState !== this.#webSocket.OPEN) return;
     let id = '';
     try {
       if (binary)
