@@ -4,6 +4,7 @@
  *
  * Deadlines are counted on the monotonic clock only: a wall clock that jumps makes nobody DOWN.
  */
+import type { Status } from './liveness.ts';
 
 const slotsInitial = 256;
 
@@ -41,6 +42,13 @@ export class Presence<R> {
     const record = this.#records[slot];
     if (record === undefined) throw new Error(`presence: slot ${slot} is empty`);
     return record;
+  }
+
+  /** Of how many records it is true. */
+  count(is: (record: R) => boolean): number {
+    let count = 0;
+    for (const record of this.#records) if (record !== undefined && is(record)) count += 1;
+    return count;
   }
 
   /** Adds or replaces the record; `allowedMs` is how long it may stay silent, null keeps it. New slots were never heard. */
@@ -154,6 +162,17 @@ export class Presence<R> {
     this.#allowedMs = resized(this.#allowedMs, new Float64Array(size));
     this.#flags = resized(this.#flags, new Uint8Array(size));
   }
+}
+
+export interface StatusCounts {
+  readonly up: number;
+  readonly down: number;
+}
+
+/** One look at each record, and no views of them. */
+export function statusCounts(presence: Presence<{ readonly status: Status }>): StatusCounts {
+  const up = presence.count(({ status }) => status === 'UP');
+  return { up, down: presence.size - up };
 }
 
 function resized<T extends Float64Array | Uint8Array>(from: T, to: T): T {

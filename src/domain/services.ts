@@ -187,4 +187,9 @@ export interface AccessService {
   admit?(): void;
   /** The caller of a bearer token; `unauthenticated` when unknown, expired or revoked. At once where it can. */
   authenticate(token: string): Caller | Promise<Caller>;
+  /**
+   * Whether the credential that `caller`, the very object, came from is still good: asked again and again for what
+   * outlives a request. True for callers that came from no token.
+   */
+  stillValid?(caller: Caller): boolean;
 }

@@ -4,12 +4,15 @@ import type { Socket } from 'node:net';
 import type { Cancel, Clock } from '../base/clock.ts';
 import { parsePosition } from '../domain/event.ts';
 import { EventsQuery, selectionOfQuery } from '../wire/watch.ts';
+import { type Frame, frameOf, writeFrame } from './message.ts';
 import { operation } from './operation.ts';
 import { compileSelection } from './selection.ts';
 import type { EndReason, Sink } from './subscription.ts';
 
 /** How long a reader that is told to go may take to take it. */
 const goodbyeMs = 1_000;
+/** Ends a message. */
+const blankLine = Buffer.from('\n\n');
 
 export const events = operation({
   id: 'events',
@@ -38,7 +41,12 @@ export const events = operation({
         response.flushHeaders();
         const sink = new EventStreamSink(response, request.socket, context.clock);
         const subscription = context.hub.subscribe(
-          { selection, since: position, snapshot: query.snapshot ?? false },
+          {
+            selection,
+            since: position,
+            snapshot: query.snapshot ?? false,
+            allowed: () => services.access.stillValid?.(caller) ?? true,
+          },
           sink,
         );
         response.on('close', subscription.cancel);
@@ -60,16 +68,12 @@ class EventStreamSink implements Sink {
   }
 
   /** The body is JSON, so it has no line break. */
-  encode(body: Buffer, resume: string | null): Buffer {
-    return Buffer.concat([
-      Buffer.from(resume === null ? 'data: ' : `id: ${resume}\ndata: `),
-      body,
-      Buffer.from('\n\n'),
-    ]);
+  encode(body: Buffer, resume: string | null): Frame {
+    return frameOf(Buffer.from(resume === null ? 'data: ' : `id: ${resume}\ndata: `), body, blankLine);
   }
 
-  write(frame: Buffer): void {
-    if (this.#response.writable) this.#response.write(frame);
+  write(frame: Frame): void {
+    if (this.#response.writable) writeFrame(this.#response, frame);
   }
 
   bufferedBytes(): number {

@@ -1,4 +1,5 @@
-/** The texts of watch messages, made once for all who get the same. */
+/** The texts of watch messages and their frames, made once for all who get the same. */
+import type { Writable } from 'node:stream';
 import { formatPosition, type Revision } from '../domain/event.ts';
 import type { SnapshotItem } from '../domain/services.ts';
 import type { CompiledSelection } from './selection.ts';
@@ -6,10 +7,29 @@ import type { CompiledSelection } from './selection.ts';
 const snapshotPageItemsMax = 500;
 const snapshotPageBytes = 64 * 1_024;
 
+/** A smaller body is copied: one buffer is cheaper to write than three. */
+const sharedBodyBytes = 16 * 1_024;
+
+/** The bytes of one message, in order. A large body is a part of its own, shared by all who get it. */
+export type Frame = readonly Buffer[];
+
+export function frameOf(head: Buffer, body: Buffer, tail: Buffer): Frame {
+  return body.length < sharedBodyBytes ? [Buffer.concat([head, body, tail])] : [head, body, tail];
+}
+
+/** In one piece: nobody else's bytes come between, and one system call takes all. */
+export function writeFrame(stream: Writable, frame: Frame): void {
+  if (frame.length > 1) stream.cork();
+  for (const part of frame) stream.write(part);
+  if (frame.length > 1) stream.uncork();
+}
+
 /** The body of an `events` message. */
 export interface EventsText {
   readonly body: Buffer;
+  /** Of the last revision that it speaks for. */
   readonly position: string;
+  readonly revision: number;
 }
 
 /** `events` messages of whole revisions, each cut after the revision that passes `bytesMax`. */
@@ -32,6 +52,7 @@ export function* eventMessages(
     yield {
       body: Buffer.from(`{"kind":"events","position":"${position}","events":[${texts.join(',')}]}`),
       position,
+      revision: revision.revision,
     };
     texts = [];
     size = 0;

@@ -4,6 +4,7 @@ import { AppError } from '../domain/error.ts';
 import { type ChangeEvent, eventTypes, type Selection } from '../domain/event.ts';
 import { normaliseHostName, requireUuid } from '../domain/ids.ts';
 import { formatSelector, matches, parseSelector, type Selectable } from '../domain/selector.ts';
+import type { SnapshotItem } from '../domain/services.ts';
 
 /** What selectors may ask of a host. */
 export interface HostFacts {
@@ -21,15 +22,15 @@ export interface CompiledSelection {
   readonly matches: ((event: ChangeEvent) => boolean) | null;
   /** What a snapshot source is asked for: the same, with names and uuids as they are stored. */
   readonly selection: Selection;
+  /** Of what the source gives for it, what the caller may see. Null: everything. */
+  readonly shows: ((item: SnapshotItem) => boolean) | null;
 }
 
 const families = new Set(eventTypes.map(familyOf));
-/** What a host may watch: liveness reads, like its GETs. */
-const hostFamilies = new Set(['service', 'host']);
 
 /**
  * Throws `bad-request` for what can never match: an unknown type, a selector that is none, a uuid that is none.
- * A caller of role `host` gets liveness events only, whatever it selects.
+ * A caller of role `host` gets what it may GET, whatever it selects: service records, and of the hosts itself.
  */
 export function compileSelection(
   selection: Selection,
@@ -38,15 +39,30 @@ export function compileSelection(
 ): CompiledSelection {
   const normal = normalise(selection);
   const tests: ((event: ChangeEvent) => boolean)[] = [];
-  if (caller.role === 'host') tests.push((event) => hostFamilies.has(familyOf(event.type)));
+  const own = caller.role === 'host' ? (caller.hostId ?? '') : null;
+  if (own !== null) tests.push(hostCallerTest(own, hostFacts));
   if (normal.types !== undefined) tests.push(typeTest(normal.types));
   if (normal.apps !== undefined) tests.push(oneOf(normal.apps, (event) => event.app));
   if (normal.hosts !== undefined) tests.push(hostTest(normal.hosts, hostFacts));
   if (normal.services !== undefined) tests.push(serviceTest(normal.services));
   return {
-    key: `${caller.role === 'host' ? 'host' : ''}${JSON.stringify(normal)}`,
+    key: `${own === null ? '' : `host ${own} `}${JSON.stringify(normal)}`,
     matches: tests.length === 0 ? null : (event) => tests.every((test) => test(event)),
     selection: normal,
+    shows: own === null ? null : ({ kind, body }) => kind === 'service' || memberOf(body, 'id') === own,
+  };
+}
+
+/** What the host `own` may watch. */
+function hostCallerTest(
+  own: string,
+  hostFacts: ((name: string) => HostFacts | undefined) | undefined,
+): (event: ChangeEvent) => boolean {
+  return ({ type, host = '', body }) => {
+    const family = familyOf(type);
+    if (family !== 'host') return family === 'service';
+    // An event says which host it was; a name may have gone to another since.
+    return (memberOf(body, 'id') ?? hostFacts?.(host)?.id) === own;
   };
 }
 

@@ -23,7 +23,7 @@ import { AppError, isAppError } from '../domain/error.ts';
 import { formatPosition, type Position, type Revision } from '../domain/event.ts';
 import type { EventLog, SnapshotSource } from '../domain/services.ts';
 import type { WatchMessage } from '../wire/watch.ts';
-import { eventMessages, SnapshotPage } from './message.ts';
+import { type EventsText, eventMessages, type Frame, SnapshotPage } from './message.ts';
 import type { CompiledSelection } from './selection.ts';
 
 /** Where the messages of a subscription go: one envelope id of a WebSocket, or one response of server-sent events. */
@@ -31,9 +31,10 @@ export interface Sink {
   /** Sinks with equal keys encode alike, so that their subscriptions share the bytes. */
   readonly encodingKey: string;
   /** A message in its frame. `resume`: the position that a client keeps once it has this message; null when it keeps the one it had. */
-  encode(body: Buffer, resume: string | null): Buffer;
-  /** Hands a frame over. Never blocks, never throws; what the peer has not taken counts in `bufferedBytes`. */
-  write(frame: Buffer): void;
+  encode(body: Buffer, resume: string | null): Frame;
+  /** Hands a whole frame over. Never blocks, never throws; what the peer has not taken counts in `bufferedBytes`. */
+  write(frame: Frame): void;
+  /** Of the connection, which sinks may share. */
   bufferedBytes(): number;
   /** Grows with every byte that the peer takes. */
   takenBytes(): number;
@@ -43,13 +44,15 @@ export interface Sink {
   ended(reason: EndReason): void;
 }
 
-export type EndReason = 'told' | 'slow' | 'closing';
+export type EndReason = 'told' | 'slow' | 'credential' | 'closing';
 
 export interface WatchStart {
   readonly selection: CompiledSelection;
   /** Exclusive; null starts at the present, or with a snapshot when asked. A given position goes before a snapshot. */
   readonly since: Position | null;
   readonly snapshot: boolean;
+  /** Asked at each tick; once it is false the subscription is closed with the reason `credential`. */
+  readonly allowed?: () => boolean;
 }
 
 /** Held by whoever began it. Both are harmless once it has ended. */
@@ -88,7 +91,10 @@ const watchLimits: WatchLimits = {
 };
 
 const readRevisionsMax = 1_024;
-/** Idle and slow subscriptions are looked for this often at least; what is due within the next tick is due now. */
+/**
+ * Idle and slow subscriptions, and those whose credential ended, are looked for this often at least; what is due within
+ * the next tick is due now.
+ */
 const tickMaxMs = 5_000;
 
 export class WatchHub {
@@ -142,7 +148,7 @@ export class WatchHub {
    */
   subscribe(start: WatchStart, sink: Sink): WatchSubscription {
     const now = this.#clock.monotonic();
-    const subscription = new Subscription(start.selection, sink, now);
+    const subscription = new Subscription(start, sink, now);
     this.#subscriptions.add(subscription);
     this.#group.own('watch', this.#serve(subscription, start));
     return {
@@ -161,7 +167,7 @@ export class WatchHub {
     for (const subscription of this.#subscriptions) this.#closeOne(subscription, reason, 'closing');
   }
 
-  async #serve(subscription: Subscription, start: WatchStart): Promise<void> {
+  async #serve(subscription: Subscription, start: Pick<WatchStart, 'since' | 'snapshot'>): Promise<void> {
     try {
       if (this.#closing) return this.#closeOne(subscription, 'shutdown', 'closing');
       if (start.since !== null) {
@@ -205,10 +211,12 @@ export class WatchHub {
   /** State snapshot. False when the subscription ended on the way. */
   async #sendSnapshot(subscription: Subscription): Promise<boolean> {
     subscription.state = 'snapshot';
-    const { position, items } = this.#snapshots.snapshot(subscription.selection.selection);
+    const { selection, shows } = subscription.selection;
+    const { position, items } = this.#snapshots.snapshot(selection);
     const place = formatPosition(position);
     const page = new SnapshotPage(place);
     for (const item of items) {
+      if (shows?.(item) === false) continue;
       page.add(item);
       if (!page.full) continue;
       this.#sendText(subscription, page.take(false), null);
@@ -225,7 +233,7 @@ export class WatchHub {
   async #follow(subscription: Subscription): Promise<void> {
     subscription.state = 'behind';
     for (;;) {
-      if (subscription.bufferedBytes() > this.#limits.bufferedBytes) await this.#room(subscription);
+      while (this.#isFull(subscription) && !subscription.ended) await this.#room(subscription);
       if (subscription.ended) return;
       if (subscription.cursor === this.#position.revision) return this.#goLive(subscription);
       if (subscription.cursor > this.#position.revision) {
@@ -233,8 +241,10 @@ export class WatchHub {
         await this.#nextFlush();
         continue;
       }
-      const revisions = await this.#read(subscription.cursor);
+      const revisions = await this.#read(subscription);
       if (subscription.ended) return;
+      // Meanwhile another watch of the same socket may have filled it; what was read is read again rather than kept.
+      if (this.#isFull(subscription)) continue;
       // What was committed after the hub's last turn comes with its next one.
       const due = revisions.filter(({ revision }) => revision <= this.#position.revision);
       this.#sendRevisions(subscription, due);
@@ -289,41 +299,63 @@ export class WatchHub {
       const slow: Subscription[] = [];
       for (const live of this.#live.values()) this.#handOut(live, revisions, slow);
       this.#position = { epoch, revision: last.revision };
-      for (const subscription of slow)
-        if (subscription.state === 'live') this.#demote(subscription, last.revision);
+      for (const subscription of slow) if (subscription.state === 'live') this.#demote(subscription);
     }
     const waiting = this.#flushed;
     this.#flushed = [];
     for (const resume of waiting) resume();
   }
 
-  /** Writes to all of one selection; adds those whose peer is slow to `slow`. */
+  /**
+   * Writes to all of one selection; adds those whose peer is slow to `slow`, with their cursor. Asked before each frame:
+   * the watches of one socket share its buffer, so the first of them that fills it must be the last that adds to it.
+   */
   #handOut(live: LiveSelection, revisions: readonly Revision[], slow: Subscription[]): void {
-    const messages = [
-      ...eventMessages(live.selection, this.#position.epoch, revisions, this.#limits.messageBytes),
-    ];
-    if (messages.length === 0) return;
+    let messages: EventsText[] | undefined;
     for (const members of live.bySink.values()) {
-      let frames: Buffer[] | undefined;
+      let frames: Frame[] | undefined;
       for (const subscription of members) {
+        subscription.cursor = this.#position.revision;
+        if (this.#isFull(subscription)) {
+          slow.push(subscription);
+          continue;
+        }
+        const { epoch } = this.#position;
+        messages ??= [...eventMessages(live.selection, epoch, revisions, this.#limits.messageBytes)];
+        if (messages.length === 0) return;
         frames ??= messages.map(({ body, position }) => subscription.sink.encode(body, position));
-        for (const frame of frames) this.#write(subscription, frame);
-        if (subscription.bufferedBytes() > this.#limits.bufferedBytes) slow.push(subscription);
+        if (!this.#writeWhileRoom(subscription, messages, frames)) slow.push(subscription);
       }
     }
   }
 
-  /** Live → behind, from `cursor`. */
-  #demote(subscription: Subscription, cursor: number): void {
+  /** False when the peer had no room for all: the subscription goes on behind its cursor. */
+  #writeWhileRoom(
+    subscription: Subscription,
+    messages: readonly EventsText[],
+    frames: readonly Frame[],
+  ): boolean {
+    for (const [index, frame] of frames.entries()) {
+      if (this.#isFull(subscription)) return false;
+      this.#write(subscription, frame);
+      subscription.cursor = messages[index]?.revision ?? subscription.cursor;
+    }
+    return true;
+  }
+
+  #isFull(subscription: Subscription): boolean {
+    return subscription.sink.bufferedBytes() > this.#limits.bufferedBytes;
+  }
+
+  /** Live → behind, from its cursor. */
+  #demote(subscription: Subscription): void {
     this.#leaveLive(subscription);
-    subscription.cursor = cursor;
     subscription.state = 'behind';
     this.#group.own('watch', this.#refollow(subscription));
   }
 
   async #refollow(subscription: Subscription): Promise<void> {
     return this.#serve(subscription, {
-      selection: subscription.selection,
       since: { epoch: this.#position.epoch, revision: subscription.cursor },
       snapshot: false,
     });
@@ -331,8 +363,11 @@ export class WatchHub {
 
   /** The log told of revisions that do not follow what we have: everybody reads them from the log instead. */
   #demoteAll(): void {
-    for (const subscription of [...this.#subscriptions])
-      if (subscription.state === 'live') this.#demote(subscription, this.#position.revision);
+    for (const subscription of [...this.#subscriptions]) {
+      if (subscription.state !== 'live') continue;
+      subscription.cursor = this.#position.revision;
+      this.#demote(subscription);
+    }
   }
 
   /** The store began a new life: what watchers have seen is no place in it. */
@@ -376,7 +411,7 @@ export class WatchHub {
     this.#write(subscription, subscription.sink.encode(Buffer.from(text), resume));
   }
 
-  #write(subscription: Subscription, frame: Buffer): void {
+  #write(subscription: Subscription, frame: Frame): void {
     subscription.toldAnything = true;
     subscription.lastSentMs = this.#clock.monotonic();
     subscription.sink.write(frame);
@@ -409,7 +444,8 @@ export class WatchHub {
     this.#cancelTick = this.#clock.after(this.#tickMs, () => this.#tick());
     const now = this.#clock.monotonic();
     for (const subscription of [...this.#subscriptions]) {
-      if (subscription.stuckForMs(now) >= this.#limits.slowReaderMs - this.#tickMs)
+      if (!subscription.allowed()) this.#closeOne(subscription, 'credential', 'credential');
+      else if (subscription.stuckForMs(now) >= this.#limits.slowReaderMs - this.#tickMs)
         this.#closeOne(subscription, 'slow-reader', 'slow');
       else if (
         subscription.state !== 'snapshot' &&
@@ -424,7 +460,7 @@ export class WatchHub {
   /** Resolves in a later turn when the peer has taken what it was sent, or when the subscription ended. */
   async #room(subscription: Subscription): Promise<void> {
     await this.#nextTurn();
-    if (subscription.ended || subscription.bufferedBytes() <= this.#limits.bufferedBytes) return;
+    if (subscription.ended || !this.#isFull(subscription)) return;
     await new Promise<void>((resolve) => {
       const cancel = subscription.sink.onceDrained(resolve);
       subscription.onWake(() => {
@@ -434,12 +470,16 @@ export class WatchHub {
     });
   }
 
-  /** At most `readsMax` at a time, so that a thousand watchers that come back together hold a few batches, not a thousand. */
-  async #read(after: number): Promise<readonly Revision[]> {
+  /**
+   * At most `readsMax` at a time, so that a thousand watchers that come back together hold a few batches, not a thousand.
+   * Nothing for one whose peer has no room when its turn comes.
+   */
+  async #read(subscription: Subscription): Promise<readonly Revision[]> {
     if (this.#readsFree === 0) await new Promise<void>((resolve) => this.#readsWaiting.push(resolve));
     else this.#readsFree -= 1;
     try {
-      const revisions = await this.#log.read(after, {
+      if (subscription.ended || this.#isFull(subscription)) return [];
+      const revisions = await this.#log.read(subscription.cursor, {
         revisions: readRevisionsMax,
         bytes: this.#limits.messageBytes,
       });
@@ -475,19 +515,17 @@ class Subscription {
   lastSentMs: number;
   readonly selection: CompiledSelection;
   readonly sink: Sink;
+  readonly allowed: () => boolean;
   #wake: (() => void) | undefined;
   #takenBytes = 0;
   #takenAtMs: number;
 
-  constructor(selection: CompiledSelection, sink: Sink, now: number) {
+  constructor({ selection, allowed = () => true }: WatchStart, sink: Sink, now: number) {
     this.selection = selection;
     this.sink = sink;
+    this.allowed = allowed;
     this.lastSentMs = now;
     this.#takenAtMs = now;
-  }
-
-  bufferedBytes(): number {
-    return this.sink.bufferedBytes();
   }
 
   /** For how long the peer has taken nothing of what waits for it. */

@@ -2,8 +2,8 @@
  * `GET /v1/watch`: many watches over one WebSocket. The envelope's id, chosen by the client, is the subscription.
  *
  * Frames are built here and written to the socket itself: a server's frames are not masked, so all who use the same
- * id get the same bytes. `ws` reads, answers pings and closes; it writes whole frames at once when nothing is
- * compressed, so the two never interleave.
+ * id get the same bytes, and all others the same body between bytes of their own. `ws` reads, answers pings and
+ * closes; it writes whole frames at once when nothing is compressed, so the two never interleave.
  */
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
@@ -25,6 +25,7 @@ import {
   WatchSchema,
   watchSubprotocol,
 } from '../wire/watch.ts';
+import { type Frame, frameOf, writeFrame } from './message.ts';
 import { type HttpContext, operation } from './operation.ts';
 import { asAppError } from './problem.ts';
 import { compileSelection } from './selection.ts';
@@ -51,6 +52,9 @@ const pingMs = 15_000;
 /** How long a peer that is told to go may take to take it. */
 const goodbyeMs = 1_000;
 const watchIdMax = 253;
+/** Codes of RFC 6455 §7.4.1 and the IANA registry that it began. */
+const policyViolation = 1008;
+const tryAgainLater = 1013;
 
 export interface WatchEndpoint {
   /** Open sockets. */
@@ -215,6 +219,8 @@ class Connection {
 
   #received(data: Buffer, binary: boolean): void {
     this.#heard = true;
+    // Nothing may follow the close frame.
+    if (this.#webSocket.readyState !== this.#webSocket.OPEN) return;
     let id = '';
     try {
       if (binary)
@@ -231,6 +237,7 @@ class Connection {
       this.#watches.get(id)?.cancel();
       this.#watches.delete(id);
       this.#answer(id, { kind: 'error', code: told.code, detail: told.message });
+      if (told.code === 'unauthenticated') this.#leaveWhole('credential', policyViolation);
     }
     // Who sends without reading what comes back is not read from either.
     if (this.#socket.writableLength > limits.socketBufferedBytes) {
@@ -265,6 +272,11 @@ class Connection {
       return;
     }
     const { context, caller } = this.#options;
+    if (!this.#allowed())
+      throw new AppError(
+        'unauthenticated',
+        'Cannot watch: the token of this socket has expired or was revoked',
+      );
     if (this.#watches.has(id))
       throw new AppError(
         'conflict',
@@ -280,22 +292,29 @@ class Connection {
     const selection = compileSelection(request.select ?? {}, caller, context.services.hostFacts);
     const since = request.since === undefined || request.since === null ? null : parsePosition(request.since);
     const sink = new WebSocketSink(id, this.#socket, (reason) => this.#ended(id, reason));
-    this.#watches.set(
-      id,
-      context.hub.subscribe({ selection, since, snapshot: request.snapshot ?? false }, sink),
-    );
+    const start = { selection, since, snapshot: request.snapshot ?? false, allowed: () => this.#allowed() };
+    this.#watches.set(id, context.hub.subscribe(start, sink));
+  }
+
+  #allowed(): boolean {
+    const { context, caller } = this.#options;
+    return context.services.access.stillValid?.(caller) ?? true;
   }
 
   #ended(id: string, reason: EndReason): void {
     this.#watches.delete(id);
-    if (reason !== 'slow') return;
-    // The socket is what is slow: the other watches on it are told where they are, and it goes.
-    for (const subscription of this.#watches.values()) subscription.close('slow-reader');
-    this.leave(1013, 'slow reader');
+    // The socket is what is slow, or has no credential: the other watches on it are told where they are, and it goes.
+    if (reason === 'slow') this.#leaveWhole('slow-reader', tryAgainLater);
+    if (reason === 'credential') this.#leaveWhole('credential', policyViolation);
+  }
+
+  #leaveWhole(reason: string, code: number): void {
+    for (const subscription of this.#watches.values()) subscription.close(reason);
+    this.leave(code, reason);
   }
 
   #answer(id: string, message: WatchMessage): void {
-    this.#socket.write(envelopeFrame(envelopePrefix(id), Buffer.from(JSON.stringify(message))));
+    writeFrame(this.#socket, envelopeFrame(envelopePrefix(id), Buffer.from(JSON.stringify(message))));
   }
 }
 
@@ -312,12 +331,12 @@ class WebSocketSink implements Sink {
     this.#socket = socket;
   }
 
-  encode(body: Buffer): Buffer {
+  encode(body: Buffer): Frame {
     return envelopeFrame(this.#prefix, body);
   }
 
-  write(frame: Buffer): void {
-    if (this.#socket.writable) this.#socket.write(frame);
+  write(frame: Frame): void {
+    if (this.#socket.writable) writeFrame(this.#socket, frame);
   }
 
   bufferedBytes(): number {
@@ -339,26 +358,24 @@ function envelopePrefix(id: string): Buffer {
   return Buffer.from(`{"v":1,"id":${JSON.stringify(id)},"mimetype":"application/json","body":`);
 }
 
-const closingBrace = 0x7d;
+const closingBrace = Buffer.from('}');
 
 /** A whole unmasked text frame (RFC 6455 §5.2) around `prefix`, `body` and `}`. */
-function envelopeFrame(prefix: Buffer, body: Buffer): Buffer {
-  const payloadBytes = prefix.length + body.length + 1;
+function envelopeFrame(prefix: Buffer, body: Buffer): Frame {
+  const payloadBytes = prefix.length + body.length + closingBrace.length;
   const headerBytes = payloadBytes < 126 ? 2 : payloadBytes < 65_536 ? 4 : 10;
-  const frame = Buffer.allocUnsafe(headerBytes + payloadBytes);
-  frame[0] = 0x81;
-  if (headerBytes === 2) frame[1] = payloadBytes;
+  const head = Buffer.allocUnsafe(headerBytes + prefix.length);
+  head[0] = 0x81;
+  if (headerBytes === 2) head[1] = payloadBytes;
   else if (headerBytes === 4) {
-    frame[1] = 126;
-    frame.writeUInt16BE(payloadBytes, 2);
+    head[1] = 126;
+    head.writeUInt16BE(payloadBytes, 2);
   } else {
-    frame[1] = 127;
-    frame.writeBigUInt64BE(BigInt(payloadBytes), 2);
+    head[1] = 127;
+    head.writeBigUInt64BE(BigInt(payloadBytes), 2);
   }
-  prefix.copy(frame, headerBytes);
-  body.copy(frame, headerBytes + prefix.length);
-  frame[headerBytes + payloadBytes - 1] = closingBrace;
-  return frame;
+  prefix.copy(head, headerBytes);
+  return frameOf(head, body, closingBrace);
 }
 
 function requestValidators(): Record<WatchRequest['op'], Validate> {

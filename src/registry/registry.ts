@@ -168,7 +168,11 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
   const server = await createHttpServer({
     kind: 'registry',
     services: {
-      access: { admit: () => lead.admit(), authenticate: (token) => access.authenticate(token) },
+      access: {
+        admit: () => lead.admit(),
+        authenticate: (token) => access.authenticate(token),
+        stillValid: (caller) => access.stillValid(caller),
+      },
       liveness,
       hosts,
       components: inventory,

@@ -31,8 +31,8 @@ export function registryStatus(
     role: 'registry',
     version: facts.version,
     dataDir: facts.dataDir,
-    hosts: counted(hosts.views()),
-    services: counted(liveness.views()),
+    hosts: hosts.counts(),
+    services: liveness.counts(),
     suspicion: sweep.suspicion.kind,
     store: {
       dialect: store.dialect,
@@ -72,8 +72,8 @@ export function registryChecks({ store, lead, sweep, sweeping, clock }: Registry
 }
 
 export function registrySamples({ hosts, liveness }: RegistryParts): Sample[] {
-  const hostCount = counted(hosts.views());
-  const serviceCount = counted(liveness.views());
+  const hostCount = hosts.counts();
+  const serviceCount = liveness.counts();
   return [
     { name: 'holdfast_hosts_up', help: 'Hosts whose status is UP', type: 'gauge', value: hostCount.up },
     { name: 'holdfast_hosts_down', help: 'Hosts whose status is DOWN', type: 'gauge', value: hostCount.down },
@@ -90,9 +90,4 @@ export function registrySamples({ hosts, liveness }: RegistryParts): Sample[] {
       value: serviceCount.down,
     },
   ];
-}
-
-function counted(views: readonly { readonly status: 'UP' | 'DOWN' }[]): { up: number; down: number } {
-  const up = views.filter(({ status }) => status === 'UP').length;
-  return { up, down: views.length - up };
 }

@@ -41,6 +41,8 @@ export class AccessStore implements AccessService {
   readonly #sql: ReturnType<typeof accessStatements>;
   /** By the hash of the secret. */
   readonly #known = new Map<string, KnownToken>();
+  /** The hash that a caller was known by; outlives the token, so that its end can be told. */
+  readonly #hashOf = new WeakMap<Caller, string>();
 
   constructor(options: { store: Store; clock: Clock; random: Random }) {
     this.#store = options.store;
@@ -72,6 +74,12 @@ export class AccessStore implements AccessService {
     if (known !== undefined && token.startsWith(`hf_${known.id}_`) && known.expiresAtMs > this.#clock.now())
       return known.caller;
     throw new AppError('unauthenticated', 'Cannot accept the token: it is unknown, expired or revoked');
+  }
+
+  stillValid(caller: Caller): boolean {
+    const hashed = this.#hashOf.get(caller);
+    if (hashed === undefined) return true;
+    return (this.#known.get(hashed)?.expiresAtMs ?? 0) > this.#clock.now();
   }
 
   /** Whether any token of a role can still be used. */
@@ -139,5 +147,6 @@ export class AccessStore implements AccessService {
       ...(row.host_id === null ? {} : { hostId: row.host_id }),
     };
     this.#known.set(row.hash, { id: row.id, caller, expiresAtMs: row.expires_at_ms });
+    this.#hashOf.set(caller, row.hash);
   }
 }

@@ -22,6 +22,7 @@ import {
 } from '../domain/host.ts';
 import { mintUuid, requirePrintable } from '../domain/ids.ts';
 import type { CheckIn, CheckInAnswer } from '../domain/inventory.ts';
+import { type StatusCounts, statusCounts } from '../domain/presence.ts';
 import { type ReportContent, readReport } from '../domain/report.ts';
 import type {
   HostFilter,
@@ -211,6 +212,11 @@ export class HostStore implements HostService {
   find(idOrName: string): HostView | undefined {
     const slot = this.memory.find(idOrName);
     return slot === undefined ? undefined : this.memory.view(slot);
+  }
+
+  /** How many there are of each status, as of the last commit. */
+  counts(): StatusCounts {
+    return statusCounts(this.memory.presence);
   }
 
   /** All hosts as of the last commit; records are immutable. */

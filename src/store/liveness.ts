@@ -31,7 +31,7 @@ import {
   serviceEvent,
   type ToldRecord,
 } from '../domain/liveness.ts';
-import { Presence } from '../domain/presence.ts';
+import { Presence, type StatusCounts, statusCounts } from '../domain/presence.ts';
 import type { BeatResult, LivenessService, Page, PageRequest, ServiceFilter } from '../domain/services.ts';
 import { recordOf, rowOf, serviceStatements } from './liveness-sql.ts';
 import { decodeCursor, encodeCursor } from './page.ts';
@@ -242,6 +242,11 @@ export class LivenessStore implements LivenessService {
       await this.#makeRoom(tx, record, decision.record, { takeover: true });
       return this.#apply(tx, record, decision, { heard: false });
     });
+  }
+
+  /** How many there are of each status, as of the last commit. */
+  counts(): StatusCounts {
+    return statusCounts(this.#presence);
   }
 
   /** Everything in memory, as of the last commit; for snapshots, which encode it lazily. Records are immutable. */

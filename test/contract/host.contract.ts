@@ -4,6 +4,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { AppError } from '../../src/domain/error.ts';
 import { type CheckIn, type Component, inventoryHash } from '../../src/domain/inventory.ts';
 import { serviceDocument } from '../../src/domain/liveness.ts';
+import { hostCredentialLifeMs } from '../../src/store/access.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { countStatements } from '../helpers/counted.ts';
 import { SeededRandom } from '../helpers/random.ts';
@@ -68,6 +69,21 @@ export function hostContract(openStore: OpenStoreForTest): void {
       const odd = await stores.hosts.join(admin, { name: 'My_Host', region: null, machineId: 'm3' });
       const same = await stores.hosts.join(admin, { name: 'My_Host', region: null, machineId: 'm3' });
       assert.deepEqual([same.id, same.name], [odd.id, 'my-host']);
+    });
+
+    it('tells of a caller whether its credential is still good, also once memory was read anew', async (t) => {
+      const stores = await open(t);
+      const { access, clock } = stores;
+      const request = { name: 'edge-1', region: null, machineId: 'm' };
+      const before = access.authenticate((await stores.hosts.join(admin, request)).credential);
+      assert.equal(access.stillValid(before), true);
+      const after = access.authenticate((await stores.hosts.join(admin, request)).credential);
+      assert.deepEqual([access.stillValid(before), access.stillValid(after)], [false, true]);
+      await access.load();
+      assert.deepEqual([access.stillValid(before), access.stillValid(after)], [false, true]);
+      await clock.advance(hostCredentialLifeMs);
+      assert.equal(access.stillValid(after), false);
+      assert.equal(access.stillValid(admin), true);
     });
 
     it('takes a second agent on a machine whose first one beats for another host', async (t) => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { Presence } from '../../src/domain/presence.ts';
+import { Presence, statusCounts } from '../../src/domain/presence.ts';
 
 describe('Presence', () => {
   it('counts the deadline from the last touch', () => {
@@ -37,6 +37,16 @@ describe('Presence', () => {
     assert.equal(presence.takeTouched(4).length, 4);
     assert.equal(presence.takeTouched(100).length, 6);
     assert.deepEqual(presence.takeTouched(100), []);
+  });
+
+  it('counts the records that it holds by status', () => {
+    const presence = new Presence<{ status: 'UP' | 'DOWN' }>();
+    for (const id of ['a', 'b', 'c', 'd']) presence.put(id, { status: 'UP' }, 1);
+    presence.put('b', { status: 'DOWN' }, 1);
+    presence.remove('c');
+    assert.deepEqual(statusCounts(presence), { up: 2, down: 1 });
+    presence.clear();
+    assert.deepEqual(statusCounts(presence), { up: 0, down: 0 });
   });
 
   it('agrees with a plain map through random histories, over many growths', () => {

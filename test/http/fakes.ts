@@ -46,11 +46,18 @@ export function tokenOf(role: Role): string {
 }
 
 export class FakeAccess implements AccessService {
+  /** Roles whose token has ended. */
+  readonly ended = new Set<Role>();
+
   async authenticate(token: string): Promise<Caller> {
     const role = token.slice(2) as Role;
-    if (!token.startsWith('t-'))
+    if (!token.startsWith('t-') || this.ended.has(role))
       throw new AppError('unauthenticated', 'Cannot accept the token: it is unknown, expired or revoked');
     return role === 'host' ? { role, subject: 'host:edge-1', hostId } : { role, subject: `token:${role}` };
+  }
+
+  stillValid({ role }: Caller): boolean {
+    return !this.ended.has(role);
   }
 }
 

@@ -11,7 +11,8 @@ import {
   parsePosition,
   type Selection,
 } from '../../src/domain/event.ts';
-import { compileSelection } from '../../src/http/selection.ts';
+import type { Frame } from '../../src/http/message.ts';
+import { compileSelection, type HostFacts } from '../../src/http/selection.ts';
 import {
   type EndReason,
   type Sink,
@@ -26,30 +27,23 @@ import { FakeLog, FakeSnapshots } from './fakes.ts';
 
 const admin: Caller = { role: 'admin', subject: 'test' };
 
-/** A peer that reads at once, or only when told. */
-class FakePeer implements Sink {
-  readonly encodingKey = 'fake';
-  readonly messages: WatchMessage[] = [];
-  end: EndReason | undefined;
+/** Reads at once, or only when told. */
+class FakeSocket {
   reading = true;
-  #waiting: Buffer[] = [];
+  #waiting: { readonly frame: Buffer; readonly hear: (message: WatchMessage) => void }[] = [];
   #taken = 0;
   #drained: (() => void)[] = [];
 
-  encode(body: Buffer): Buffer {
-    return body;
-  }
-
-  write(frame: Buffer): void {
-    this.#waiting.push(frame);
+  write(frame: Buffer, hear: (message: WatchMessage) => void): void {
+    this.#waiting.push({ frame, hear });
     if (this.reading) this.read();
   }
 
   /** Takes what waits, or so many frames of it. */
   read(count = this.#waiting.length): void {
-    for (const frame of this.#waiting.splice(0, count)) {
+    for (const { frame, hear } of this.#waiting.splice(0, count)) {
       this.#taken += frame.length;
-      this.messages.push(JSON.parse(frame.toString()) as WatchMessage);
+      hear(JSON.parse(frame.toString()) as WatchMessage);
     }
     if (this.#waiting.length > 0) return;
     const drained = this.#drained;
@@ -58,7 +52,7 @@ class FakePeer implements Sink {
   }
 
   bufferedBytes(): number {
-    return this.#waiting.reduce((sum, { length }) => sum + length, 0);
+    return this.#waiting.reduce((sum, { frame }) => sum + frame.length, 0);
   }
 
   takenBytes(): number {
@@ -68,6 +62,47 @@ class FakePeer implements Sink {
   onceDrained(fn: () => void): () => void {
     this.#drained.push(fn);
     return () => (this.#drained = this.#drained.filter((other) => other !== fn));
+  }
+}
+
+/** One watch of a socket that may have others. */
+class FakePeer implements Sink {
+  readonly encodingKey: string;
+  readonly messages: WatchMessage[] = [];
+  readonly socket: FakeSocket;
+  end: EndReason | undefined;
+
+  constructor(socket = new FakeSocket(), encodingKey = 'fake') {
+    this.socket = socket;
+    this.encodingKey = encodingKey;
+  }
+
+  set reading(reading: boolean) {
+    this.socket.reading = reading;
+  }
+
+  read(count?: number): void {
+    this.socket.read(count);
+  }
+
+  encode(body: Buffer): Frame {
+    return [body];
+  }
+
+  write(frame: Frame): void {
+    this.socket.write(Buffer.concat(frame), (message) => this.messages.push(message));
+  }
+
+  bufferedBytes(): number {
+    return this.socket.bufferedBytes();
+  }
+
+  takenBytes(): number {
+    return this.socket.takenBytes();
+  }
+
+  onceDrained(fn: () => void): () => void {
+    return this.socket.onceDrained(fn);
   }
 
   ended(reason: EndReason): void {
@@ -106,12 +141,15 @@ function createWorld(limits: Partial<WatchLimits> = {}) {
       select?: Selection;
       caller?: Caller;
       peer?: FakePeer;
+      hostFacts?: (name: string) => HostFacts;
+      allowed?: () => boolean;
     } = {},
   ) => {
     const peer = options.peer ?? new FakePeer();
-    const selection = compileSelection(options.select ?? {}, options.caller ?? admin, undefined);
+    const selection = compileSelection(options.select ?? {}, options.caller ?? admin, options.hostFacts);
     const since = options.since === undefined || options.since === null ? null : parsePosition(options.since);
-    const subscription = hub.subscribe({ selection, since, snapshot: options.snapshot ?? false }, peer);
+    const { snapshot = false, allowed = () => true } = options;
+    const subscription = hub.subscribe({ selection, since, snapshot, allowed }, peer);
     return Object.assign(peer, { subscription });
   };
   const at = (revision: number) => formatPosition({ epoch: log.epoch, revision });
@@ -234,7 +272,6 @@ describe('WatchHub', () => {
       [{ types: [] }, []],
     ];
     const peers = cases.map(([select]) => watch({ select }));
-    const host = watch({ caller: { role: 'host', subject: 'host:a', hostId: 'a' } });
     await clock.settle();
     log.append(events);
     await clock.settle();
@@ -244,10 +281,6 @@ describe('WatchHub', () => {
         wanted,
         JSON.stringify(select),
       );
-    assert.deepEqual(
-      host.events.map(({ index }) => index),
-      [0, 1, 2],
-    );
     for (const select of [
       { types: ['nothing.*'] },
       { types: ['service.exploded'] },
@@ -256,6 +289,46 @@ describe('WatchHub', () => {
     ]) {
       assert.throws(() => compileSelection(select, admin, undefined), { code: 'bad-request' });
     }
+  });
+
+  test('a host gets service records and its own document, whatever it selects, as events and in a snapshot', async () => {
+    const { clock, log, snapshots, watch } = createWorld();
+    snapshots.items = [
+      { kind: 'host', body: { id: 'a' } },
+      { kind: 'host', body: { id: 'b' } },
+      { kind: 'service', body: { uuid: 'u', host: 'b' } },
+    ];
+    const facts = { region: null, labels: {}, self: {} };
+    const hostFacts = (name: string) => ({ ...facts, id: name.slice(-1), name });
+    const callers = ['a', 'b'].map((hostId): Caller => ({ role: 'host', subject: `host:${hostId}`, hostId }));
+    const watches = callers.flatMap((caller) =>
+      [{}, { types: ['host.*'] }, { types: ['component.*'] }].map((select) =>
+        watch({ caller, select, hostFacts, snapshot: true }),
+      ),
+    );
+    await clock.settle();
+    log.append([
+      draft('host.joined', { host: 'host-a', body: { id: 'a' } }),
+      draft('host.joined', { host: 'host-b', body: { id: 'b' } }),
+      draft('host.left', { host: 'host-a', body: {} }),
+      // Its name is another's now.
+      draft('host.renamed', { host: 'host-b', body: { id: 'a' } }),
+      draft('service.set', { host: 'host-b' }),
+      draft('component.changed', { host: 'host-a', body: { id: 'a' } }),
+      draft('system.suspected'),
+    ]);
+    await clock.settle();
+    assert.deepEqual(
+      watches.map(({ events }) => events.map(({ index }) => index)),
+      [[0, 2, 3, 4], [0, 2, 3], [], [1, 4], [1], []],
+    );
+    const shown = watches.map(({ messages }) =>
+      messages.flatMap((message) =>
+        message.kind === 'snapshot' ? message.items.map(({ body }) => body) : [],
+      ),
+    );
+    assert.deepEqual(shown[0], [{ id: 'a' }, { uuid: 'u', host: 'b' }]);
+    assert.deepEqual(shown[3], [{ id: 'b' }, { uuid: 'u', host: 'b' }]);
   });
 
   test('a slow reader pauses, holds a bounded amount, and goes on from the log without gap or repeat', async () => {
@@ -281,6 +354,37 @@ describe('WatchHub', () => {
     );
   });
 
+  test('many watches of one slow socket hold one message too many, not one each; each goes on without gap', async () => {
+    const { clock, log, watch, at, failures } = createWorld({ bufferedBytes: 1_000, readsMax: 3 });
+    const socket = new FakeSocket();
+    const watches = Array.from({ length: 40 }, (_, index) => {
+      const select =
+        index % 2 === 0 ? {} : { types: ['service.*', `host.${index % 4 === 1 ? 'left' : '*'}`] };
+      return watch({ select, peer: new FakePeer(socket, `id ${index}`) });
+    });
+    await clock.settle();
+    socket.reading = false;
+    let most = 0;
+    for (let i = 0; i < 5; i += 1) {
+      log.append([draft('service.set', { body: { text: 'x'.repeat(2_000) } })]);
+      await clock.settle();
+      most = Math.max(most, socket.bufferedBytes());
+    }
+    for (let drains = 0; drains < 200; drains += 1) {
+      socket.read();
+      await clock.settle();
+      most = Math.max(most, socket.bufferedBytes());
+    }
+    // All five together are one message from the log.
+    assert.ok(most > 1_000 && most < 1_000 + 5 * 2_200, `${most}`);
+    for (const { events } of watches)
+      assert.deepEqual(
+        events.map(({ position }) => position),
+        [1, 2, 3, 4, 5].map(at),
+      );
+    assert.deepEqual(failures, []);
+  });
+
   test('one that takes nothing for 30 s is closed with where to resume; one that takes a little stays', async () => {
     const { clock, log, watch, hub } = createWorld({ bufferedBytes: 1_000 });
     const stuck = watch();
@@ -302,6 +406,26 @@ describe('WatchHub', () => {
       parsePosition(closing.resume).revision,
       parsePosition(stuck.events.at(-1)?.position ?? '').revision,
     );
+    assert.equal(hub.size, 1);
+  });
+
+  test('one whose credential ends is told where to resume within 5 s, and hears no more', async () => {
+    const { clock, log, watch, at, hub } = createWorld();
+    let good = true;
+    const ending = watch({ allowed: () => good });
+    const other = watch();
+    await clock.advance(60_000);
+    log.append([draft()]);
+    await clock.settle();
+    assert.equal(ending.end, undefined);
+    good = false;
+    await clock.advance(5_000);
+    assert.deepEqual(ending.messages.at(-1), { kind: 'closing', reason: 'credential', resume: at(1) });
+    assert.equal(ending.end, 'credential');
+    log.append([draft()]);
+    await clock.settle();
+    assert.equal(ending.events.length, 1);
+    assert.equal(other.events.length, 2);
     assert.equal(hub.size, 1);
   });
 

@@ -6,7 +6,7 @@ import { WebSocket } from 'ws';
 import { type Logger, silentLogger } from '../../src/base/log.ts';
 import { formatPosition } from '../../src/domain/event.ts';
 import type { WatchMessage } from '../../src/wire/watch.ts';
-import { type FakeLog, startServer, type TestServer, tokenOf } from './fakes.ts';
+import { FakeAccess, type FakeLog, startServer, type TestServer, tokenOf } from './fakes.ts';
 
 type Message = WatchMessage & { readonly id: string };
 
@@ -316,6 +316,28 @@ describe('GET /v1/watch', () => {
       reason: 'shutdown',
       resume: formatPosition(log.head()),
     });
+  });
+
+  test('a socket whose credential ends is closed with 1008; so is one that asks for a watch then', async (t) => {
+    const access = new FakeAccess();
+    const { url, log, call } = await startServer(t, { services: { access }, limits: { slowReaderMs: 500 } });
+    const watcher = await new Watcher(url).open();
+    for (const id of ['a', 'b']) watcher.say(id, { op: 'watch' });
+    const stream = await call('/v1/events', { role: 'viewer' });
+    const idle = await new Watcher(url).open();
+    await watcher.until((heard) => heard.length === 2);
+    access.ended.add('viewer');
+    assert.equal(await watcher.closed, 1008);
+    const closing = { kind: 'closing', reason: 'credential', resume: formatPosition(log.head()) };
+    for (const id of ['a', 'b']) assert.deepEqual(watcher.of(id).at(-1), { ...closing, id });
+    assert.ok((await stream.text()).endsWith(`data: ${JSON.stringify(closing)}\n\n`));
+    // The second comes after the close frame, which nothing may follow.
+    for (const id of ['c', 'd']) idle.say(id, { op: 'watch' });
+    assert.equal(await idle.closed, 1008);
+    assert.deepEqual(
+      idle.heard.map((message) => [message.id, message.kind === 'error' && message.code]),
+      [['c', 'unauthenticated']],
+    );
   });
 
   test('1,000 watchers each get every event once and in order', async (t) => {
