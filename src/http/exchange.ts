@@ -11,7 +11,7 @@ import { statusOf } from '../wire/problem.ts';
 import { authorise, checkHead, type Entrance, identify, needsCaller } from './auth.ts';
 import { readBody } from './body.ts';
 import type { RouteMeter } from './metrics.ts';
-import type { Answer, Call, HttpContext } from './operation.ts';
+import { type Answer, type Call, type HttpContext, jsonType } from './operation.ts';
 import { asAppError, MethodNotAllowed, problemAnswer } from './problem.ts';
 import { isUnderV1, methodsAt, pathOf, type Route } from './routes.ts';
 import type { Validate } from './validate.ts';
@@ -42,7 +42,6 @@ export interface Incoming {
   readonly query: unknown;
 }
 
-const jsonType = 'application/json; charset=utf-8';
 /** What is left of a refused body up to this size is read and dropped; beyond it the connection is closed. */
 const dropBytesMax = 64 * 1_024;
 
@@ -64,7 +63,7 @@ export class Exchange {
   serve(service: Service): void {
     const { request, entrance, params } = this.#incoming;
     // The router lets a name be empty; a path that ends too early is not that path.
-    if (Object.values(params).includes('')) {
+    if (hasEmptyName(params)) {
       this.refuseStray();
       return;
     }
@@ -282,6 +281,11 @@ export class Exchange {
         : Number(length) > dropBytesMax;
     return much ? { connection: 'close' } : {};
   }
+}
+
+function hasEmptyName(params: Incoming['params']): boolean {
+  for (const name in params) if (params[name] === '') return true;
+  return false;
 }
 
 /** RFC 9110 §13.1.2: weak comparison, a list, or `*`. */

@@ -24,6 +24,9 @@ import type { Metrics } from './metrics.ts';
 import type { HostFacts } from './selection.ts';
 import type { WatchHub } from './subscription.ts';
 
+/** The media type of answers that are no problems. */
+export const jsonType = 'application/json; charset=utf-8';
+
 export type Kind = 'agent' | 'registry';
 
 /** What a role puts behind its server. */
@@ -67,6 +70,8 @@ export interface HttpContext {
   readonly kind: Kind;
   readonly services: HttpServices;
   readonly clock: Clock;
+  /** `formatInstant`, with its last answer kept. */
+  readonly formatInstant: (ms: number) => string;
   readonly version: string;
   readonly commit: string;
   readonly hub: WatchHub;
@@ -146,6 +151,11 @@ export function operation<Q extends TSchema | null = null, B extends TSchema | n
 
 export function ok(body: unknown): Answer {
   return { kind: 'json', status: 200, body };
+}
+
+/** JSON that its handler has made into text. */
+export function jsonText(text: string): Answer {
+  return { kind: 'text', status: 200, type: jsonType, text };
 }
 
 /** A single resource with the strong tag of its version. */

@@ -11,6 +11,7 @@ import { createGroup, type Group } from '../base/group.ts';
 import { limits as standardLimits } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
+import { createInstantFormatter } from '../base/time.ts';
 import { AppError } from '../domain/error.ts';
 import { paths } from '../wire/paths.ts';
 import { statusOf } from '../wire/problem.ts';
@@ -94,6 +95,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     kind,
     services,
     clock,
+    formatInstant: createInstantFormatter(),
     version,
     commit,
     metrics,
