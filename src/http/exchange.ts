@@ -257,13 +257,25 @@ export class Exchange {
   }
 
   #write(status: number, headers: Record<string, string>, text: string): void {
-    const { response, requestId } = this.#incoming;
+    const { request, response, requestId } = this.#incoming;
     this.#observe(status);
     headers['x-request-id'] = requestId;
     if (this.#options.context.closing()) headers['connection'] = 'close';
-    if (status !== 204 && status !== 304) headers['content-length'] = String(Buffer.byteLength(text));
+    const bytes = Buffer.byteLength(text);
+    if (status !== 204 && status !== 304) headers['content-length'] = String(bytes);
     response.writeHead(status, headers);
-    response.end(text);
+    // What is ASCII is cheaper to hand on as Latin-1.
+    const encoding = bytes === text.length ? 'latin1' : 'utf8';
+    const { socket } = response;
+    if (socket === null || text === '' || request.method === 'HEAD') response.end(text, encoding);
+    else {
+      // `end(text)` makes two chunks of it, one with all and an empty one, and so a gathered write; one chunk is a plain
+      // write, 1 µs less.
+      socket.cork();
+      response.write(text, encoding);
+      socket.uncork();
+      response.end();
+    }
   }
 
   #observe(status: number): void {

@@ -175,6 +175,8 @@ function createEntrance(entrance: Entrance, parts: Parts): Server {
     keepAliveTimeout: keepAliveMs,
     keepAlive: true,
     keepAliveInitialDelay: 30_000,
+    // Spares a request without a body its stream's events, which nobody listens to: 0.5 to 2 µs.
+    optimizeEmptyRequests: true,
     // We ask for Host ourselves: Node's own refusal has no body.
     requireHostHeader: false,
     // Any other upgrade (h2c) is an offer that one may pass over.
