@@ -1,6 +1,6 @@
 /**
  * What a handler gets and gives. An operation is everything about one call but its place: `routes.ts` gives it
- * method, path and roles. No handler knows Fastify.
+ * method, path and roles. No handler knows how it was reached.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Readable } from 'node:stream';
