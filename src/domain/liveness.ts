@@ -283,7 +283,11 @@ export function serviceEvent(type: EventType, view: ServiceView, now: number): E
   return { type, host: view.host, service: view.type, body: serviceDocument(view, now) };
 }
 
-export function serviceDocument(view: ServiceView, now: number): ServiceDocument {
+export function serviceDocument(
+  view: ServiceView,
+  now: number,
+  format: (ms: number) => string = formatInstant,
+): ServiceDocument {
   return {
     uuid: view.uuid,
     type: view.type,
@@ -295,7 +299,7 @@ export function serviceDocument(view: ServiceView, now: number): ServiceDocument
     maintenance: view.maintenance === null ? null : maintenanceDocument(view.maintenance, now),
     confirmed: view.confirmed,
     heldBy: view.heldBy,
-    lastSeen: view.lastSeenMs === null ? null : formatInstant(view.lastSeenMs),
+    lastSeen: view.lastSeenMs === null ? null : format(view.lastSeenMs),
     version: view.version,
   };
 }

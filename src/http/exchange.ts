@@ -11,7 +11,7 @@ import { statusOf } from '../wire/problem.ts';
 import { authorise, checkHead, type Entrance, identify, needsCaller } from './auth.ts';
 import { readBody } from './body.ts';
 import type { RouteMeter } from './metrics.ts';
-import type { Answer, Call, HttpContext } from './operation.ts';
+import { type Answer, type Call, type HttpContext, jsonType } from './operation.ts';
 import { asAppError, MethodNotAllowed, problemAnswer } from './problem.ts';
 import { isUnderV1, methodsAt, pathOf, type Route } from './routes.ts';
 import type { Validate } from './validate.ts';
@@ -42,7 +42,6 @@ export interface Incoming {
   readonly query: unknown;
 }
 
-const jsonType = 'application/json; charset=utf-8';
 /** What is left of a refused body up to this size is read and dropped; beyond it the connection is closed. */
 const dropBytesMax = 64 * 1_024;
 
@@ -64,7 +63,7 @@ export class Exchange {
   serve(service: Service): void {
     const { request, entrance, params } = this.#incoming;
     // The router lets a name be empty; a path that ends too early is not that path.
-    if (Object.values(params).includes('')) {
+    if (hasEmptyName(params)) {
       this.refuseStray();
       return;
     }
@@ -258,13 +257,25 @@ export class Exchange {
   }
 
   #write(status: number, headers: Record<string, string>, text: string): void {
-    const { response, requestId } = this.#incoming;
+    const { request, response, requestId } = this.#incoming;
     this.#observe(status);
     headers['x-request-id'] = requestId;
     if (this.#options.context.closing()) headers['connection'] = 'close';
-    if (status !== 204 && status !== 304) headers['content-length'] = String(Buffer.byteLength(text));
+    const bytes = Buffer.byteLength(text);
+    if (status !== 204 && status !== 304) headers['content-length'] = String(bytes);
     response.writeHead(status, headers);
-    response.end(text);
+    // What is ASCII is cheaper to hand on as Latin-1.
+    const encoding = bytes === text.length ? 'latin1' : 'utf8';
+    const { socket } = response;
+    if (socket === null || text === '' || request.method === 'HEAD') response.end(text, encoding);
+    else {
+      // `end(text)` makes two chunks of it, one with all and an empty one, and so a gathered write; one chunk is a plain
+      // write, 1 µs less.
+      socket.cork();
+      response.write(text, encoding);
+      socket.uncork();
+      response.end();
+    }
   }
 
   #observe(status: number): void {
@@ -282,6 +293,11 @@ export class Exchange {
         : Number(length) > dropBytesMax;
     return much ? { connection: 'close' } : {};
   }
+}
+
+function hasEmptyName(params: Incoming['params']): boolean {
+  for (const name in params) if (params[name] === '') return true;
+  return false;
 }
 
 /** RFC 9110 §13.1.2: weak comparison, a list, or `*`. */

@@ -69,9 +69,8 @@ export const beatHost = operation({
   answers: { 200: BeatAnswerSchema },
   codes: ['not-found', 'identity-conflict'],
   async handle(call) {
-    return ok(
-      beatAnswerDocument(await hostsOf(call.services).beat(call.caller, hostIdOf(call), readBeat(call.body))),
-    );
+    const answer = await hostsOf(call.services).beat(call.caller, hostIdOf(call), readBeat(call.body));
+    return ok(beatAnswerDocument(answer, call.context.formatInstant));
   },
 });
 

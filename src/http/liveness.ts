@@ -1,7 +1,7 @@
 /** Liveness over HTTP: service records, heartbeats, maintenance, is-up. */
 import { limits } from '../base/limits.ts';
 import { normaliseHostName, requireUuid } from '../domain/ids.ts';
-import { type IsUp, type ServiceView, serviceDocument } from '../domain/liveness.ts';
+import { type ServiceView, serviceDocument } from '../domain/liveness.ts';
 import {
   BeatManyAnswer,
   BeatManyBody,
@@ -13,6 +13,7 @@ import {
   IsUpQuerySchema,
   IsUpSchema,
   isUpDocument,
+  isUpManyText,
   MaintenanceBody,
   readIsUpQuery,
   readMaintenance,
@@ -24,7 +25,7 @@ import {
   TakeoverQuery,
 } from '../wire/liveness.ts';
 import { listOf } from '../wire/schema.ts';
-import { type Answer, type Call, listAnswer, ok, operation, tagged } from './operation.ts';
+import { type Answer, type Call, jsonText, listAnswer, ok, operation, tagged } from './operation.ts';
 import { pageRequest } from './page.ts';
 
 const tag = 'liveness';
@@ -178,8 +179,8 @@ export const isUp = operation({
   summary: 'Is it up? By uuid, or by type and host; unknown is an answer',
   query: IsUpQuerySchema,
   answers: { 200: IsUpSchema },
-  async handle({ services, query }) {
-    return isUpAnswer(await services.liveness.isUp(readIsUpQuery(query)));
+  async handle({ services, context, query }) {
+    return ok(isUpDocument(await services.liveness.isUp(readIsUpQuery(query)), context.formatInstant));
   },
 });
 
@@ -189,9 +190,9 @@ export const isUpMany = operation({
   summary: 'Is-up of many, in order',
   body: IsUpManyBody,
   answers: { 200: IsUpManyAnswer },
-  async handle({ services, body }) {
-    const queries = body.items.map((item, index) => readIsUpQuery(item, `items/${index}/`));
-    return ok({ items: (await services.liveness.isUpMany(queries)).map(isUpDocument) });
+  async handle({ services, context, body }) {
+    const answers = await services.liveness.isUpMany(body.items.map(readIsUpQuery));
+    return jsonText(isUpManyText(answers, context.formatInstant));
   },
 });
 
@@ -199,10 +200,6 @@ function uuidOf(call: Call): string {
   return requireUuid(call.params['uuid'] ?? '');
 }
 
-function record(call: Call, view: ServiceView, status = 200): Answer {
-  return tagged(serviceDocument(view, call.context.clock.now()), status);
-}
-
-function isUpAnswer(answer: IsUp): Answer {
-  return ok(isUpDocument(answer));
+function record({ context }: Call, view: ServiceView, status = 200): Answer {
+  return tagged(serviceDocument(view, context.clock.now(), context.formatInstant), status);
 }

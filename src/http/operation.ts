@@ -1,6 +1,6 @@
 /**
  * What a handler gets and gives. An operation is everything about one call but its place: `routes.ts` gives it
- * method, path and roles. No handler knows Fastify.
+ * method, path and roles. No handler knows how it was reached.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Readable } from 'node:stream';
@@ -23,6 +23,9 @@ import type {
 import type { Metrics } from './metrics.ts';
 import type { HostFacts } from './selection.ts';
 import type { WatchHub } from './subscription.ts';
+
+/** The media type of answers that are no problems. */
+export const jsonType = 'application/json; charset=utf-8';
 
 export type Kind = 'agent' | 'registry';
 
@@ -67,6 +70,8 @@ export interface HttpContext {
   readonly kind: Kind;
   readonly services: HttpServices;
   readonly clock: Clock;
+  /** `formatInstant`, with its last answer kept. */
+  readonly formatInstant: (ms: number) => string;
   readonly version: string;
   readonly commit: string;
   readonly hub: WatchHub;
@@ -146,6 +151,11 @@ export function operation<Q extends TSchema | null = null, B extends TSchema | n
 
 export function ok(body: unknown): Answer {
   return { kind: 'json', status: 200, body };
+}
+
+/** JSON that its handler has made into text. */
+export function jsonText(text: string): Answer {
+  return { kind: 'text', status: 200, type: jsonType, text };
 }
 
 /** A single resource with the strong tag of its version. */

@@ -3,22 +3,11 @@ import { STATUS_CODES } from 'node:http';
 import { AppError } from '../domain/error.ts';
 import { problemMediaType, statusOf, toProblem } from '../wire/problem.ts';
 
-/** Fastify's and Node's own errors; all others are bugs or broken machines: `internal`. */
+/** Errors of Node's own parser; all others are bugs or broken machines: `internal`. */
 export function asAppError(error: unknown): AppError {
   if (error instanceof AppError) return error;
   const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
   switch (code) {
-    case 'FST_ERR_BAD_URL':
-      return new AppError('bad-request', 'Cannot read the path: it is not valid percent-encoded UTF-8', {
-        cause: error,
-        field: 'url',
-      });
-    case 'FST_ERR_MAX_PARAM_LENGTH':
-      return new AppError('bad-request', 'Cannot read the path: a name in it is too long', {
-        cause: error,
-        field: 'url',
-      });
-    // Node: the parser's.
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return new AppError('too-slow', 'Cannot wait for the rest of the request: it took too long', {
         cause: error,

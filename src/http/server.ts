@@ -1,26 +1,25 @@
 /**
- * The server of a role: one router, any number of listeners. Fastify routes, reads bodies and validates; the HTTP
- * servers are our own, as each listener has its own callers and all share the limits.
+ * The server of a role: one router, any number of listeners; each has its own callers, all share the limits.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { FastifyInstance } from 'fastify';
 import type { Clock } from '../base/clock.ts';
 import { createGroup, type Group } from '../base/group.ts';
 import { limits as standardLimits } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
+import { createInstantFormatter } from '../base/time.ts';
 import { AppError } from '../domain/error.ts';
 import { paths } from '../wire/paths.ts';
 import { statusOf } from '../wire/problem.ts';
-import { createApp, enterThrough, entranceOf, requestIds } from './app.ts';
 import { authorise, checkHead, type Entrance, headersMax, identify } from './auth.ts';
 import { type Bound, bind, entranceThrough, type Listener } from './listen.ts';
 import { Metrics, type RouteMeter, type Sample } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import type { HttpContext, HttpServices, Kind } from './operation.ts';
 import { asAppError, problemBytes } from './problem.ts';
+import { createRouter, enterThrough, entranceOf, requestIds, type Serve } from './router.ts';
 import { checkRoutes, methodsAt, pathOf, type Route, routesOf } from './routes.ts';
 import { WatchHub, type WatchLimits } from './subscription.ts';
 import { createWatchEndpoint, type WatchEndpoint, watch } from './watch.ts';
@@ -94,6 +93,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     kind,
     services,
     clock,
+    formatInstant: createInstantFormatter(),
     version,
     commit,
     metrics,
@@ -104,7 +104,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   const watchEndpoint = createWatchEndpoint(context, logger);
   const strayMeter = metrics.meter('', 'none');
   const requestIdOf = requestIds(options.random);
-  const app = await createApp({
+  const route = createRouter({
     context,
     routes,
     logger,
@@ -112,7 +112,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     requestIdOf,
     bodyBytes: limits.bodyBytes,
   });
-  const parts = { app, context, routes, group, sockets, watchEndpoint, strayMeter, requestIdOf, limits };
+  const parts = { route, context, routes, group, sockets, watchEndpoint, strayMeter, requestIdOf, limits };
   const servers: Server[] = [];
   const bound: Bound[] = [];
 
@@ -129,7 +129,6 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     });
     await Promise.all(closed);
     cancelCut();
-    await app.close();
     await group.drained();
   };
   let closed: Promise<void> | undefined;
@@ -151,7 +150,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
 }
 
 interface Parts {
-  readonly app: FastifyInstance;
+  readonly route: Serve;
   readonly context: HttpContext;
   readonly routes: readonly Route[];
   readonly group: Group;
@@ -164,7 +163,7 @@ interface Parts {
 
 /** The HTTP server of one listener. */
 function createEntrance(entrance: Entrance, parts: Parts): Server {
-  const { app, group, sockets, limits } = parts;
+  const { route, group, sockets, limits } = parts;
   const server = createServer({
     maxHeaderSize: standardLimits.headersBytes,
     headersTimeout: limits.headerTimeMs,
@@ -173,6 +172,8 @@ function createEntrance(entrance: Entrance, parts: Parts): Server {
     keepAliveTimeout: keepAliveMs,
     keepAlive: true,
     keepAliveInitialDelay: 30_000,
+    // Spares a request without a body its stream's events, which nobody listens to: 0.5 to 2 µs.
+    optimizeEmptyRequests: true,
     // We ask for Host ourselves: Node's own refusal has no body.
     requireHostHeader: false,
     // Any other upgrade (h2c) is an offer that one may pass over.
@@ -183,10 +184,10 @@ function createEntrance(entrance: Entrance, parts: Parts): Server {
   server.maxHeadersCount = headersMax + 1;
   const serve = (request: IncomingMessage, response: ServerResponse) => {
     enterThrough(request, entrance);
-    app.routing(request, response);
+    route(request, response);
   };
   server.on('request', serve);
-  // `100 Continue` is said once the caller is known (app.ts), so that a refused body is never sent.
+  // `100 Continue` is said once the caller is known (exchange.ts), so that a refused body is never sent.
   server.on('checkContinue', serve);
   server.on('checkExpectation', serve);
   server.on('upgrade', (request, socket, head) => {

@@ -117,8 +117,9 @@ export function readHost(document: HostDocument): HostView {
 }
 
 export function readBeat(body: Static<typeof BeatBody>): Beat {
-  const { startedAt, leaving = false, answered = null, ...same } = body;
-  return { ...same, startedAtMs: readInstant(startedAt, 'startedAt'), leaving, answered };
+  const { bootId, startedAt, seq, answered = null, own, seen, inventory, leaving = false } = body;
+  const startedAtMs = readInstant(startedAt, 'startedAt');
+  return { bootId, startedAtMs, seq, answered, own, seen, inventory, leaving };
 }
 
 export function beatBody(beat: Beat): Static<typeof BeatBody> {
@@ -126,9 +127,12 @@ export function beatBody(beat: Beat): Static<typeof BeatBody> {
   return { ...same, startedAt: formatInstant(startedAtMs), ...(leaving ? { leaving } : {}) };
 }
 
-export function beatAnswerDocument(answer: BeatAnswer): Static<typeof BeatAnswerSchema> {
-  const { nowMs, ...same } = answer;
-  return { ...same, now: formatInstant(nowMs) };
+export function beatAnswerDocument(
+  answer: BeatAnswer,
+  format: (ms: number) => string = formatInstant,
+): Static<typeof BeatAnswerSchema> {
+  const { intervalMs, spreadMs, own, seen, checkin, acked, nowMs } = answer;
+  return { intervalMs, spreadMs, own, seen, checkin, acked, now: format(nowMs) };
 }
 
 export function readBeatAnswer(document: Static<typeof BeatAnswerSchema>): BeatAnswer {

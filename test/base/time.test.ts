@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { formatDuration, formatInstant, parseDuration, parseInstant } from '../../src/base/time.ts';
+import {
+  createInstantFormatter,
+  formatDuration,
+  formatInstant,
+  parseDuration,
+  parseInstant,
+} from '../../src/base/time.ts';
 
 describe('parseInstant()', () => {
   it('reads RFC 3339 with any zone', () => {
@@ -73,5 +79,13 @@ describe('formatDuration()', () => {
       '3h 20m',
       '12d 4h',
     ]);
+  });
+});
+
+describe('createInstantFormatter()', () => {
+  it('formats as formatInstant() does, whatever came before', () => {
+    const format = createInstantFormatter();
+    const instants = fc.array(fc.integer({ min: 0, max: 3 }).map((n) => 1_700_000_000_000 + n));
+    fc.assert(fc.property(instants, (list) => assert.deepEqual(list.map(format), list.map(formatInstant))));
   });
 });
