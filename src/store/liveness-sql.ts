@@ -3,7 +3,15 @@ import { type CompiledQuery, type Kysely, sql } from 'kysely';
 import type { ServiceRecord } from '../domain/liveness.ts';
 import type { ServiceFilter } from '../domain/services.ts';
 import type { Dialect, Statement } from './port.ts';
-import { type Arg, compile, jsonRows, queryBuilder, type Schema, type ServiceRow, type TakenOverRow } from './query.ts';
+import {
+  type Arg,
+  compile,
+  jsonRows,
+  queryBuilder,
+  type Schema,
+  type ServiceRow,
+  type TakenOverRow,
+} from './query.ts';
 
 const columns = [
   'uuid',
