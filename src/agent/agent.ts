@@ -301,7 +301,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
 
 /** The registry gave this host another name than the one under which it had registered records. */
 async function moveRecords(own: LivenessStore, hostName: string): Promise<void> {
-  const strangers = own.views().filter((view) => view.host !== hostName);
+  const strangers = own.records().filter((record) => record.host !== hostName);
   for (const { uuid } of strangers) await own.moved(systemCaller, uuid, hostName);
 }
 

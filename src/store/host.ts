@@ -219,9 +219,17 @@ export class HostStore implements HostService {
     return statusCounts(this.memory.presence);
   }
 
-  /** All hosts as of the last commit; records are immutable. */
-  views(): HostView[] {
-    return Array.from(this.memory.presence.slots(), (slot) => this.memory.view(slot));
+  /** Every host as of the last commit. Records are immutable: this is one consistent state, at 8 bytes each. */
+  records(): HostRecord[] {
+    return Array.from(this.memory.presence.slots(), (slot) => this.memory.presence.record(slot));
+  }
+
+  /** A record of `records`, with what is known of the host now. */
+  viewOf(record: HostRecord): HostView {
+    const slot = this.memory.presence.find(record.id);
+    if (slot === undefined) return { ...record, confirmed: true, lastSeenMs: null };
+    const { confirmed, lastSeenMs } = this.memory.view(slot);
+    return { ...record, confirmed, lastSeenMs };
   }
 
   /** Writes that a host is lost, with the records that its agent holds, in one revision, unless it was heard meanwhile. */

@@ -177,7 +177,7 @@ export class LivenessStore implements LivenessService {
     const records = rows.slice(0, page.limit).map(recordOf);
     const last = records.at(-1);
     return {
-      items: records.map((record) => this.#viewOf(record)),
+      items: records.map((record) => this.viewOf(record)),
       next: rows.length > page.limit && last !== undefined ? encodeCursor([last.uuid]) : null,
       asOfMs: this.#clock.now(),
       position: { epoch: head.epoch, revision: head.revision },
@@ -249,9 +249,18 @@ export class LivenessStore implements LivenessService {
     return statusCounts(this.#presence);
   }
 
-  /** Everything in memory, as of the last commit; for snapshots, which encode it lazily. Records are immutable. */
-  views(): ServiceView[] {
-    return Array.from(this.#presence.slots(), (slot) => this.#view(slot));
+  /** Every record as of the last commit. Records are immutable: this is one consistent state, at 8 bytes each. */
+  records(): ServiceRecord[] {
+    return Array.from(this.#presence.slots(), (slot) => this.#presence.record(slot));
+  }
+
+  /** A record of `records`, with what is known of it now. */
+  viewOf(record: ServiceRecord): ServiceView {
+    const slot = this.#presence.find(record.uuid);
+    return {
+      ...record,
+      ...(slot === undefined ? { confirmed: true, lastSeenMs: null } : this.#known(slot, record)),
+    };
   }
 
   /** The record of a uuid as of the last commit. */
@@ -441,7 +450,7 @@ export class LivenessStore implements LivenessService {
     record: ServiceRecord,
   ): Promise<void> {
     await tx.run(this.#sql.remove, { uuid: record.uuid });
-    tx.append(serviceEvent(change, this.#viewOf(record), tx.now));
+    tx.append(serviceEvent(change, this.viewOf(record), tx.now));
     await this.#onChange(tx, change, record);
     tx.onCommit(() => {
       this.#presence.remove(record.uuid);
@@ -524,14 +533,6 @@ export class LivenessStore implements LivenessService {
   #view(slot: number): ServiceView {
     const record = this.#presence.record(slot);
     return { ...record, ...this.#known(slot, record) };
-  }
-
-  #viewOf(record: ServiceRecord): ServiceView {
-    const slot = this.#presence.find(record.uuid);
-    return {
-      ...record,
-      ...(slot === undefined ? { confirmed: true, lastSeenMs: null } : this.#known(slot, record)),
-    };
   }
 
   /** A record that somebody else counts is as confirmed, and was as lately heard, as its host. */
