@@ -97,6 +97,24 @@ export const limitTable = {
     reached: 'too-large',
     why: 'one batch holds up the write queue for milliseconds, not longer',
   },
+  checkInItemsMax: {
+    value: 50_000,
+    unit: 'count',
+    reached: 'too-large',
+    why: 'many times what a distribution installs; fits checkInBodyBytes',
+  },
+  nameLengthMax: {
+    value: 253,
+    unit: 'count',
+    reached: 'bad-request',
+    why: 'the longest host name of RFC 1035, in characters',
+  },
+  versionLengthMax: {
+    value: 256,
+    unit: 'count',
+    reached: 'bad-request',
+    why: 'in characters; versions may carry a digest or other build data',
+  },
   reportBatchMax: {
     value: 1_000,
     unit: 'count',
@@ -148,16 +166,16 @@ export const limitTable = {
     why: 'FORMATS promises 30 s; proxies commonly drop what is silent for 60',
   },
   ringRevisionsMax: {
-    value: 16_384,
+    value: 8_192,
     unit: 'count',
     reached: 'the oldest leave; who is behind reads from the log',
-    why: 'half a minute at 500 revisions a second: longer than slowReaderMs',
+    why: 'a quarter of a minute at 500 revisions a second: who keeps up never reads the database',
   },
   ringBytes: {
-    value: 16 * MiB,
+    value: 8 * MiB,
     unit: 'bytes',
     reached: 'the oldest leave; who is behind reads from the log',
-    why: 'one copy for all watchers together: a twentieth of the memory goal',
+    why: 'one copy for all watchers together; the parsed events beside it take twice as much again',
   },
 
   // Language

@@ -3,6 +3,7 @@
  * comes back after a failure is each database's own (store.ts, postgres-store.ts).
  */
 import type { Cancel, Clock } from '../base/clock.ts';
+import { limits } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import type { Caller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
@@ -24,7 +25,7 @@ export interface CoreLimits {
 
 export const coreLimits: CoreLimits = {
   queue: queueLimits,
-  ring: { countMax: 8_192, bytesMax: 8 * 1024 * 1024 },
+  ring: { countMax: limits.ringRevisionsMax, bytesMax: limits.ringBytes },
   compaction: compactionLimits,
 };
 

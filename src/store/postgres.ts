@@ -42,6 +42,8 @@ const idleInTransactionMs = 10_000;
 const statementTimeoutMs = 30_000;
 /** Beyond the server's own limit, for when the server does not answer at all. */
 const queryTimeoutMs = statementTimeoutMs + 5_000;
+/** For letting go of the lead on a connection that may be dead; the server then finds out by itself. */
+const goodbyeTimeoutMs = 1_000;
 /** TCP keepalive, on both sides: a peer that is gone without a word is noticed within this and two probes. */
 const keepAliveMs = 5_000;
 /** Texts that get a name and stay prepared in each connection. Queries built per input may exceed it and go unnamed. */
@@ -55,6 +57,11 @@ export type LeadAnswer =
   | { readonly kind: 'leads'; readonly alone: boolean }
   | { readonly kind: 'taken'; readonly holder: string }
   | { readonly kind: 'ghost' };
+
+/** pg takes it, its types do not know it. */
+interface QueryWithTimeout extends pg.QueryConfig {
+  readonly query_timeout: number;
+}
 
 interface Leadership {
   readonly term: number;
@@ -258,7 +265,12 @@ export class PostgresDriver implements Driver {
     this.#writer = undefined;
     if (client === undefined) return;
     // The lock goes with the session, but only when the server has noticed its end: whoever comes next need not wait.
-    await client.query('SELECT pg_advisory_unlock_all()').catch(ignore);
+    const goodbye: QueryWithTimeout = {
+      text: 'SELECT pg_advisory_unlock_all()',
+      query_timeout: goodbyeTimeoutMs,
+    };
+    await client.query(goodbye).catch(ignore);
+    // With a query unanswered, pg ends without waiting for the server.
     await client.end().catch(ignore);
   }
 

@@ -1,5 +1,6 @@
 /** Hosts on the wire: joining, beats, reports, host documents. */
 import { type Static, Type } from 'typebox';
+import { limits } from '../base/limits.ts';
 import { formatInstant } from '../base/time.ts';
 import type { Beat, BeatAnswer, HostDocument, HostView } from '../domain/host.ts';
 import { normaliseHostName } from '../domain/ids.ts';
@@ -19,7 +20,7 @@ import {
   words,
 } from './schema.ts';
 
-const Name = Type.String({ minLength: 1, maxLength: 253 });
+const Name = Type.String({ minLength: 1, maxLength: limits.nameLengthMax });
 const Labels = Type.Record(Type.String(), Type.String());
 
 export const HostSchema = strictObject(
@@ -92,7 +93,7 @@ export const ReportBody = strictObject({
       at: Instant,
       body: Type.Unknown(),
     }),
-    { maxItems: 1_000 },
+    { maxItems: limits.reportBatchMax },
   ),
 });
 

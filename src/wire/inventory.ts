@@ -1,5 +1,6 @@
 /** Installed components on the wire: check-ins and lists. */
 import { type Static, Type } from 'typebox';
+import { limits } from '../base/limits.ts';
 import { formatInstant } from '../base/time.ts';
 import { AppError } from '../domain/error.ts';
 import { isPrintable } from '../domain/ids.ts';
@@ -7,7 +8,7 @@ import type { CheckIn, ComponentView } from '../domain/inventory.ts';
 import { Count, Digest, Instant, nullable, pageQuery, readInstant, strictObject } from './schema.ts';
 
 const Word = Type.String({ minLength: 1, maxLength: 128 });
-const Version = Type.String({ minLength: 1, maxLength: 256 });
+const Version = Type.String({ minLength: 1, maxLength: limits.versionLengthMax });
 
 export const ComponentSchema = strictObject({
   name: Word,
@@ -30,9 +31,11 @@ export const CheckInBody = strictObject({
   hash: Digest,
   components: Type.Array(
     strictObject({ name: Word, version: Version, detector: Word, architecture: Type.Optional(Word) }),
-    { maxItems: 50_000 },
+    { maxItems: limits.checkInItemsMax },
   ),
-  removed: Type.Optional(Type.Array(strictObject({ detector: Word, name: Word }), { maxItems: 50_000 })),
+  removed: Type.Optional(
+    Type.Array(strictObject({ detector: Word, name: Word }), { maxItems: limits.checkInItemsMax }),
+  ),
 });
 
 export const CheckInAnswerSchema = strictObject({ accepted: Type.Boolean(), hash: nullable(Digest) });

@@ -1,5 +1,6 @@
 /** Liveness on the wire: bodies of service records, heartbeats, maintenance and is-up. */
 import { type Static, Type } from 'typebox';
+import { limits } from '../base/limits.ts';
 import { formatInstant, parseInstant } from '../base/time.ts';
 import { AppError } from '../domain/error.ts';
 import { normaliseHostName, parseUuid, requireUuid } from '../domain/ids.ts';
@@ -30,7 +31,7 @@ import {
   words,
 } from './schema.ts';
 
-const Name = Type.String({ minLength: 1, maxLength: 253 });
+const Name = Type.String({ minLength: 1, maxLength: limits.nameLengthMax });
 export const StatusSchema = words(statuses);
 export const ReasonSchema = words(statusReasons);
 
@@ -94,7 +95,7 @@ export const DeleteServiceQuery = strictObject({ type: Name, host: Name });
 export const EmptyBody = strictObject({});
 
 export const BeatManyBody = strictObject({
-  items: Type.Array(strictObject({ uuid: Uuid }), { maxItems: 1_000 }),
+  items: Type.Array(strictObject({ uuid: Uuid }), { maxItems: limits.batchItemsMax }),
 });
 
 export const BeatManyAnswer = strictObject({
@@ -131,7 +132,9 @@ export const IsUpSchema = strictObject({
   ageMs: Type.Number(),
 });
 
-export const IsUpManyBody = strictObject({ items: Type.Array(IsUpQuerySchema, { maxItems: 1_000 }) });
+export const IsUpManyBody = strictObject({
+  items: Type.Array(IsUpQuerySchema, { maxItems: limits.batchItemsMax }),
+});
 export const IsUpManyAnswer = strictObject({ items: Type.Array(IsUpSchema) });
 
 export type IsUpDocument = Static<typeof IsUpSchema>;

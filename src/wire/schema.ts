@@ -1,5 +1,6 @@
 /** Pieces that several schemas share. One TypeBox schema validates, types and documents (OpenAPI 3.1) a body. */
 import { type TProperties, type TSchema, Type } from 'typebox';
+import { limits } from '../base/limits.ts';
 import { parseDuration, parseInstant } from '../base/time.ts';
 import { AppError } from '../domain/error.ts';
 
@@ -33,7 +34,9 @@ export const Count = Type.Integer(count);
 export const MarkSchema = strictObject({ epoch: Count, revision: Count, hash: Digest });
 
 export const pageQuery = {
-  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000, description: 'Default 100' })),
+  limit: Type.Optional(
+    Type.Integer({ minimum: 1, maximum: limits.listMax, description: `Default ${limits.listDefaultMax}` }),
+  ),
   cursor: Type.Optional(Type.String({ maxLength: 512, description: 'Opaque: `next` of the page before' })),
 };
 

@@ -1,5 +1,6 @@
 /** The bodies of watch messages, on WebSocket and server-sent events alike. FORMATS "Envelope and watch". */
 import { type Static, Type } from 'typebox';
+import { limits } from '../base/limits.ts';
 import type { ChangeEvent, Selection } from '../domain/event.ts';
 import type { SnapshotItem } from '../domain/services.ts';
 import { nullable, PositionText, strictObject, Uuid } from './schema.ts';
@@ -8,15 +9,17 @@ export const watchSubprotocol = 'holdfast.v1';
 /** How browsers, which cannot set headers, give a token. */
 export const bearerSubprotocolPrefix = 'bearer.';
 
-const list = Type.Array(Type.String({ minLength: 1, maxLength: 253 }), { maxItems: 1_000 });
+const list = Type.Array(Type.String({ minLength: 1, maxLength: limits.nameLengthMax }), {
+  maxItems: limits.batchItemsMax,
+});
 
 export const SelectionSchema = strictObject({
   types: Type.Optional(list),
-  hosts: Type.Optional(Type.String({ maxLength: 4_096, description: 'A selector' })),
+  hosts: Type.Optional(Type.String({ maxLength: limits.selectorBytes, description: 'A selector' })),
   apps: Type.Optional(list),
   services: Type.Optional(
     strictObject({
-      uuid: Type.Optional(Type.Array(Uuid, { maxItems: 1_000 })),
+      uuid: Type.Optional(Type.Array(Uuid, { maxItems: limits.batchItemsMax })),
       type: Type.Optional(list),
       host: Type.Optional(list),
       region: Type.Optional(list),
@@ -37,9 +40,9 @@ export const EventsQuery = strictObject({
   since: Type.Optional(PositionText),
   snapshot: Type.Optional(Type.Boolean()),
   types: Type.Optional(list),
-  hosts: Type.Optional(Type.String({ maxLength: 4_096 })),
+  hosts: Type.Optional(Type.String({ maxLength: limits.selectorBytes })),
   apps: Type.Optional(list),
-  serviceUuid: Type.Optional(Type.Array(Uuid, { maxItems: 1_000 })),
+  serviceUuid: Type.Optional(Type.Array(Uuid, { maxItems: limits.batchItemsMax })),
   serviceType: Type.Optional(list),
   serviceHost: Type.Optional(list),
 });

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { formatLimit, type Limit, limits, limitTable } from '../../src/base/limits.ts';
 
@@ -18,6 +20,17 @@ test('limits has the values of limitTable and cannot be changed', () => {
   assert.equal(limits.jsonDepthMax, 32);
   assert.equal(limits.heartbeatBodyBytes, 65_536);
   assert.throws(() => Object.assign(limits, { bodyBytes: 1 }), TypeError);
+});
+
+test('limits has no row that nothing in src/ asks for', () => {
+  const source = join(import.meta.dirname, '../../src');
+  const texts = readdirSync(source, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts') && name !== join('base', 'limits.ts'))
+    .map((name) => readFileSync(join(source, name), 'utf8'));
+  const unused = rows
+    .map(([name]) => name)
+    .filter((name) => !texts.some((text) => new RegExp(`[lL]imit(s|Table)\\.${name}\\b`).test(text)));
+  assert.deepEqual(unused, []);
 });
 
 test('limits fit each other', () => {

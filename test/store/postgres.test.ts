@@ -1,5 +1,7 @@
 /** What only PostgreSQL does: one leader of several processes, lost connections, commits without an answer. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
 import pg from 'pg';
 import { systemCaller } from '../../src/domain/access.ts';
@@ -298,6 +300,60 @@ test('Store says that somebody led between also when its first look fails', asyn
   await clock.advance(200);
   await until(() => store.leader());
   assert.deepEqual(told, [true]);
+});
+
+/** Stands before the server; `silence` keeps the first connection open and passes nothing on in it any more. */
+async function proxyTo(
+  t: { after(fn: () => void): void },
+  url: string,
+): Promise<{ url: string; silence: () => void }> {
+  const { port, hostname } = new URL(url);
+  const pairs: [Socket, Socket][] = [];
+  const server = createServer((client) => {
+    const upstream = connect(Number(port), hostname);
+    pairs.push([client, upstream]);
+    client.pipe(upstream).pipe(client);
+    for (const [socket, other] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const)
+      socket.on('error', () => undefined).on('close', () => other.destroy());
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => {
+    for (const pair of pairs) for (const socket of pair) socket.destroy();
+    server.close();
+  });
+  const proxied = new URL(url);
+  proxied.port = String((server.address() as AddressInfo).port);
+  const silence = () => {
+    const [client, upstream] = pairs[0] ?? [];
+    upstream?.unpipe(client);
+    upstream?.resume();
+  };
+  return { url: proxied.href, silence };
+}
+
+test('Store does not wait for the goodbye of a connection that answers nothing', async (t) => {
+  const { url, silence } = await proxyTo(t, await postgres.createDatabase());
+  let driver: FailingDriver | undefined;
+  const openDriver = (options: PostgresOptions) => {
+    driver = new FailingDriver(options);
+    return driver;
+  };
+  const { store, clock } = await start(t, url, { openDriver });
+  await fill(store, 1);
+  assert(driver !== undefined);
+  driver.next = 'kept';
+  const write = fill(store, 1);
+  await assert.rejects(write, { code: 'unavailable' });
+  silence();
+  const beganMs = performance.now();
+  await clock.advance(100);
+  await until(() => store.leader() || performance.now() - beganMs > 15_000);
+  assert.equal(store.leader(), true);
+  assert.equal(store.log.head().revision, 2);
 });
 
 test('Store begins a new epoch when the database went back behind what was acknowledged', async (t) => {
