@@ -31,12 +31,12 @@ import {
   serviceEvent,
   type ToldRecord,
 } from '../domain/liveness.ts';
-import { Presence, type StatusCounts, statusCounts } from '../domain/presence.ts';
+import { type Heard, type StatusCounts, statusCounts } from '../domain/presence.ts';
 import type { BeatResult, LivenessService, Page, PageRequest, ServiceFilter } from '../domain/services.ts';
+import { type HostOf, LivenessMemory, samePlace } from './liveness-memory.ts';
 import { recordOf, rowOf, serviceStatements } from './liveness-sql.ts';
 import { decodeCursor, encodeCursor } from './page.ts';
 import type { Store, Transaction } from './port.ts';
-import type { ServiceRow } from './query.ts';
 
 /** Lapses written by one sweep at the most; the next sweep goes on. */
 const sweepWritesMax = 1_000;
@@ -53,7 +53,7 @@ export interface LivenessStoreOptions {
   /** Called in the transaction of a change of a record, so that what must be told of it commits with it. */
   onChange?: (tx: Transaction, change: EventType, record: ServiceRecord) => Promise<void>;
   /** At a registry: what is known of a host, for the records that its agent holds. */
-  hostOf?: (name: string) => { readonly confirmed: boolean; readonly lastSeenMs: number | null } | undefined;
+  hostOf?: HostOf;
 }
 
 export class LivenessStore implements LivenessService {
@@ -62,11 +62,8 @@ export class LivenessStore implements LivenessService {
   readonly #random: Random;
   readonly #heldBy: Holder;
   readonly #onChange: (tx: Transaction, change: EventType, record: ServiceRecord) => Promise<void>;
-  readonly #hostOf: NonNullable<LivenessStoreOptions['hostOf']>;
   readonly #sql: ReturnType<typeof serviceStatements>;
-  readonly #presence = new Presence<ServiceRecord>();
-  /** `type\0host` → uuid. */
-  readonly #uuidByPlace = new Map<string, string>();
+  readonly #memory: LivenessMemory;
 
   constructor(options: LivenessStoreOptions) {
     this.#store = options.store;
@@ -74,8 +71,8 @@ export class LivenessStore implements LivenessService {
     this.#random = options.random;
     this.#heldBy = options.heldBy;
     this.#onChange = options.onChange ?? (() => Promise.resolve());
-    this.#hostOf = options.hostOf ?? (() => undefined);
     this.#sql = serviceStatements(options.store.dialect);
+    this.#memory = new LivenessMemory({ hostOf: () => undefined, ...options });
   }
 
   static async open(options: LivenessStoreOptions): Promise<LivenessStore> {
@@ -89,25 +86,13 @@ export class LivenessStore implements LivenessService {
     // In the queue, so that no write comes between what is read here and memory.
     await this.#store.write(systemCaller, async (tx) => {
       const rows = await tx.all(this.#sql.loadAll, {});
-      tx.onCommit(() => this.#replaceMemory(rows));
+      tx.onCommit(() => this.#memory.load(rows));
     });
-  }
-
-  #replaceMemory(rows: readonly ServiceRow[]): void {
-    this.#presence.clear();
-    this.#uuidByPlace.clear();
-    for (const row of rows) {
-      const slot = this.#remember(recordOf(row));
-      this.#presence.setLastSeen(slot, row.last_seen_ms);
-    }
-    this.ready();
   }
 
   /** Counts every ttl from now: nobody could be heard before. */
   ready(): void {
-    const atMs = this.#clock.monotonic();
-    for (const slot of this.#presence.slots())
-      this.#presence.rebase(slot, atMs, this.#presence.record(slot).ttlMs);
+    this.#memory.ready();
   }
 
   async register(caller: Caller, patch: ServicePatch, options: { takeover: boolean }): Promise<ServiceView> {
@@ -136,35 +121,33 @@ export class LivenessStore implements LivenessService {
   }
 
   async beat(caller: Caller, uuid: string): Promise<ServiceView> {
-    const slot = this.#presence.find(uuid);
-    if (slot === undefined) throw await this.#whyUnknown(uuid);
-    const record = this.#presence.record(slot);
-    // What an agent holds is counted there; a beat that comes here instead neither helps nor harms.
-    if (record.heldBy !== this.#heldBy) return this.#view(slot);
-    this.#touch(slot);
-    if (decideBeat(record).change === null) return this.#view(slot);
-    return this.#change(caller, uuid, decideBeat);
+    const slot = this.#renew(uuid, this.#memory.instant());
+    return slot === undefined ? this.#beatUnsteady(caller, uuid) : this.#memory.view(slot);
   }
 
+  /** Those that beat as they did are answered at once, at one instant: 0.1 µs each, with a promise each 0.5 µs. */
   async beatMany(caller: Caller, uuids: readonly string[]): Promise<readonly BeatResult[]> {
-    return Promise.all(
-      uuids.map(async (uuid): Promise<BeatResult> => {
-        try {
-          const { status } = await this.beat(caller, uuid);
-          return { uuid, code: null, status };
-        } catch (error) {
-          if (error instanceof AppError && (error.code === 'not-found' || error.code === 'taken-over'))
-            return { uuid, code: error.code };
-          throw error;
-        }
-      }),
-    );
+    const instant = this.#memory.instant();
+    const unsteady: Promise<void>[] = [];
+    const results = new Array<BeatResult>(uuids.length);
+    for (const [index, uuid] of uuids.entries()) {
+      const slot = this.#renew(uuid, instant);
+      if (slot !== undefined) results[index] = { uuid, code: null, status: this.#recordIn(slot).status };
+      else
+        unsteady.push(
+          this.#beatResult(caller, uuid).then((result) => {
+            results[index] = result;
+          }),
+        );
+    }
+    await Promise.all(unsteady);
+    return results;
   }
 
   async get(uuid: string): Promise<ServiceView> {
-    const slot = this.#presence.find(uuid);
+    const slot = this.#memory.presence.find(uuid);
     if (slot === undefined) throw notFound(uuid);
-    return this.#view(slot);
+    return this.#memory.view(slot);
   }
 
   async list(filter: ServiceFilter, page: PageRequest): Promise<Page<ServiceView>> {
@@ -177,7 +160,7 @@ export class LivenessStore implements LivenessService {
     const records = rows.slice(0, page.limit).map(recordOf);
     const last = records.at(-1);
     return {
-      items: records.map((record) => this.viewOf(record)),
+      items: records.map((record) => this.#memory.viewOf(record)),
       next: rows.length > page.limit && last !== undefined ? encodeCursor([last.uuid]) : null,
       asOfMs: this.#clock.now(),
       position: { epoch: head.epoch, revision: head.revision },
@@ -213,24 +196,12 @@ export class LivenessStore implements LivenessService {
   }
 
   async isUp(query: IsUpQuery): Promise<IsUp> {
-    const uuid = 'uuid' in query ? query.uuid : this.#uuidByPlace.get(place(query));
-    const slot = uuid === undefined ? undefined : this.#presence.find(uuid);
-    const answer = { stale: false, asOfMs: this.#clock.now(), ageMs: 0 };
-    if (slot === undefined)
-      return { ...answer, up: false, known: false, reason: null, maintenance: null, confirmed: true };
-    const { status, reason, maintenance } = this.#presence.record(slot);
-    return {
-      ...answer,
-      up: status === 'UP',
-      known: true,
-      reason,
-      maintenance,
-      confirmed: this.#view(slot).confirmed,
-    };
+    return this.#memory.isUp(query, this.#clock.now());
   }
 
-  isUpMany(queries: readonly IsUpQuery[]): Promise<readonly IsUp[]> {
-    return Promise.all(queries.map((query) => this.isUp(query)));
+  async isUpMany(queries: readonly IsUpQuery[]): Promise<readonly IsUp[]> {
+    const asOfMs = this.#clock.now();
+    return queries.map((query) => this.#memory.isUp(query, asOfMs));
   }
 
   /** The record's host has another name now. Nobody was heard: its status and deadline stay as they are. */
@@ -246,32 +217,29 @@ export class LivenessStore implements LivenessService {
 
   /** How many there are of each status, as of the last commit. */
   counts(): StatusCounts {
-    return statusCounts(this.#presence);
+    return statusCounts(this.#memory.presence);
   }
 
   /** Every record as of the last commit. Records are immutable: this is one consistent state, at 8 bytes each. */
   records(): ServiceRecord[] {
-    return Array.from(this.#presence.slots(), (slot) => this.#presence.record(slot));
+    const { presence } = this.#memory;
+    return Array.from(presence.slots(), (slot) => presence.record(slot));
   }
 
   /** A record of `records`, with what is known of it now. */
   viewOf(record: ServiceRecord): ServiceView {
-    const slot = this.#presence.find(record.uuid);
-    return {
-      ...record,
-      ...(slot === undefined ? { confirmed: true, lastSeenMs: null } : this.#known(slot, record)),
-    };
+    return this.#memory.viewOf(record);
   }
 
   /** The record of a uuid as of the last commit. */
   find(uuid: string): ServiceRecord | undefined {
-    const slot = this.#presence.find(uuid);
-    return slot === undefined ? undefined : this.#presence.record(slot);
+    const slot = this.#memory.presence.find(uuid);
+    return slot === undefined ? undefined : this.#recordIn(slot);
   }
 
   /** Gives everybody the time back in which this process stood still. */
   forgive(ms: number): void {
-    this.#presence.forgive(ms);
+    this.#memory.presence.forgive(ms);
   }
 
   /**
@@ -281,12 +249,12 @@ export class LivenessStore implements LivenessService {
   async sweep(): Promise<void> {
     const nowMs = this.#clock.monotonic();
     const writes: Promise<unknown>[] = [];
-    for (const slot of this.#presence.slots()) {
+    for (const slot of this.#memory.presence.slots()) {
       if (writes.length >= sweepWritesMax) break;
-      const record = this.#presence.record(slot);
-      const silent = this.#presence.deadlineMs(slot) <= nowMs;
-      const heard = this.#presence.heardInTime(slot, nowMs);
-      if (!this.#presence.confirmed(slot) && silent) this.#presence.confirm(slot);
+      const record = this.#recordIn(slot);
+      const silent = this.#memory.presence.deadlineMs(slot) <= nowMs;
+      const heard = this.#memory.presence.heardInTime(slot, nowMs);
+      if (!this.#memory.presence.confirmed(slot) && silent) this.#memory.presence.confirm(slot);
       if (record.heldBy !== this.#heldBy) continue;
       if (silent && record.status === 'UP') writes.push(this.#lapse(record.uuid));
       else if (heard && record.reason === 'lapsed')
@@ -301,11 +269,12 @@ export class LivenessStore implements LivenessService {
    */
   nextDueMs(): number {
     let dueMs = Number.POSITIVE_INFINITY;
-    for (const slot of this.#presence.slots()) {
-      const { heldBy, status, reason } = this.#presence.record(slot);
+    for (const slot of this.#memory.presence.slots()) {
+      const { heldBy, status, reason } = this.#memory.presence.record(slot);
       const own = heldBy === this.#heldBy;
-      const deadlineMs = this.#presence.deadlineMs(slot);
-      if ((own && status === 'UP') || !this.#presence.confirmed(slot)) dueMs = Math.min(dueMs, deadlineMs);
+      const deadlineMs = this.#memory.presence.deadlineMs(slot);
+      if ((own && status === 'UP') || !this.#memory.presence.confirmed(slot))
+        dueMs = Math.min(dueMs, deadlineMs);
       // Heard while its lapse was being written.
       else if (own && reason === 'lapsed' && deadlineMs > this.#clock.monotonic())
         return Number.NEGATIVE_INFINITY;
@@ -316,7 +285,7 @@ export class LivenessStore implements LivenessService {
   /** Writes last-seen times of records heard since the last flush. Soft state: no event, may lose its last seconds. */
   async flush(): Promise<void> {
     for (;;) {
-      const touched = this.#presence.takeTouched(flushRowsMax);
+      const touched = this.#memory.presence.takeTouched(flushRowsMax);
       if (touched.length === 0) return;
       const rows = touched.map(({ id, lastSeenMs }) => ({ uuid: id, last_seen_ms: lastSeenMs }));
       const heard = JSON.stringify(rows);
@@ -389,13 +358,41 @@ export class LivenessStore implements LivenessService {
       await this.#apply(tx, record, decideHostReturned(record));
   }
 
+  /** Renews a record that is known and stays as it is, and returns its slot; undefined when there is more to do. */
+  #renew(uuid: string, instant: Heard): number | undefined {
+    const slot = this.#memory.presence.find(uuid);
+    if (slot === undefined) return undefined;
+    const record = this.#recordIn(slot);
+    // What an agent holds is counted there; a beat that comes here instead neither helps nor harms.
+    if (record.heldBy !== this.#heldBy) return slot;
+    this.#memory.touch(slot, instant);
+    return decideBeat(record).change === null ? slot : undefined;
+  }
+
+  /** A beat that revives, or of a record that is not there. */
+  async #beatUnsteady(caller: Caller, uuid: string): Promise<ServiceView> {
+    if (this.#memory.presence.find(uuid) === undefined) throw await this.#whyUnknown(uuid);
+    return this.#change(caller, uuid, decideBeat);
+  }
+
+  async #beatResult(caller: Caller, uuid: string): Promise<BeatResult> {
+    try {
+      const { status } = await this.#beatUnsteady(caller, uuid);
+      return { uuid, code: null, status };
+    } catch (error) {
+      if (error instanceof AppError && (error.code === 'not-found' || error.code === 'taken-over'))
+        return { uuid, code: error.code };
+      throw error;
+    }
+  }
+
   #lapse(uuid: string): Promise<ServiceView> {
     return this.#change(
       systemCaller,
       uuid,
       (record) => {
-        const slot = this.#presence.find(uuid);
-        const heard = slot !== undefined && this.#presence.deadlineMs(slot) > this.#clock.monotonic();
+        const slot = this.#memory.presence.find(uuid);
+        const heard = slot !== undefined && this.#memory.presence.deadlineMs(slot) > this.#clock.monotonic();
         return heard ? { record, change: null } : decideLapse(record);
       },
       { heard: false },
@@ -422,12 +419,12 @@ export class LivenessStore implements LivenessService {
     { record, change }: Decision,
     options: { heard: boolean } = { heard: true },
   ): Promise<ServiceView> {
-    const slotNow = this.#presence.find(record.uuid);
+    const slotNow = this.#memory.presence.find(record.uuid);
     const lastSeenMs = options.heard
       ? tx.now
       : slotNow === undefined
         ? null
-        : this.#presence.lastSeenMs(slotNow);
+        : this.#memory.presence.lastSeenMs(slotNow);
     const view: ServiceView = { ...record, confirmed: true, lastSeenMs };
     if (change !== null) {
       const row = rowOf(record, lastSeenMs);
@@ -437,9 +434,9 @@ export class LivenessStore implements LivenessService {
       await this.#onChange(tx, change, record);
     }
     tx.onCommit(() => {
-      const slot = this.#remember(record);
-      if (options.heard) this.#touch(slot);
-      else if (change !== null) this.#presence.confirm(slot);
+      const slot = this.#memory.remember(record);
+      if (options.heard) this.#memory.touch(slot);
+      else if (change !== null) this.#memory.presence.confirm(slot);
     });
     return view;
   }
@@ -450,11 +447,10 @@ export class LivenessStore implements LivenessService {
     record: ServiceRecord,
   ): Promise<void> {
     await tx.run(this.#sql.remove, { uuid: record.uuid });
-    tx.append(serviceEvent(change, this.viewOf(record), tx.now));
+    tx.append(serviceEvent(change, this.#memory.viewOf(record), tx.now));
     await this.#onChange(tx, change, record);
     tx.onCommit(() => {
-      this.#presence.remove(record.uuid);
-      if (this.#uuidByPlace.get(place(record)) === record.uuid) this.#uuidByPlace.delete(place(record));
+      this.#memory.forget(record);
     });
   }
 
@@ -517,38 +513,9 @@ export class LivenessStore implements LivenessService {
     return (await tx.all(this.#sql.heldByAgent, { host })).map(recordOf);
   }
 
-  #remember(record: ServiceRecord): number {
-    const before = this.find(record.uuid);
-    if (before === undefined || !samePlace(before, record)) {
-      if (before !== undefined) this.#uuidByPlace.delete(place(before));
-      this.#uuidByPlace.set(place(record), record.uuid);
-    }
-    return this.#presence.put(record.uuid, record, record.ttlMs);
+  #recordIn(slot: number): ServiceRecord {
+    return this.#memory.presence.record(slot);
   }
-
-  #touch(slot: number): void {
-    this.#presence.touch(slot, { atMs: this.#clock.monotonic(), wallMs: this.#clock.now() });
-  }
-
-  #view(slot: number): ServiceView {
-    const record = this.#presence.record(slot);
-    return { ...record, ...this.#known(slot, record) };
-  }
-
-  /** A record that somebody else counts is as confirmed, and was as lately heard, as its host. */
-  #known(slot: number, record: ServiceRecord): { confirmed: boolean; lastSeenMs: number | null } {
-    const host = record.heldBy === this.#heldBy ? undefined : this.#hostOf(record.host);
-    if (host !== undefined) return { confirmed: host.confirmed, lastSeenMs: host.lastSeenMs };
-    return { confirmed: this.#presence.confirmed(slot), lastSeenMs: this.#presence.lastSeenMs(slot) };
-  }
-}
-
-function samePlace(a: ServiceRecord, b: ServiceRecord): boolean {
-  return a.type === b.type && a.host === b.host;
-}
-
-function place(at: { type: string; host: string }): string {
-  return `${at.type}\0${at.host}`;
 }
 
 function notFound(what: string): AppError {
