@@ -11,7 +11,6 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as turn } from 'node:timers/promises';
-import { setFlagsFromString } from 'node:v8';
 import { Script } from 'node:vm';
 
 const [bundle, addon, cold, warm] = process.argv.slice(2);
@@ -39,8 +38,6 @@ script.runInThisContext()(requireInside, module, module.exports, bundle, folder)
 try {
   const { registry, agent } = await ready;
   await visit(registry, agent);
-  // undici.cjs has set it; V8 takes a cache only under the flags under which it was made.
-  setFlagsFromString('--no-liftoff-only');
   writeFileSync(warm, script.createCachedData());
   process.kill(process.pid, 'SIGTERM');
 } catch (error) {
@@ -78,8 +75,15 @@ async function call(url, token, method, path, body) {
 
 /** `require` as in the binary, with its assets. */
 function requireInside(id) {
-  if (id !== 'node:sea') return require(id);
-  return { isSea: () => true, getRawAsset: () => readFileSync(addon) };
+  switch (id) {
+    case 'node:sea':
+      return { isSea: () => true, getRawAsset: () => readFileSync(addon) };
+    case 'node:v8':
+      // A cache is good for the flags under which it is made, and a start has none yet when it takes it.
+      return { ...require(id), setFlagsFromString: () => {} };
+    default:
+      return require(id);
+  }
 }
 
 /** Resolves with the ready line of each role, and keeps them from stdout. */
