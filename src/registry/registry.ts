@@ -19,7 +19,6 @@ import { HostStore } from '../store/host.ts';
 import { IdempotencyStore } from '../store/idempotency.ts';
 import { InventoryStore } from '../store/inventory.ts';
 import { LivenessStore } from '../store/liveness.ts';
-import { openPostgresStore } from '../store/postgres-store.ts';
 import { Snapshots } from '../store/snapshots.ts';
 import { openStore, type StoreLimits } from '../store/store.ts';
 import { Lead } from './lead.ts';
@@ -219,6 +218,7 @@ async function openEither(options: RegistryOptions & Surroundings): Promise<Open
     return openStore({ role: 'registry', dataDir, clock, random, logger, addon, limits });
   }
   await ensurePrivateFolder(dataDir);
+  const { openPostgresStore } = await import('../store/postgres-store.ts');
   return openPostgresStore({
     url: databaseUrl,
     clock,

@@ -39,19 +39,22 @@ test('an installed addon beside the binary is used, and the cache is left alone'
   assert.deepEqual(readdirSync(folder).sort(), ['holdfast', 'holdfast.node']);
 });
 
-test('V8 takes the code cache that the binary carries; with other flags it compiles instead', (t) => {
+test('V8 takes the code caches that the binary carries; with other flags it compiles instead', (t) => {
   const home = temporaryFolder(t);
-  const started = (options: string) => {
-    const { stdout, stderr } = spawnSync(binary, ['version'], {
-      env: { HOME: home, NODE_DEBUG: 'holdfast', NODE_OPTIONS: options },
-      encoding: 'utf8',
-    });
-    assert.match(stdout, /sqlite \d/);
-    return stderr;
-  };
-  assert.equal(started(''), '');
-  // The control: these flags are not those that the cache was made with.
-  assert.match(started('--interpreted-frames-native-stack'), /V8 refused the code cache/);
+  // A role and a command that only asks: each has a cache of its own.
+  for (const command of ['agent', 'version']) {
+    const started = (options: string) => {
+      const { stdout, stderr } = spawnSync(binary, [command, '--help'], {
+        env: { HOME: home, NODE_DEBUG: 'holdfast', NODE_OPTIONS: options },
+        encoding: 'utf8',
+      });
+      assert.match(stdout, /^Usage: holdfast /);
+      return stderr;
+    };
+    assert.equal(started(''), '', command);
+    // The control: these flags are not those that the caches were made with.
+    assert.match(started('--interpreted-frames-native-stack'), /V8 refused the code cache/, command);
+  }
 });
 
 test('the binary is at most 1.1 × its Node base', () => {
