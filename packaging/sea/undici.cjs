@@ -4,9 +4,9 @@
  * loads fetch, WebSockets, caches, mocks and proxies as well.
  */
 const { setFlagsFromString } = require('node:v8');
-const api = require('../node_modules/undici/lib/api/index.js');
-const Dispatcher = require('../node_modules/undici/lib/dispatcher/dispatcher.js');
-const Pool = require('../node_modules/undici/lib/dispatcher/pool.js');
+const api = require('../../node_modules/undici/lib/api/index.js');
+const Dispatcher = require('../../node_modules/undici/lib/dispatcher/dispatcher.js');
+const Pool = require('../../node_modules/undici/lib/dispatcher/pool.js');
 
 // Its parser is the only WebAssembly here, and an agent feeds it an answer every few seconds: optimising it took 13 MiB
 // of an idle agent. The first flag implies the others only when V8 starts.
