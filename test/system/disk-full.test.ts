@@ -31,10 +31,6 @@ function fill(mount: string, leaveBytes = 0): string {
   return file;
 }
 
-function detectorsDone(status: { inventory: { detectors: { state: string }[] } }): boolean {
-  return status.inventory.detectors.every(({ state }) => state === 'ok' || state === 'off');
-}
-
 for (const role of ['registry', 'agent'] as const) {
   test(`${role}: on a full disk it refuses what it cannot keep, goes on with the rest, and recovers by itself`, async (t) => {
     const mount = smallDisk(t);
@@ -54,9 +50,10 @@ for (const role of ['registry', 'agent'] as const) {
     const beaten = uuidNo(100_000);
     assert.equal((await put(100_000, { ttl: 5 })).status, 201);
 
-    // What the agent finds at its start takes room too: it is kept before the room is counted.
-    if (role === 'agent')
-      await until(async () => detectorsDone((await server.http({ path: '/v1/status' })).json));
+    // What the agent finds at its start takes room too, in one revision: it is kept before the room is counted.
+    if (role === 'agent') {
+      await until(async () => (await server.http({ path: '/v1/status' })).json.inventory.components > 0);
+    }
 
     const foreign = fill(mount, 512 * 1024);
     const kept: string[] = [];
