@@ -264,7 +264,7 @@ async function commit() {
   }
 }
 
-/** Path below migrations/ → text, the constant that src/store/migrations.ts reads. */
+/** Path below migrations/ → text, the constant that src/store/engine/migrations.ts reads. */
 async function migrationTexts() {
   const texts = {};
   for (const store of ['agent', 'registry']) {

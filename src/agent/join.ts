@@ -9,8 +9,8 @@ import { FileError, readPrivateFile, writeFileAtomic } from '../base/atomic-file
 import { systemCaller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
 import type { HostService } from '../domain/services.ts';
+import type { Store, Transaction } from '../store/engine/port.ts';
 import type { Identity, IdentityStore } from '../store/identity.ts';
-import type { Store, Transaction } from '../store/port.ts';
 
 export interface Membership {
   readonly identity: Identity;

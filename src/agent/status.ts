@@ -1,6 +1,6 @@
 /** What the agent says of itself: `GET /v1/status`, and the checks of `/healthz`. Instants are RFC 3339. */
 import { formatInstant } from '../base/time.ts';
-import type { OpenStore } from '../store/core.ts';
+import type { OpenStore } from '../store/engine/core.ts';
 import type { LocalInventory } from '../store/local-inventory.ts';
 import type { Outbox } from '../store/outbox.ts';
 import type { Detection } from './detection.ts';

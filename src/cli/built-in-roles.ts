@@ -1,6 +1,6 @@
 /** The roles that this binary has, each loaded when it starts. */
 import { COMMIT, VERSION } from '../base/version.ts';
-import { sqliteAddon } from '../store/addon.ts';
+import { sqliteAddon } from '../store/engine/addon.ts';
 import type { RegistryConfig, RoleContext, Roles, RunningRole } from './roles.ts';
 
 /** `cacheDir`: where the single binary may unpack SQLite's addon. */
@@ -22,7 +22,7 @@ export function builtInRoles(cacheDir: string | undefined): Roles {
       });
     },
     async restore({ file, dataDir, force }, { clock }) {
-      const { restore, roleOfBackup } = await import('../store/backup.ts');
+      const { restore, roleOfBackup } = await import('../store/engine/backup.ts');
       const addon = addonFor();
       const role = roleOfBackup({ file, addon });
       const { kept } = await restore({

@@ -27,7 +27,7 @@ export function define(command: Command, context: Context): void {
 async function sqliteVersion(io: Io): Promise<string> {
   const [{ default: Database }, { sqliteAddon }] = await Promise.all([
     import('better-sqlite3'),
-    import('../store/addon.ts'),
+    import('../store/engine/addon.ts'),
   ]);
   const addon = sqliteAddon(join(io.env['XDG_CACHE_HOME'] ?? join(io.home, '.cache'), 'holdfast'));
   // better-sqlite3 13 takes the loaded addon itself; its types still know only a path.

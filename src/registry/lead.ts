@@ -4,7 +4,7 @@
  */
 import type { Logger } from '../base/log.ts';
 import { AppError } from '../domain/error.ts';
-import type { OpenStore } from '../store/core.ts';
+import type { OpenStore } from '../store/engine/core.ts';
 
 export interface LeadOptions {
   store: OpenStore;

@@ -13,14 +13,14 @@ import { adminSocket } from '../http/listen.ts';
 import { createHttpServer, type HttpLimits } from '../http/server.ts';
 import { AccessStore } from '../store/access.ts';
 import { keepAdminToken } from '../store/admin-token.ts';
-import { backupStream } from '../store/backup-stream.ts';
-import type { OpenStore } from '../store/core.ts';
+import { backupStream } from '../store/engine/backup-stream.ts';
+import type { OpenStore } from '../store/engine/core.ts';
+import { openStore, type StoreLimits } from '../store/engine/store.ts';
 import { HostStore } from '../store/host.ts';
 import { IdempotencyStore } from '../store/idempotency.ts';
 import { InventoryStore } from '../store/inventory.ts';
 import { LivenessStore } from '../store/liveness.ts';
 import { Snapshots } from '../store/snapshots.ts';
-import { openStore, type StoreLimits } from '../store/store.ts';
 import { Lead } from './lead.ts';
 import { rewinder } from './rewind.ts';
 import { registryChecks, registrySamples, registryStatus } from './status.ts';
@@ -218,7 +218,7 @@ async function openEither(options: RegistryOptions & Surroundings): Promise<Open
     return openStore({ role: 'registry', dataDir, clock, random, logger, addon, limits });
   }
   await ensurePrivateFolder(dataDir);
-  const { openPostgresStore } = await import('../store/postgres-store.ts');
+  const { openPostgresStore } = await import('../store/engine/postgres-store.ts');
   return openPostgresStore({
     url: databaseUrl,
     clock,

@@ -3,7 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { systemCaller } from '../domain/access.ts';
 import { formatPosition, isAhead, type Mark } from '../domain/event.ts';
-import type { Store } from '../store/port.ts';
+import type { Store } from '../store/engine/port.ts';
 
 /** A new life makes every host resend and every watcher begin anew: no more than this, whoever asks for it. */
 const rewindEveryMs = 60_000;

@@ -4,7 +4,7 @@ import type { Loop } from '../base/loop.ts';
 import { formatPosition } from '../domain/event.ts';
 import type { Sample } from '../http/metrics.ts';
 import type { Health } from '../http/operation.ts';
-import type { OpenStore } from '../store/core.ts';
+import type { OpenStore } from '../store/engine/core.ts';
 import type { HostStore } from '../store/host.ts';
 import type { LivenessStore } from '../store/liveness.ts';
 import type { Lead } from './lead.ts';

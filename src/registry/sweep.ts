@@ -7,9 +7,9 @@ import type { LagMeter } from '../base/lag.ts';
 import type { Logger } from '../base/log.ts';
 import { systemCaller } from '../domain/access.ts';
 import { decideSuspicion, regionLost, type Silence, type Suspicion } from '../domain/guards.ts';
+import type { Store } from '../store/engine/port.ts';
 import type { HostStore } from '../store/host.ts';
 import type { LivenessStore } from '../store/liveness.ts';
-import type { Store } from '../store/port.ts';
 
 export const sweepEveryMs = 250;
 /** Hosts whose lapse one sweep writes at the most; the next sweep goes on. */

@@ -1,6 +1,6 @@
 /** The statements of tokens, compiled at their first use. */
-import type { Dialect } from './port.ts';
-import { type Arg, compile, type TokenRow } from './query.ts';
+import type { Dialect } from './engine/port.ts';
+import { type Arg, compile, type TokenRow } from './engine/query.ts';
 
 export function accessStatements(dialect: Dialect) {
   return {

@@ -10,8 +10,8 @@ import { AppError } from '../domain/error.ts';
 import { mintId } from '../domain/ids.ts';
 import type { AccessService } from '../domain/services.ts';
 import { accessStatements } from './access-sql.ts';
-import type { Store, Transaction } from './port.ts';
-import type { TokenRow } from './query.ts';
+import type { Store, Transaction } from './engine/port.ts';
+import type { TokenRow } from './engine/query.ts';
 
 const secretBytes = 32;
 /** Where the secret begins in `hf_tok-<26 characters>_<secret>`. */

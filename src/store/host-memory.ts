@@ -7,8 +7,8 @@ import { type Beat, beatIntervalMs, type HostRecord, type HostView, hostDeadline
 import { normaliseHostName, parseUuid } from '../domain/ids.ts';
 import type { Status } from '../domain/liveness.ts';
 import { Presence } from '../domain/presence.ts';
+import type { HostRow } from './engine/query.ts';
 import { recordOf } from './host-sql.ts';
-import type { HostRow } from './query.ts';
 
 /** What is kept of a host beside its record; one small object each. */
 export interface HostFacts {

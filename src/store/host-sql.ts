@@ -3,8 +3,8 @@ import { type CompiledQuery, type Kysely, sql } from 'kysely';
 import type { HostRecord } from '../domain/host.ts';
 import type { Status, StatusReason } from '../domain/liveness.ts';
 import type { HostFilter } from '../domain/services.ts';
-import type { Dialect } from './port.ts';
-import { type Arg, compile, type HostRow, jsonRows, queryBuilder, type Schema } from './query.ts';
+import type { Dialect } from './engine/port.ts';
+import { type Arg, compile, type HostRow, jsonRows, queryBuilder, type Schema } from './engine/query.ts';
 
 const heardColumns = {
   id: 'text',

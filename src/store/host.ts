@@ -33,13 +33,13 @@ import type {
   ReportBatch,
 } from '../domain/services.ts';
 import type { AccessStore } from './access.ts';
+import type { Store, Transaction } from './engine/port.ts';
+import type { HostRow } from './engine/query.ts';
 import { type HostCapacity, type HostFacts, HostMemory, hostNotFound, isReplay } from './host-memory.ts';
 import { type HeardRow, hostStatements, recordOf, rowOf } from './host-sql.ts';
 import type { InventoryStore } from './inventory.ts';
 import type { LivenessStore } from './liveness.ts';
 import { decodeCursor, encodeCursor } from './page.ts';
-import type { Store, Transaction } from './port.ts';
-import type { HostRow } from './query.ts';
 
 const flushRowsMax = 1_000;
 /** How far the clock of an earlier life of this store may have been ahead. */

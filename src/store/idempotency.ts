@@ -7,8 +7,8 @@ import type { Clock } from '../base/clock.ts';
 import { type Caller, systemCaller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
 import type { IdempotencyService, StoredAnswer } from '../domain/services.ts';
-import type { Store } from './port.ts';
-import { type Arg, compile, type IdempotencyRow } from './query.ts';
+import type { Store } from './engine/port.ts';
+import { type Arg, compile, type IdempotencyRow } from './engine/query.ts';
 
 const keptMs = 86_400_000;
 

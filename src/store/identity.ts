@@ -3,8 +3,8 @@
  * database that backups copy.
  */
 import { systemCaller } from '../domain/access.ts';
+import type { Store, Transaction } from './engine/port.ts';
 import { metaStatements, readMeta, writeMeta } from './meta-sql.ts';
-import type { Store, Transaction } from './port.ts';
 
 export interface Identity {
   readonly id: string;

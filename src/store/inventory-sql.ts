@@ -7,8 +7,8 @@
  * 5.0 instead of 8.5 µs. From two on the difference shrinks, and is gone at about eight.
  */
 import { sql } from 'kysely';
-import type { Dialect, Statement } from './port.ts';
-import { type Arg, compile, type HostComponentRow } from './query.ts';
+import type { Dialect, Statement } from './engine/port.ts';
+import { type Arg, compile, type HostComponentRow } from './engine/query.ts';
 
 const columns = [
   'host_id',

@@ -15,10 +15,10 @@ import {
   inventoryHashAfter,
 } from '../domain/inventory.ts';
 import type { ComponentService, ComponentSummary, Page, PageRequest } from '../domain/services.ts';
+import type { Store, Transaction } from './engine/port.ts';
+import type { HostComponentRow } from './engine/query.ts';
 import { inventoryStatements } from './inventory-sql.ts';
 import { decodeCursor, encodeCursor } from './page.ts';
-import type { Store, Transaction } from './port.ts';
-import type { HostComponentRow } from './query.ts';
 
 /** The host that checks in, as the transaction found it. */
 export interface CheckInHost {

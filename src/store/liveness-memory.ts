@@ -2,8 +2,8 @@
 import type { Clock } from '../base/clock.ts';
 import type { Holder, IsUp, IsUpQuery, ServiceRecord, ServiceView } from '../domain/liveness.ts';
 import { type Heard, Presence } from '../domain/presence.ts';
+import type { ServiceRow } from './engine/query.ts';
 import { recordOf } from './liveness-sql.ts';
-import type { ServiceRow } from './query.ts';
 
 /** What is known of a host, for the records that its agent holds. */
 export type HostOf = (

@@ -2,7 +2,7 @@
 import { type CompiledQuery, type Kysely, sql } from 'kysely';
 import type { ServiceRecord } from '../domain/liveness.ts';
 import type { ServiceFilter } from '../domain/services.ts';
-import type { Dialect, Statement } from './port.ts';
+import type { Dialect, Statement } from './engine/port.ts';
 import {
   type Arg,
   compile,
@@ -11,7 +11,7 @@ import {
   type Schema,
   type ServiceRow,
   type TakenOverRow,
-} from './query.ts';
+} from './engine/query.ts';
 
 const columns = [
   'uuid',

@@ -33,10 +33,10 @@ import {
 } from '../domain/liveness.ts';
 import { type Heard, type StatusCounts, statusCounts } from '../domain/presence.ts';
 import type { BeatResult, LivenessService, Page, PageRequest, ServiceFilter } from '../domain/services.ts';
+import type { Store, Transaction } from './engine/port.ts';
 import { type HostOf, LivenessMemory, samePlace } from './liveness-memory.ts';
 import { recordOf, rowOf, serviceStatements } from './liveness-sql.ts';
 import { decodeCursor, encodeCursor } from './page.ts';
-import type { Store, Transaction } from './port.ts';
 
 /** Lapses written by one sweep at the most; the next sweep goes on. */
 const sweepWritesMax = 1_000;

@@ -1,7 +1,7 @@
 /** The statements of the agent's own inventory, compiled at their first use. */
 import { type Kysely, sql } from 'kysely';
-import type { Dialect } from './port.ts';
-import { type AgentSchema, type Arg, compile, type OwnComponentRow } from './query.ts';
+import type { Dialect } from './engine/port.ts';
+import { type AgentSchema, type Arg, compile, type OwnComponentRow } from './engine/query.ts';
 
 /** What the registry has of a component; no version: it has none. */
 export interface BaseRow {

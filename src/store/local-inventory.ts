@@ -22,11 +22,11 @@ import {
   inventoryHashAfter,
 } from '../domain/inventory.ts';
 import type { ComponentService, ComponentSummary, Page, PageRequest } from '../domain/services.ts';
+import type { Store, Transaction } from './engine/port.ts';
+import type { OwnComponentRow } from './engine/query.ts';
 import { type BaseRow, inventoryStatements, type PendingRow } from './local-inventory-sql.ts';
 import { metaStatements, readMeta, writeMeta } from './meta-sql.ts';
 import { decodeCursor, encodeCursor } from './page.ts';
-import type { Store, Transaction } from './port.ts';
-import type { OwnComponentRow } from './query.ts';
 
 export interface LocalInventoryOptions {
   readonly store: Store;

@@ -1,7 +1,7 @@
 /** The statements of the table `meta`: one row per fact about a store, a text under a key. */
 import type { Kysely } from 'kysely';
-import type { Dialect, Session } from './port.ts';
-import { type Arg, compile } from './query.ts';
+import type { Dialect, Session } from './engine/port.ts';
+import { type Arg, compile } from './engine/query.ts';
 
 type Db = Kysely<{ meta: { readonly key: string; readonly value: string } }>;
 

@@ -1,8 +1,8 @@
 /** The statements of the outbox, compiled at their first use. */
 import { type Generated, type Kysely, sql } from 'kysely';
 import type { ReportType } from '../domain/services.ts';
-import type { Dialect } from './port.ts';
-import { type Arg, compile } from './query.ts';
+import type { Dialect } from './engine/port.ts';
+import { type Arg, compile } from './engine/query.ts';
 
 export interface QueuedRow {
   readonly id: number;

@@ -19,8 +19,8 @@
 import { limits } from '../base/limits.ts';
 import { systemCaller } from '../domain/access.ts';
 import type { Report, ReportBatch, ReportType } from '../domain/services.ts';
+import type { Session, Store, Transaction } from './engine/port.ts';
 import { type OutboxStateRow, outboxStatements, type QueuedRow } from './outbox-sql.ts';
-import type { Session, Store, Transaction } from './port.ts';
 
 export interface ReportDraft {
   readonly type: ReportType;

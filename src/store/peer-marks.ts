@@ -4,8 +4,8 @@
  */
 import { systemCaller } from '../domain/access.ts';
 import type { Mark } from '../domain/event.ts';
+import type { Store, Transaction } from './engine/port.ts';
 import { metaStatements, readMeta, writeMeta } from './meta-sql.ts';
-import type { Store, Transaction } from './port.ts';
 
 const seenKey = 'registry.seen';
 

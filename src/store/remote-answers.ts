@@ -7,8 +7,8 @@
 import type { Kysely } from 'kysely';
 import type { Clock } from '../base/clock.ts';
 import { systemCaller } from '../domain/access.ts';
-import type { Dialect, Store } from './port.ts';
-import { type AgentSchema, type Arg, compile, type RemoteAnswerRow } from './query.ts';
+import type { Dialect, Store } from './engine/port.ts';
+import { type AgentSchema, type Arg, compile, type RemoteAnswerRow } from './engine/query.ts';
 
 export interface RemoteAnswersOptions {
   readonly store: Store;

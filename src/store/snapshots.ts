@@ -5,9 +5,9 @@ import { type HostRecord, hostDocument } from '../domain/host.ts';
 import { type ServiceRecord, serviceDocument } from '../domain/liveness.ts';
 import { matches, parseSelector } from '../domain/selector.ts';
 import type { SnapshotItem, SnapshotSource } from '../domain/services.ts';
+import type { Store } from './engine/port.ts';
 import type { HostStore } from './host.ts';
 import type { LivenessStore } from './liveness.ts';
-import type { Store } from './port.ts';
 
 export interface SnapshotsOptions {
   store: Store;

@@ -13,10 +13,10 @@ import { systemRandom } from '../../src/base/random.ts';
 import { type Caller, systemCaller } from '../../src/domain/access.ts';
 import { type Component, inventoryHash } from '../../src/domain/inventory.ts';
 import { AccessStore } from '../../src/store/access.ts';
+import { openStore } from '../../src/store/engine/store.ts';
 import { HostStore } from '../../src/store/host.ts';
 import { InventoryStore } from '../../src/store/inventory.ts';
 import { LivenessStore } from '../../src/store/liveness.ts';
-import { openStore } from '../../src/store/store.ts';
 
 const services = 1_000;
 const hosts = 500;

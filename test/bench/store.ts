@@ -10,10 +10,10 @@ import Database from 'better-sqlite3';
 import { systemClock } from '../../src/base/clock.ts';
 import { formatInstant } from '../../src/base/time.ts';
 import { systemCaller } from '../../src/domain/access.ts';
-import { chain, emptyHash } from '../../src/store/log.ts';
-import { type Arg, compile } from '../../src/store/query.ts';
-import { SqliteSession } from '../../src/store/sqlite.ts';
-import { openStore } from '../../src/store/store.ts';
+import { chain, emptyHash } from '../../src/store/engine/log.ts';
+import { type Arg, compile } from '../../src/store/engine/query.ts';
+import { SqliteSession } from '../../src/store/engine/sqlite.ts';
+import { openStore } from '../../src/store/engine/store.ts';
 
 const durationMs = Number(process.argv[2] ?? 3_000);
 

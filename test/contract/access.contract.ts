@@ -1,7 +1,7 @@
 /** What tokens promise, on any store. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Store } from '../../src/store/port.ts';
+import type { Store } from '../../src/store/engine/port.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { SeededRandom } from '../helpers/random.ts';
 import { admin, joinHost, openRegistryStores } from '../helpers/registry-stores.ts';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { AppError } from '../../src/domain/error.ts';
 import type { ServiceView } from '../../src/domain/liveness.ts';
-import type { Store } from '../../src/store/port.ts';
+import type { Store } from '../../src/store/engine/port.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { countStatements } from '../helpers/counted.ts';
 import { SeededRandom } from '../helpers/random.ts';

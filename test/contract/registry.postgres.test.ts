@@ -1,5 +1,5 @@
 /** The registry's stores keep their promises on PostgreSQL. */
-import { openPostgresStore } from '../../src/store/postgres-store.ts';
+import { openPostgresStore } from '../../src/store/engine/postgres-store.ts';
 import { usePostgres } from '../helpers/postgres.ts';
 import { accessContract } from './access.contract.ts';
 import { hostContract } from './host.contract.ts';

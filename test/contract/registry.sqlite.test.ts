@@ -1,5 +1,5 @@
 /** The registry's stores keep their promises on SQLite. */
-import { openStore } from '../../src/store/store.ts';
+import { openStore } from '../../src/store/engine/store.ts';
 import { tempFolder } from '../helpers/temp.ts';
 import { accessContract } from './access.contract.ts';
 import { hostContract } from './host.contract.ts';

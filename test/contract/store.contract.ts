@@ -8,10 +8,10 @@ import fc from 'fast-check';
 import type { Caller } from '../../src/domain/access.ts';
 import { AppError, isAppError } from '../../src/domain/error.ts';
 import type { EventDraft, Revision } from '../../src/domain/event.ts';
-import type { CoreLimits, OpenStore } from '../../src/store/core.ts';
-import { chain, emptyHash } from '../../src/store/log.ts';
-import type { Dialect, Session, Transaction } from '../../src/store/port.ts';
-import { type Arg, compile } from '../../src/store/query.ts';
+import type { CoreLimits, OpenStore } from '../../src/store/engine/core.ts';
+import { chain, emptyHash } from '../../src/store/engine/log.ts';
+import type { Dialect, Session, Transaction } from '../../src/store/engine/port.ts';
+import { type Arg, compile } from '../../src/store/engine/query.ts';
 import { FakeClock } from '../helpers/clock.ts';
 
 /** A database that a test has for itself: opened, closed and opened again by the test. */

@@ -1,5 +1,5 @@
 /** The contract of stores on PostgreSQL. */
-import { openPostgresStore } from '../../src/store/postgres-store.ts';
+import { openPostgresStore } from '../../src/store/engine/postgres-store.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { usePostgres } from '../helpers/postgres.ts';
 import { storeContract } from './store.contract.ts';

@@ -1,6 +1,6 @@
 /** The contract of stores on SQLite. */
 import Database from 'better-sqlite3';
-import { openStore } from '../../src/store/store.ts';
+import { openStore } from '../../src/store/engine/store.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { tempFolder } from '../helpers/temp.ts';
 import { storeContract } from './store.contract.ts';

@@ -9,7 +9,7 @@ import { Connection } from '../../src/client/connection.ts';
 import { eventStreamMessages } from '../../src/client/event-stream.ts';
 import { webSocketMessages } from '../../src/client/websocket.ts';
 import type { Registry } from '../../src/registry/registry.ts';
-import { restore } from '../../src/store/backup.ts';
+import { restore } from '../../src/store/engine/backup.ts';
 import type { WatchMessage } from '../../src/wire/watch.ts';
 import { type Booted, Stage } from '../helpers/boot.ts';
 import { follow } from '../helpers/follow.ts';

@@ -1,5 +1,5 @@
 /** A store whose statements are counted, for what must not grow with the number of rows. */
-import type { Session, Store, Transaction } from '../../src/store/port.ts';
+import type { Session, Store, Transaction } from '../../src/store/engine/port.ts';
 
 export interface CountedStore {
   readonly store: Store;

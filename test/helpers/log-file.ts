@@ -2,8 +2,8 @@
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import type { ChangeEvent } from '../../src/domain/event.ts';
-import type { Verification } from '../../src/store/log.ts';
-import { openStore } from '../../src/store/store.ts';
+import type { Verification } from '../../src/store/engine/log.ts';
+import { openStore } from '../../src/store/engine/store.ts';
 import { FakeClock } from './clock.ts';
 import type { Log } from './watch-history.ts';
 

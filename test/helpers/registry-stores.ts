@@ -7,10 +7,10 @@ import type { ChangeEvent, Mark } from '../../src/domain/event.ts';
 import type { Beat } from '../../src/domain/host.ts';
 import { Sweep } from '../../src/registry/sweep.ts';
 import { AccessStore } from '../../src/store/access.ts';
+import type { Store } from '../../src/store/engine/port.ts';
 import { HostStore } from '../../src/store/host.ts';
 import { InventoryStore } from '../../src/store/inventory.ts';
 import { LivenessStore } from '../../src/store/liveness.ts';
-import type { Store } from '../../src/store/port.ts';
 import type { FakeClock } from './clock.ts';
 import type { SeededRandom } from './random.ts';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { silentLogger } from '../../src/base/log.ts';
 import { rewinder } from '../../src/registry/rewind.ts';
-import { openStore } from '../../src/store/store.ts';
+import { openStore } from '../../src/store/engine/store.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { tempFolder } from '../helpers/temp.ts';
 

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { suite, type TestContext, test } from 'node:test';
 import fc from 'fast-check';
 import { type CheckIn, type Component, componentKey, inventoryHash } from '../../src/domain/inventory.ts';
+import { openStore } from '../../src/store/engine/store.ts';
 import { LocalInventory } from '../../src/store/local-inventory.ts';
-import { openStore } from '../../src/store/store.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { tempFolder } from '../helpers/temp.ts';
 

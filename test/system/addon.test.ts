@@ -5,7 +5,7 @@ import { chmodSync, chownSync, mkdtempSync, readFileSync, rmSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { loadAddon, unpackAddon } from '../../src/store/addon.ts';
+import { loadAddon, unpackAddon } from '../../src/store/engine/addon.ts';
 
 const prebuild = join(import.meta.dirname, '../../node_modules/better-sqlite3/prebuilds/linux-x64.node');
 const NOBODY = 65534;

@@ -5,7 +5,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { systemCaller } from '../../src/domain/access.ts';
-import { openStore } from '../../src/store/store.ts';
+import { openStore } from '../../src/store/engine/store.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { tempFolder } from '../helpers/temp.ts';
 

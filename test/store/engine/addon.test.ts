@@ -23,7 +23,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import Database from 'better-sqlite3';
-import { loadAddon, sqliteAddon, unpackAddon } from '../../src/store/addon.ts';
+import { loadAddon, sqliteAddon, unpackAddon } from '../../../src/store/engine/addon.ts';
 
 const packageFile = createRequire(import.meta.url).resolve('better-sqlite3/package.json');
 const prebuild = join(dirname(packageFile), `prebuilds/${process.platform}-${process.arch}.node`);
@@ -118,7 +118,7 @@ test('unpackAddon() names the folder that it cannot make, and the wish', (t) => 
 
 test('unpackAddon() by several processes at once: all load, one file stays', async (t) => {
   const folder = cacheFolder(t);
-  const module = join(import.meta.dirname, '../../src/store/addon.ts');
+  const module = join(import.meta.dirname, '../../../src/store/engine/addon.ts');
   // Every child says that it is ready and waits for its stdin to close, so that all begin together.
   const script = `
     import { readFileSync } from 'node:fs';

@@ -3,18 +3,18 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { systemClock } from '../../src/base/clock.ts';
-import { isAppError } from '../../src/domain/error.ts';
-import { takeOwnership } from '../../src/store/owner.ts';
-import { openStore } from '../../src/store/store.ts';
-import { tempFolder } from '../helpers/temp.ts';
+import { systemClock } from '../../../src/base/clock.ts';
+import { isAppError } from '../../../src/domain/error.ts';
+import { takeOwnership } from '../../../src/store/engine/owner.ts';
+import { openStore } from '../../../src/store/engine/store.ts';
+import { tempFolder } from '../../helpers/temp.ts';
 
 /** Another process that tries to own `file`, says `own` or whom it met, and stays until it is killed. */
 function contender(
   t: { after(fn: () => void): void },
   file: string,
 ): { child: ChildProcess; answer: Promise<string> } {
-  const module = join(import.meta.dirname, '../../src/store/owner.ts');
+  const module = join(import.meta.dirname, '../../../src/store/engine/owner.ts');
   const script = `
     import { takeOwnership } from ${JSON.stringify(module)};
     try {

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { systemCaller } from '../../src/domain/access.ts';
-import type { AppError } from '../../src/domain/error.ts';
-import type { Driver } from '../../src/store/driver.ts';
-import type { StoreLog } from '../../src/store/log.ts';
-import { queueLimits, WriteQueue } from '../../src/store/queue.ts';
-import { FakeClock } from '../helpers/clock.ts';
+import { systemCaller } from '../../../src/domain/access.ts';
+import type { AppError } from '../../../src/domain/error.ts';
+import type { Driver } from '../../../src/store/engine/driver.ts';
+import type { StoreLog } from '../../../src/store/engine/log.ts';
+import { queueLimits, WriteQueue } from '../../../src/store/engine/queue.ts';
+import { FakeClock } from '../../helpers/clock.ts';
 
 /** A database whose disk is full before a transaction has begun; nothing beyond that is ever asked of it. */
 function fullDriver(): Driver {

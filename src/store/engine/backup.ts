@@ -19,9 +19,9 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type Database from 'better-sqlite3';
-import { formatInstant } from '../base/time.ts';
-import { AppError } from '../domain/error.ts';
-import type { Mark } from '../domain/event.ts';
+import { formatInstant } from '../../base/time.ts';
+import { AppError } from '../../domain/error.ts';
+import type { Mark } from '../../domain/event.ts';
 import { prepareDataDir, storeFiles, syncFile, syncPath } from './files.ts';
 import { logStatements, readTail, verifyChain } from './log.ts';
 import { pendingMigrations, sqliteVersion } from './migrate.ts';

@@ -6,7 +6,7 @@
  */
 import Database from 'better-sqlite3';
 import type { CompiledQuery } from 'kysely';
-import { AppError } from '../domain/error.ts';
+import { AppError } from '../../domain/error.ts';
 import type { Driver, Failure, LogEntries } from './driver.ts';
 import { type LogStatements, logStatements } from './log.ts';
 import type { Session, Statement } from './port.ts';

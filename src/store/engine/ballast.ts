@@ -5,7 +5,7 @@
  */
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, statfsSync, statSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
-import type { Random } from '../base/random.ts';
+import type { Random } from '../../base/random.ts';
 
 /** `released`: its room was given back and is not there again yet. `off`: none is wanted. */
 export type BallastState = 'ready' | 'released' | 'off';

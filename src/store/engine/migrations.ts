@@ -63,7 +63,7 @@ export function selectMigrations(
 }
 
 function readFolder(store: string): Record<string, string> {
-  const folder = join(import.meta.dirname, '../../migrations', store);
+  const folder = join(import.meta.dirname, '../../../migrations', store);
   const texts: Record<string, string> = {};
   for (const name of readdirSync(folder))
     texts[`${store}/${name}`] = readFileSync(join(folder, name), 'utf8');

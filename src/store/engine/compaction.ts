@@ -3,7 +3,7 @@
  * before it in one transaction. So the log has no hole at any moment, and a reader finds either a revision or
  * `compacted`. SQLite uses the freed pages again; the file does not shrink.
  */
-import { systemCaller } from '../domain/access.ts';
+import { systemCaller } from '../../domain/access.ts';
 import { formatBase, type LogStatements, logStatements, type StoreLog } from './log.ts';
 import type { Store } from './port.ts';
 

@@ -7,7 +7,7 @@
  * descriptor of it drops the process's POSIX locks (sqlite.org/howtocorrupt.html §2.2).
  */
 import Database from 'better-sqlite3';
-import { AppError } from '../domain/error.ts';
+import { AppError } from '../../domain/error.ts';
 import { createPrivate } from './files.ts';
 
 export interface Ownership {

@@ -4,14 +4,14 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
 import pg from 'pg';
-import { systemCaller } from '../../src/domain/access.ts';
-import type { OpenStore } from '../../src/store/core.ts';
-import { migrationFiles } from '../../src/store/migrations.ts';
-import type { Session } from '../../src/store/port.ts';
-import { PostgresDriver, type PostgresOptions } from '../../src/store/postgres.ts';
-import { openPostgresStore, type PostgresStoreOptions } from '../../src/store/postgres-store.ts';
-import { FakeClock } from '../helpers/clock.ts';
-import { usePostgres } from '../helpers/postgres.ts';
+import { systemCaller } from '../../../src/domain/access.ts';
+import type { OpenStore } from '../../../src/store/engine/core.ts';
+import { migrationFiles } from '../../../src/store/engine/migrations.ts';
+import type { Session } from '../../../src/store/engine/port.ts';
+import { PostgresDriver, type PostgresOptions } from '../../../src/store/engine/postgres.ts';
+import { openPostgresStore, type PostgresStoreOptions } from '../../../src/store/engine/postgres-store.ts';
+import { FakeClock } from '../../helpers/clock.ts';
+import { usePostgres } from '../../helpers/postgres.ts';
 
 const postgres = usePostgres();
 

@@ -1,7 +1,7 @@
 /** Migrations: both stores list theirs, and a half set of files is refused. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { migrationFiles, selectMigrations } from '../../src/store/migrations.ts';
+import { migrationFiles, selectMigrations } from '../../../src/store/engine/migrations.ts';
 
 test('migrationFiles() numbers every store from 1 without a gap', () => {
   for (const [store, dialect] of [

@@ -18,8 +18,8 @@ import {
   SqliteQueryCompiler,
   sql,
 } from 'kysely';
-import type { Role } from '../domain/access.ts';
-import type { Holder, Status, StatusReason } from '../domain/liveness.ts';
+import type { Role } from '../../domain/access.ts';
+import type { Holder, Status, StatusReason } from '../../domain/liveness.ts';
 import type { EpochRow, RevisionRow } from './driver.ts';
 import type { Dialect, Statement } from './port.ts';
 

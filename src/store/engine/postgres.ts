@@ -9,7 +9,7 @@
 
 import type { CompiledQuery } from 'kysely';
 import pg from 'pg';
-import { AppError } from '../domain/error.ts';
+import { AppError } from '../../domain/error.ts';
 import type { Driver, Failure, LogEntries } from './driver.ts';
 import { type LogStatements, logStatements } from './log.ts';
 import { ledger, pendingMigrations } from './migrate.ts';

@@ -5,7 +5,7 @@
 import { existsSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type Database from 'better-sqlite3';
-import { AppError } from '../domain/error.ts';
+import { AppError } from '../../domain/error.ts';
 import { createPrivate, syncFile, syncPath } from './files.ts';
 import type { MigrationFile } from './migrations.ts';
 import { applicationIds, connect, prepareConnection } from './sqlite.ts';

@@ -4,11 +4,11 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { systemClock } from '../../src/base/clock.ts';
-import { openStore } from '../../src/store/store.ts';
-import { tempFolder } from '../helpers/temp.ts';
+import { systemClock } from '../../../src/base/clock.ts';
+import { openStore } from '../../../src/store/engine/store.ts';
+import { tempFolder } from '../../helpers/temp.ts';
 
-const src = join(import.meta.dirname, '../../src');
+const src = join(import.meta.dirname, '../../../src');
 
 test('Store keeps every acknowledged write through SIGKILL, and the chain holds', async (t) => {
   const dataDir = tempFolder(t);

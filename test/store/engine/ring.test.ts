@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { type Kept, Ring } from '../../src/store/ring.ts';
+import { type Kept, Ring } from '../../../src/store/engine/ring.ts';
 
 function kept(revision: number, bytes: number): Kept {
   return { revision, events: [], encoded: 'x'.repeat(bytes), hash: `${revision}` };

@@ -7,11 +7,11 @@
  * has been reopened, its end compared with memory and its chain checked, tried again with growing pauses.
  */
 import { rmSync } from 'node:fs';
-import type { Clock } from '../base/clock.ts';
-import { type Logger, silentLogger } from '../base/log.ts';
-import { type Random, systemRandom } from '../base/random.ts';
-import { systemCaller } from '../domain/access.ts';
-import { AppError } from '../domain/error.ts';
+import type { Clock } from '../../base/clock.ts';
+import { type Logger, silentLogger } from '../../base/log.ts';
+import { type Random, systemRandom } from '../../base/random.ts';
+import { systemCaller } from '../../domain/access.ts';
+import { AppError } from '../../domain/error.ts';
 import { type BackupResult, backUp } from './backup.ts';
 import { Ballast, ballastBytesDefault } from './ballast.ts';
 import {

@@ -18,10 +18,10 @@
  * log's bookkeeping together cost a twelfth.
  */
 import type { CompiledQuery } from 'kysely';
-import type { Clock } from '../base/clock.ts';
-import type { Caller } from '../domain/access.ts';
-import { AppError } from '../domain/error.ts';
-import type { EventDraft } from '../domain/event.ts';
+import type { Clock } from '../../base/clock.ts';
+import type { Caller } from '../../domain/access.ts';
+import { AppError } from '../../domain/error.ts';
+import type { EventDraft } from '../../domain/event.ts';
 import type { Driver, Failure } from './driver.ts';
 import type { Addition, Prepared, Rewind, StoreLog } from './log.ts';
 import type { Dialect, Statement, Transaction } from './port.ts';

@@ -12,12 +12,12 @@ import {
 import { join } from 'node:path';
 import { test } from 'node:test';
 import Database from 'better-sqlite3';
-import { systemCaller } from '../../src/domain/access.ts';
-import { type RestoreOptions, restore } from '../../src/store/backup.ts';
-import type { OpenStore } from '../../src/store/core.ts';
-import { openStore } from '../../src/store/store.ts';
-import { FakeClock } from '../helpers/clock.ts';
-import { tempFolder } from '../helpers/temp.ts';
+import { systemCaller } from '../../../src/domain/access.ts';
+import { type RestoreOptions, restore } from '../../../src/store/engine/backup.ts';
+import type { OpenStore } from '../../../src/store/engine/core.ts';
+import { openStore } from '../../../src/store/engine/store.ts';
+import { FakeClock } from '../../helpers/clock.ts';
+import { tempFolder } from '../../helpers/temp.ts';
 
 const startMs = Date.UTC(2026, 5, 1);
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Kysely } from 'kysely';
-import { type AgentSchema, type Arg, compile, queryBuilder } from '../../src/store/query.ts';
+import { type AgentSchema, type Arg, compile, queryBuilder } from '../../../src/store/engine/query.ts';
 
 test('compile() binds named arguments where the query uses them, constants included', () => {
   const statement = compile('sqlite', (db, arg: Arg<{ uuid: string; status: 'UP' | 'DOWN' }>) =>

@@ -6,11 +6,11 @@
  * no answer; it connects again with growing pauses and takes the lead anew. If nobody led meanwhile, what became of
  * the unanswered batch is looked up and memory stays true; otherwise whoever builds memory on this store is told.
  */
-import type { Clock } from '../base/clock.ts';
-import { type Logger, silentLogger } from '../base/log.ts';
-import { systemCaller } from '../domain/access.ts';
-import { AppError } from '../domain/error.ts';
-import { formatPosition, type Mark } from '../domain/event.ts';
+import type { Clock } from '../../base/clock.ts';
+import { type Logger, silentLogger } from '../../base/log.ts';
+import { systemCaller } from '../../domain/access.ts';
+import { AppError } from '../../domain/error.ts';
+import { formatPosition, type Mark } from '../../domain/event.ts';
 import type { BackupResult } from './backup.ts';
 import {
   type CoreLimits,

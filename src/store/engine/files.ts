@@ -1,8 +1,8 @@
 /** The data directory: what lies in it, whose it is, and how its files reach the disk. */
 import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync, readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { type Logger, silentLogger } from '../base/log.ts';
-import { AppError } from '../domain/error.ts';
+import { type Logger, silentLogger } from '../../base/log.ts';
+import { AppError } from '../../domain/error.ts';
 
 /** The files of a store on SQLite. Copies kept before a migration are `holdfast.db.v<version>`. */
 export function storeFiles(dataDir: string) {

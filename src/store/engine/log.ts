@@ -7,8 +7,8 @@
  */
 import { hash as digest } from 'node:crypto';
 import { sql } from 'kysely';
-import { formatInstant } from '../base/time.ts';
-import { AppError } from '../domain/error.ts';
+import { formatInstant } from '../../base/time.ts';
+import { AppError } from '../../domain/error.ts';
 import {
   type ChangeEvent,
   type EventDraft,
@@ -16,8 +16,8 @@ import {
   type Mark,
   type Position,
   type Revision,
-} from '../domain/event.ts';
-import type { EventLog } from '../domain/services.ts';
+} from '../../domain/event.ts';
+import type { EventLog } from '../../domain/services.ts';
 import type { Driver, EpochRow, LogEntries, RevisionRow } from './driver.ts';
 import type { Dialect, Session } from './port.ts';
 import { type Arg, compile } from './query.ts';

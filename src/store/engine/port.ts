@@ -3,9 +3,9 @@
  * both look the same from here. The `store` folder must import nothing but `domain` and `base`.
  */
 import type { CompiledQuery } from 'kysely';
-import type { Caller } from '../domain/access.ts';
-import type { EventDraft, Mark } from '../domain/event.ts';
-import type { EventLog } from '../domain/services.ts';
+import type { Caller } from '../../domain/access.ts';
+import type { EventDraft, Mark } from '../../domain/event.ts';
+import type { EventLog } from '../../domain/services.ts';
 
 export type Dialect = 'sqlite' | 'postgres';
 

@@ -2,7 +2,7 @@
  * The latest revisions in memory, so that watchers who keep up never read the database. Revisions are dense: the ring
  * holds one unbroken range up to the last one. Bounded by count and by bytes of `encoded`; the oldest go first.
  */
-import type { Revision } from '../domain/event.ts';
+import type { Revision } from '../../domain/event.ts';
 
 export interface RingLimits {
   readonly countMax: number;

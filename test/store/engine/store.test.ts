@@ -16,16 +16,21 @@ import {
 import { join } from 'node:path';
 import { test } from 'node:test';
 import Database from 'better-sqlite3';
-import { type Logger, silentLogger } from '../../src/base/log.ts';
-import { systemCaller } from '../../src/domain/access.ts';
-import type { EventDraft } from '../../src/domain/event.ts';
-import type { OpenStore } from '../../src/store/core.ts';
-import { copiesOf } from '../../src/store/files.ts';
-import { migrationFiles } from '../../src/store/migrations.ts';
-import { connect, prepareConnection, SqliteDriver, type SqliteOptions } from '../../src/store/sqlite.ts';
-import { openStore, type StoreOptions } from '../../src/store/store.ts';
-import { FakeClock } from '../helpers/clock.ts';
-import { tempFolder } from '../helpers/temp.ts';
+import { type Logger, silentLogger } from '../../../src/base/log.ts';
+import { systemCaller } from '../../../src/domain/access.ts';
+import type { EventDraft } from '../../../src/domain/event.ts';
+import type { OpenStore } from '../../../src/store/engine/core.ts';
+import { copiesOf } from '../../../src/store/engine/files.ts';
+import { migrationFiles } from '../../../src/store/engine/migrations.ts';
+import {
+  connect,
+  prepareConnection,
+  SqliteDriver,
+  type SqliteOptions,
+} from '../../../src/store/engine/sqlite.ts';
+import { openStore, type StoreOptions } from '../../../src/store/engine/store.ts';
+import { FakeClock } from '../../helpers/clock.ts';
+import { tempFolder } from '../../helpers/temp.ts';
 
 const note: EventDraft = { type: 'service.set', body: 'x' };
 const noBallast = { ballastBytes: 0 };

@@ -2,12 +2,12 @@
  * What a store is on either database: the queue, the log, its health, and one timer for whatever it waits for. How it
  * comes back after a failure is each database's own (store.ts, postgres-store.ts).
  */
-import type { Cancel, Clock } from '../base/clock.ts';
-import { limits } from '../base/limits.ts';
-import type { Logger } from '../base/log.ts';
-import type { Caller } from '../domain/access.ts';
-import { AppError } from '../domain/error.ts';
-import type { Mark } from '../domain/event.ts';
+import type { Cancel, Clock } from '../../base/clock.ts';
+import { limits } from '../../base/limits.ts';
+import type { Logger } from '../../base/log.ts';
+import type { Caller } from '../../domain/access.ts';
+import { AppError } from '../../domain/error.ts';
+import type { Mark } from '../../domain/event.ts';
 import type { BackupResult } from './backup.ts';
 import type { BallastState } from './ballast.ts';
 import { type CompactionLimits, compactionLimits, compactLog } from './compaction.ts';
