@@ -5,7 +5,9 @@
  * When. The registry says the interval, which is what it counts the deadline from. Beats fall on the host's own phase
  * of it (by hash of its id, so that hosts that started together do not beat together), ±10 %.
  * After a failure: once, evenly within the spread that the registry told while it was there, so that a whole fleet
- * comes back over that time; then with equal jitter, at most 60 s apart. Retry-After is obeyed.
+ * comes back over that time; then with equal jitter, at most one and a half intervals apart: a registry that starts
+ * again counts a deadline of 2.5 from then, and one that takes a whole interval to fail must still be within it.
+ * Retry-After is obeyed.
  */
 import { createHash } from 'node:crypto';
 import type { Clock } from '../base/clock.ts';
@@ -52,7 +54,8 @@ export interface Heartbeat {
 }
 
 const backoffBaseMs = 1_000;
-const backoffCapMs = 60_000;
+/** Of the interval last told. */
+const backoffCapIntervals = 1.5;
 const leavingMs = 2_000;
 /** Used until the registry has told one. */
 const spreadDefaultMs = 5_000;
@@ -107,7 +110,7 @@ class RunningHeartbeat implements Heartbeat {
       random: options.random,
       logger: options.logger,
       backoffBaseMs,
-      backoffCapMs,
+      backoffCapMs: () => backoffCapIntervals * Math.max(beatIntervalMinMs, this.#intervalMs),
       run: ({ signal }) => this.#run(signal),
     });
   }

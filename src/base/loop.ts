@@ -26,7 +26,8 @@ export interface LoopOptions {
   readonly firstMs?: number;
   /** The back-off after failures: see `backoffMs`; an error's `retryAfterMs` is obeyed. */
   readonly backoffBaseMs: number;
-  readonly backoffCapMs: number;
+  /** A function is asked after each failure. */
+  readonly backoffCapMs: number | (() => number);
   /** Looks, and does what there is to do. `nextMs` says when to look again in place of `everyMs`. */
   // biome-ignore lint/suspicious/noConfusingVoidType: an async function that returns nothing is a Promise<void>
   readonly run: (context: LoopContext) => Promise<{ readonly nextMs: number } | void>;
@@ -153,7 +154,7 @@ class RunningLoop implements Loop {
     this.#failures += 1;
     const retryMs = retryDelayMs(this.#failures, error, {
       baseMs: backoffBaseMs,
-      capMs: backoffCapMs,
+      capMs: typeof backoffCapMs === 'number' ? backoffCapMs : backoffCapMs(),
       random,
     });
     logger.warn({ loop: name, err: error, failures: this.#failures, retryMs }, 'loop failed');
