@@ -7,7 +7,7 @@ import type { Metric } from 'prom-client';
 import type { Clock } from '../base/clock.ts';
 import { formatPosition } from '../domain/event.ts';
 import type { EventLog } from '../domain/services.ts';
-import type { WatchHub } from './subscription.ts';
+import type { WatchHub } from './watch-hub.ts';
 
 /** One more number at `/metrics`, from a role: `holdfast_outbox_reports`. */
 export interface Sample {

@@ -22,7 +22,7 @@ import type {
 } from '../domain/services.ts';
 import type { Metrics } from './metrics.ts';
 import type { HostFacts } from './selection.ts';
-import type { WatchHub } from './subscription.ts';
+import type { WatchHub } from './watch-hub.ts';
 
 /** The media type of answers that are no problems. */
 export const jsonType = 'application/json; charset=utf-8';

@@ -21,8 +21,9 @@ import type { HttpContext, HttpServices, Kind } from './operation.ts';
 import { asAppError, problemBytes } from './problem.ts';
 import { createRouter, enterThrough, entranceOf, requestIds, type Serve } from './router.ts';
 import { checkRoutes, methodsAt, pathOf, type Route, routesOf } from './routes.ts';
-import { WatchHub, type WatchLimits } from './subscription.ts';
+import type { WatchLimits } from './subscription.ts';
 import { createWatchEndpoint, type WatchEndpoint, watch } from './watch.ts';
+import { WatchHub } from './watch-hub.ts';
 
 export interface HttpServerOptions {
   readonly kind: Kind;

@@ -29,8 +29,9 @@ import { type Frame, frameOf, writeFrame } from './message.ts';
 import { type HttpContext, operation } from './operation.ts';
 import { asAppError } from './problem.ts';
 import { compileSelection } from './selection.ts';
-import type { EndReason, Sink, WatchSubscription } from './subscription.ts';
+import type { EndReason, Sink } from './subscription.ts';
 import { createValidators, type Validate } from './validate.ts';
+import type { WatchSubscription } from './watch-hub.ts';
 
 export const watch = operation({
   id: 'watch',

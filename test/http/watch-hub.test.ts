@@ -13,13 +13,8 @@ import {
 } from '../../src/domain/event.ts';
 import type { Frame } from '../../src/http/message.ts';
 import { compileSelection, type HostFacts } from '../../src/http/selection.ts';
-import {
-  type EndReason,
-  type Sink,
-  WatchHub,
-  type WatchLimits,
-  type WatchSubscription,
-} from '../../src/http/subscription.ts';
+import type { EndReason, Sink, WatchLimits } from '../../src/http/subscription.ts';
+import { WatchHub, type WatchSubscription } from '../../src/http/watch-hub.ts';
 import type { WatchMessage } from '../../src/wire/watch.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { SeededRandom } from '../helpers/random.ts';
