@@ -179,6 +179,18 @@ export const limitTable = {
   },
 
   // Language
+  labelsMax: {
+    value: 64,
+    unit: 'count',
+    reached: 'unprocessable',
+    why: 'labels of one host, and as many that it says of itself: each is in memory, in events and in its target',
+  },
+  labelValueLengthMax: {
+    value: 128,
+    unit: 'count',
+    reached: 'bad-request',
+    why: 'in characters; as long as a key may be. Longer texts describe, and describing is not selecting',
+  },
   selectorBytes: {
     value: 4 * KiB,
     unit: 'bytes',

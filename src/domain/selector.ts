@@ -71,6 +71,16 @@ function own<T>(record: Readonly<Record<string, T>>, key: string): T | undefined
   return Object.hasOwn(record, key) ? record[key] : undefined;
 }
 
+/** Whether a label may be called so: any key of a selector that is neither `@…` nor one of its words. */
+export function isLabelKey(text: string): boolean {
+  return !text.startsWith('@') && readsWhole(keyPattern, text) && !reservedKeys.includes(text);
+}
+
+/** Whether a label may have this value: what a selector can ask for. */
+export function isLabelValue(text: string): boolean {
+  return [...text].length <= limits.labelValueLengthMax && readsWhole(valuePattern, text);
+}
+
 /** The text of a selector, the same for selectors that were parsed to the same; `parseSelector` gives it back. */
 export function formatSelector(selector: Selector): string {
   return selector.map(formatTerm).join(' ');
@@ -109,7 +119,13 @@ export function isSelfKey(key: string): boolean {
   return key.startsWith(selfPrefix);
 }
 
+function readsWhole(pattern: RegExp, text: string): boolean {
+  pattern.lastIndex = 0;
+  return pattern.exec(text)?.[0] === text;
+}
+
 const selfPrefix = '@self/';
+const reservedKeys = ['in', 'notin'];
 const keyPattern = /@?[A-Za-z0-9][A-Za-z0-9._/-]{0,127}/y;
 const valuePattern = /[^\s,()+=!"'\p{C}]+/uy;
 const spacePattern = /\s*/y;
@@ -196,7 +212,7 @@ class Parser {
     const key = this.#skip(keyPattern)?.[0];
     if (key === undefined) throw this.#expected('a key');
     const known = !key.startsWith('@') || isSelfKey(key) || automaticKeys.some((name) => key === `@${name}`);
-    if (known && key !== 'in' && key !== 'notin' && key !== selfPrefix) return key;
+    if (known && !reservedKeys.includes(key) && key !== selfPrefix) return key;
     this.#at = start;
     throw this.#expected(
       known ? 'a key' : `one of ${automaticKeys.map((name) => `@${name}`).join(', ')}, ${selfPrefix}…`,
