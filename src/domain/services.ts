@@ -8,6 +8,8 @@ import type { Mark, Position, Revision, Selection } from './event.ts';
 import type { Beat, BeatAnswer, HostView } from './host.ts';
 import type { CheckIn, CheckInAnswer, ComponentView } from './inventory.ts';
 import type { IsUp, IsUpQuery, ServicePatch, ServiceView, Status } from './liveness.ts';
+import type { SignedTarget } from './target.ts';
+import type { JoinTrust, Rotation, Trust } from './trust.ts';
 
 export interface PageRequest {
   /** 1–1000. */
@@ -192,4 +194,24 @@ export interface AccessService {
    * outlives a request. True for callers that came from no token.
    */
   stillValid?(caller: Caller): boolean;
+}
+
+/** What hosts believe a registry by. */
+export interface TrustService {
+  trust(): Trust;
+  /** What a join token says. `unprocessable` when hosts elsewhere could not find this registry by it. */
+  joinTrust(): JoinTrust;
+  /**
+   * The next one becomes the current one, a new next one is announced, and every host's target tells of it.
+   * `unprocessable` for what this registry does not have.
+   */
+  rotate(caller: Caller, what: Rotation): Promise<Trust>;
+}
+
+export interface TargetService {
+  /**
+   * By id or by name; the agent's is the one that it holds. `not-found`; `identity-conflict` while
+   * two machines claim to be this host.
+   */
+  target(idOrName: string): Promise<SignedTarget>;
 }
