@@ -308,8 +308,8 @@ export class HostStore implements HostService {
     const flapping = noteTransition(facts.flapping, nowMs);
     const quiet = change !== 'host.left' && thinned(flapping, nowMs);
     await this.#write(tx, quiet ? { ...record, version: row.version } : record, quiet ? null : change);
-    if (record.status === 'UP') await this.#liveness.hostReturned(tx, row.name);
-    else await this.#liveness.hostGone(tx, row.name, record.reason === 'left' ? 'left' : 'host');
+    if (record.status === 'UP') await this.#liveness.held.hostReturned(tx, row.name);
+    else await this.#liveness.held.hostGone(tx, row.name, record.reason === 'left' ? 'left' : 'host');
     tx.onCommit(() => {
       facts.flapping = quiet ? flapping : { ...flapping, eventAtMs: nowMs };
     });
@@ -365,11 +365,11 @@ export class HostStore implements HostService {
     const gone = row.status === 'UP' ? null : row.reason === 'left' ? 'left' : 'host';
     switch (content.kind) {
       case 'service':
-        return this.#liveness.told(tx, content.record, gone, `${field}/uuid`);
+        return this.#liveness.held.told(tx, content.record, gone, `${field}/uuid`);
       case 'service-deleted':
-        return this.#liveness.toldDeleted(tx, content.uuid, row.name);
+        return this.#liveness.held.toldDeleted(tx, content.uuid, row.name);
       case 'services':
-        return this.#liveness.toldAll(tx, row.name, content.records, gone, `${field}/items`);
+        return this.#liveness.held.toldAll(tx, row.name, content.records, gone, `${field}/items`);
     }
   }
 

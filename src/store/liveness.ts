@@ -8,41 +8,35 @@ import type { Random } from '../base/random.ts';
 import type { Caller } from '../domain/access.ts';
 import { systemCaller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
-import type { EventType } from '../domain/event.ts';
 import { mintUuid } from '../domain/ids.ts';
 import {
   type Decision,
   decideBeat,
   decideEndMaintenance,
-  decideHostLost,
-  decideHostReturned,
   decideLapse,
   decideMaintain,
   decideMoved,
   decideRegister,
   decideSet,
-  decideTold,
   type Holder,
   type IsUp,
   type IsUpQuery,
   type ServicePatch,
   type ServiceRecord,
   type ServiceView,
-  serviceEvent,
-  type ToldRecord,
 } from '../domain/liveness.ts';
 import { type Heard, type StatusCounts, statusCounts } from '../domain/presence.ts';
 import type { BeatResult, LivenessService, Page, PageRequest, ServiceFilter } from '../domain/services.ts';
 import type { Store, Transaction } from './engine/port.ts';
-import { type HostOf, LivenessMemory, samePlace } from './liveness-memory.ts';
-import { recordOf, rowOf, serviceStatements } from './liveness-sql.ts';
+import { HeldRecords } from './liveness-held.ts';
+import { type HostOf, LivenessMemory } from './liveness-memory.ts';
+import { notFound, type OnChange, ServiceRecords } from './liveness-records.ts';
+import { recordOf, serviceStatements } from './liveness-sql.ts';
 import { decodeCursor, encodeCursor } from './page.ts';
 
 /** Lapses written by one sweep at the most; the next sweep goes on. */
 const sweepWritesMax = 1_000;
 const flushRowsMax = 1_000;
-/** How long the loser of a takeover is told so. */
-const takenOverKeptMs = 7 * 86_400_000;
 
 export interface LivenessStoreOptions {
   store: Store;
@@ -50,29 +44,36 @@ export interface LivenessStoreOptions {
   random: Random;
   /** Whose records these are: a registry's own count by their ttl here; the agent's are all held by the agent. */
   heldBy: Holder;
-  /** Called in the transaction of a change of a record, so that what must be told of it commits with it. */
-  onChange?: (tx: Transaction, change: EventType, record: ServiceRecord) => Promise<void>;
+  onChange?: OnChange;
   /** At a registry: what is known of a host, for the records that its agent holds. */
   hostOf?: HostOf;
 }
 
 export class LivenessStore implements LivenessService {
+  /** At a registry: what agents tell of the records that they hold. */
+  readonly held: HeldRecords;
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #heldBy: Holder;
-  readonly #onChange: (tx: Transaction, change: EventType, record: ServiceRecord) => Promise<void>;
   readonly #sql: ReturnType<typeof serviceStatements>;
   readonly #memory: LivenessMemory;
+  readonly #records: ServiceRecords;
 
   constructor(options: LivenessStoreOptions) {
     this.#store = options.store;
     this.#clock = options.clock;
     this.#random = options.random;
     this.#heldBy = options.heldBy;
-    this.#onChange = options.onChange ?? (() => Promise.resolve());
     this.#sql = serviceStatements(options.store.dialect);
     this.#memory = new LivenessMemory({ hostOf: () => undefined, ...options });
+    this.#records = new ServiceRecords({
+      sql: this.#sql,
+      memory: this.#memory,
+      heldBy: options.heldBy,
+      onChange: options.onChange ?? (() => Promise.resolve()),
+    });
+    this.held = new HeldRecords(this.#records);
   }
 
   static async open(options: LivenessStoreOptions): Promise<LivenessStore> {
@@ -111,12 +112,12 @@ export class LivenessStore implements LivenessService {
     options: { takeover: boolean },
   ): Promise<{ created: boolean; service: ServiceView }> {
     return this.#store.write(caller, async (tx) => {
-      const current = await this.#load(tx, uuid);
-      if (current !== undefined) this.#requireOwn(current, 'set');
+      const current = await this.#records.find(tx, uuid);
+      if (current !== undefined) this.#records.requireOwn(current, 'set');
       const decision =
         current === undefined ? decideRegister(uuid, patch, this.#heldBy) : decideSet(current, patch);
-      await this.#makeRoom(tx, current, decision.record, options);
-      return { created: current === undefined, service: await this.#apply(tx, current, decision) };
+      await this.#records.makeRoom(tx, current, decision.record, options);
+      return { created: current === undefined, service: await this.#records.apply(tx, current, decision) };
     });
   }
 
@@ -170,10 +171,11 @@ export class LivenessStore implements LivenessService {
 
   delete(caller: Caller, at: IsUpQuery): Promise<void> {
     return this.#store.write(caller, async (tx) => {
-      const record = 'uuid' in at ? await this.#load(tx, at.uuid) : await this.#loadPlace(tx, at);
+      const record =
+        'uuid' in at ? await this.#records.find(tx, at.uuid) : await this.#records.atPlace(tx, at);
       if (record === undefined) throw notFound('uuid' in at ? at.uuid : `"${at.type}" on "${at.host}"`);
-      this.#requireOwn(record, 'delete');
-      await this.#forget(tx, 'service.deleted', record);
+      this.#records.requireOwn(record, 'delete');
+      await this.#records.forget(tx, 'service.deleted', record);
     });
   }
 
@@ -183,14 +185,14 @@ export class LivenessStore implements LivenessService {
     plan: { startMs?: number; endMs?: number | null; note?: string | null; down?: boolean },
   ): Promise<ServiceView> {
     return this.#change(caller, uuid, (record, now) => {
-      this.#requireOwn(record, 'maintain');
+      this.#records.requireOwn(record, 'maintain');
       return decideMaintain(record, plan, now);
     });
   }
 
   endMaintenance(caller: Caller, uuid: string): Promise<ServiceView> {
     return this.#change(caller, uuid, (record) => {
-      this.#requireOwn(record, 'maintain');
+      this.#records.requireOwn(record, 'maintain');
       return decideEndMaintenance(record);
     });
   }
@@ -207,11 +209,11 @@ export class LivenessStore implements LivenessService {
   /** The record's host has another name now. Nobody was heard: its status and deadline stay as they are. */
   moved(caller: Caller, uuid: string, host: string): Promise<ServiceView> {
     return this.#store.write(caller, async (tx) => {
-      const record = await this.#load(tx, uuid);
+      const record = await this.#records.find(tx, uuid);
       if (record === undefined) throw notFound(uuid);
       const decision = decideMoved(record, host);
-      await this.#makeRoom(tx, record, decision.record, { takeover: true });
-      return this.#apply(tx, record, decision, { heard: false });
+      await this.#records.makeRoom(tx, record, decision.record, { takeover: true });
+      return this.#records.apply(tx, record, decision, { heard: false });
     });
   }
 
@@ -293,69 +295,9 @@ export class LivenessStore implements LivenessService {
     }
   }
 
-  /**
-   * In a host's transaction: what the agent told of one record that it holds. A host speaks for itself alone, so a
-   * uuid that belongs elsewhere is refused (`bad-request`, naming `field`): uuids are no secret.
-   */
-  async told(
-    tx: Transaction,
-    told: ToldRecord,
-    hostGone: 'host' | 'left' | null,
-    field: string,
-  ): Promise<void> {
-    const current = await this.#load(tx, told.uuid);
-    if (current !== undefined && current.host !== told.host) {
-      throw new AppError(
-        'bad-request',
-        `Cannot take the report: service ${told.uuid} is on "${current.host}"`,
-        {
-          field,
-        },
-      );
-    }
-    const decision = decideTold(current, told, hostGone);
-    // The agent decides what runs on its host: whoever has its place here makes room.
-    await this.#makeRoom(tx, current, decision.record, { takeover: true });
-    await this.#apply(tx, current, decision);
-  }
-
-  /** In a host's transaction: the agent no longer holds this record. */
-  async toldDeleted(tx: Transaction, uuid: string, host: string): Promise<void> {
-    const record = await this.#load(tx, uuid);
-    if (record !== undefined && record.heldBy === 'agent' && record.host === host)
-      await this.#forget(tx, 'service.deleted', record);
-  }
-
-  /** In a host's transaction: this is all that the agent holds; what is not among it is gone. */
-  async toldAll(
-    tx: Transaction,
-    host: string,
-    all: readonly ToldRecord[],
-    hostGone: 'host' | 'left' | null,
-    field: string,
-  ): Promise<void> {
-    const kept = new Set(all.map((told) => told.uuid));
-    for (const record of await this.#loadHeld(tx, host)) {
-      if (!kept.has(record.uuid)) await this.#forget(tx, 'service.deleted', record);
-    }
-    for (const [index, told] of all.entries()) await this.told(tx, told, hostGone, `${field}/${index}/uuid`);
-  }
-
   /** In a transaction: every record, as it sees them; for an agent that reports all it holds. */
-  async allIn(tx: Transaction): Promise<ServiceRecord[]> {
-    return (await tx.all(this.#sql.loadAll, {})).map(recordOf);
-  }
-
-  /** In a host's transaction: the host is lost or has left, and with it the records that its agent holds. */
-  async hostGone(tx: Transaction, host: string, reason: 'host' | 'left'): Promise<void> {
-    for (const record of await this.#loadHeld(tx, host))
-      await this.#apply(tx, record, decideHostLost(record, reason), { heard: false });
-  }
-
-  /** In a host's transaction: the host is back, and its records are what its agent told last. */
-  async hostReturned(tx: Transaction, host: string): Promise<void> {
-    for (const record of await this.#loadHeld(tx, host))
-      await this.#apply(tx, record, decideHostReturned(record));
+  allIn(tx: Transaction): Promise<ServiceRecord[]> {
+    return this.#records.all(tx);
   }
 
   /** Renews a record that is known and stays as it is, and returns its slot; undefined when there is more to do. */
@@ -406,75 +348,10 @@ export class LivenessStore implements LivenessService {
     options: { heard: boolean } = { heard: false },
   ): Promise<ServiceView> {
     return this.#store.write(caller, async (tx) => {
-      const record = await this.#load(tx, uuid);
+      const record = await this.#records.find(tx, uuid);
       if (record === undefined) throw notFound(uuid);
-      return this.#apply(tx, record, decide(record, tx.now), options);
+      return this.#records.apply(tx, record, decide(record, tx.now), options);
     });
-  }
-
-  /** Stores a decision, appends its event, and brings memory along after the commit. */
-  async #apply(
-    tx: Transaction,
-    before: ServiceRecord | undefined,
-    { record, change }: Decision,
-    options: { heard: boolean } = { heard: true },
-  ): Promise<ServiceView> {
-    const slotNow = this.#memory.presence.find(record.uuid);
-    const lastSeenMs = options.heard
-      ? tx.now
-      : slotNow === undefined
-        ? null
-        : this.#memory.presence.lastSeenMs(slotNow);
-    const view: ServiceView = { ...record, confirmed: true, lastSeenMs };
-    if (change !== null) {
-      const row = rowOf(record, lastSeenMs);
-      if (before === undefined) await tx.run(this.#sql.insert, row);
-      else await tx.run(this.#sql.update(rowOf(before, null), row), row);
-      tx.append(serviceEvent(change, view, tx.now));
-      await this.#onChange(tx, change, record);
-    }
-    tx.onCommit(() => {
-      const slot = this.#memory.remember(record);
-      if (options.heard) this.#memory.touch(slot);
-      else if (change !== null) this.#memory.presence.confirm(slot);
-    });
-    return view;
-  }
-
-  async #forget(
-    tx: Transaction,
-    change: 'service.deleted' | 'service.taken-over',
-    record: ServiceRecord,
-  ): Promise<void> {
-    await tx.run(this.#sql.remove, { uuid: record.uuid });
-    tx.append(serviceEvent(change, this.#memory.viewOf(record), tx.now));
-    await this.#onChange(tx, change, record);
-    tx.onCommit(() => {
-      this.#memory.forget(record);
-    });
-  }
-
-  /** (type, host) belongs to one uuid: another one there is a conflict, or is taken over in the same transaction. */
-  async #makeRoom(
-    tx: Transaction,
-    before: ServiceRecord | undefined,
-    record: ServiceRecord,
-    options: { takeover: boolean },
-  ): Promise<void> {
-    if (before !== undefined && samePlace(before, record)) return;
-    const holder = await this.#loadPlace(tx, record);
-    await tx.run(this.#sql.removeTakenOver, { uuid: record.uuid });
-    if (holder === undefined || holder.uuid === record.uuid) return;
-    if (!options.takeover) {
-      throw new AppError(
-        'conflict',
-        `Cannot register "${record.type}" on "${record.host}": service ${holder.uuid} holds it; delete that one, or pass takeover=true to replace it`,
-        { details: { holder: holder.uuid } },
-      );
-    }
-    await this.#forget(tx, 'service.taken-over', holder);
-    await tx.run(this.#sql.addTakenOver, { uuid: holder.uuid, byUuid: record.uuid, atMs: tx.now });
-    await tx.run(this.#sql.forgetTakenOver, { beforeMs: tx.now - takenOverKeptMs });
   }
 
   async #whyUnknown(uuid: string): Promise<AppError> {
@@ -489,37 +366,9 @@ export class LivenessStore implements LivenessService {
     );
   }
 
-  /** A registry does not change what an agent holds: the agent would put it back with its next report. */
-  #requireOwn(record: ServiceRecord, action: string): void {
-    if (record.heldBy === this.#heldBy) return;
-    throw new AppError(
-      'unprocessable',
-      `Cannot ${action} service ${record.uuid} here: the agent on "${record.host}" holds it, ask that agent`,
-      { details: { host: record.host } },
-    );
-  }
-
-  async #load(tx: Transaction, uuid: string): Promise<ServiceRecord | undefined> {
-    const row = await tx.get(this.#sql.byUuid, { uuid });
-    return row === undefined ? undefined : recordOf(row);
-  }
-
-  async #loadPlace(tx: Transaction, at: { type: string; host: string }): Promise<ServiceRecord | undefined> {
-    const row = await tx.get(this.#sql.byPlace, { type: at.type, host: at.host });
-    return row === undefined ? undefined : recordOf(row);
-  }
-
-  async #loadHeld(tx: Transaction, host: string): Promise<ServiceRecord[]> {
-    return (await tx.all(this.#sql.heldByAgent, { host })).map(recordOf);
-  }
-
   #recordIn(slot: number): ServiceRecord {
     return this.#memory.presence.record(slot);
   }
-}
-
-function notFound(what: string): AppError {
-  return new AppError('not-found', `Cannot find service ${what}: it is not registered`);
 }
 
 /** A record that was deleted before its lapse could be written needs none. */

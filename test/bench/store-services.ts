@@ -12,11 +12,8 @@ import { systemClock } from '../../src/base/clock.ts';
 import { systemRandom } from '../../src/base/random.ts';
 import { type Caller, systemCaller } from '../../src/domain/access.ts';
 import { type Component, inventoryHash } from '../../src/domain/inventory.ts';
-import { AccessStore } from '../../src/store/access.ts';
 import { openStore } from '../../src/store/engine/store.ts';
-import { HostStore } from '../../src/store/host.ts';
-import { InventoryStore } from '../../src/store/inventory.ts';
-import { LivenessStore } from '../../src/store/liveness.ts';
+import { wireStores } from '../helpers/registry-stores.ts';
 
 const services = 1_000;
 const hosts = 500;
@@ -32,7 +29,6 @@ const rounds = Number(values.rounds ?? 5);
 const roundMs = Number(values.ms ?? 1_000);
 const only = values.only?.split(',');
 
-const random = systemRandom;
 const uuidOf = (n: number) => `00000000-0000-7000-8000-${String(n).padStart(12, '0')}`;
 
 const dataDir = mkdtempSync(join(tmpdir(), 'holdfast-bench-'));
@@ -46,26 +42,7 @@ async function run(): Promise<void> {
   const clock = systemClock;
   const store = await openStore({ role: 'registry', dataDir, clock, limits: { ballastBytes: 0 } });
   const opened = performance.now();
-  const access = new AccessStore({ store, clock, random });
-  const liveness: LivenessStore = new LivenessStore({
-    store,
-    clock,
-    random,
-    heldBy: 'registry',
-    hostOf: (name) => hostStore.find(name),
-  });
-  const inventory = new InventoryStore({ store, clock, hostId: (name) => hostStore.idOf(name) });
-  const hostStore = new HostStore({
-    store,
-    clock,
-    random,
-    liveness,
-    inventory,
-    access,
-    capacity: { beatsPerSecondMax: 10_000, returnsPerSecondMax: 1_000 },
-    onRewind: () => undefined,
-  });
-  for (const one of [access, liveness, hostStore]) await one.load();
+  const { access, liveness, hosts: hostStore } = await wireStores({ store, clock, random: systemRandom });
   console.log(`services opened in ${(performance.now() - opened).toFixed(1)} ms`);
 
   const uuids = Array.from({ length: services }, (_, n) => uuidOf(n));

@@ -1,7 +1,9 @@
 /** The registry's stores over one database, wired as registry.ts wires them, for tests below HTTP. */
 
+import type { Clock } from '../../src/base/clock.ts';
 import { LagMeter } from '../../src/base/lag.ts';
 import { silentLogger } from '../../src/base/log.ts';
+import type { Random } from '../../src/base/random.ts';
 import { type Caller, systemCaller } from '../../src/domain/access.ts';
 import type { ChangeEvent, Mark } from '../../src/domain/event.ts';
 import type { Beat } from '../../src/domain/host.ts';
@@ -14,13 +16,17 @@ import { LivenessStore } from '../../src/store/liveness.ts';
 import type { FakeClock } from './clock.ts';
 import type { SeededRandom } from './random.ts';
 
-export interface RegistryStores {
-  readonly store: Store;
-  readonly clock: FakeClock;
+/** What registry.ts builds over its store. */
+export interface WiredStores {
   readonly access: AccessStore;
   readonly liveness: LivenessStore;
   readonly inventory: InventoryStore;
   readonly hosts: HostStore;
+}
+
+export interface RegistryStores extends WiredStores {
+  readonly store: Store;
+  readonly clock: FakeClock;
   readonly sweep: Sweep;
   /** Every event committed since these were opened, in order. */
   readonly events: readonly ChangeEvent[];
@@ -38,6 +44,21 @@ export async function openRegistryStores(
   const events: ChangeEvent[] = [];
   const rewinds: Mark[] = [];
   store.log.subscribe((revisions) => events.push(...revisions.flatMap((revision) => revision.events)));
+  const wired = await wireStores({ store, clock, random, onRewind: (seen) => rewinds.push(seen) });
+  const { hosts, liveness } = wired;
+  const lag = new LagMeter(clock);
+  const sweep = new Sweep({ store, hosts, liveness, clock, lag, logger: silentLogger });
+  return { store, clock, ...wired, sweep, events, rewinds };
+}
+
+/** Wired and loaded, with nobody who listens: what a bench measures. */
+export async function wireStores(options: {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly onRewind?: (seen: Mark) => void;
+}): Promise<WiredStores> {
+  const { store, clock, random, onRewind = () => undefined } = options;
   const access = await AccessStore.open({ store, clock, random });
   const liveness: LivenessStore = await LivenessStore.open({
     store,
@@ -55,12 +76,10 @@ export async function openRegistryStores(
     inventory,
     access,
     capacity: { beatsPerSecondMax: 10_000, returnsPerSecondMax: 1_000 },
-    onRewind: (seen) => rewinds.push(seen),
+    onRewind,
   });
   await hosts.load();
-  const lag = new LagMeter(clock);
-  const sweep = new Sweep({ store, hosts, liveness, clock, lag, logger: silentLogger });
-  return { store, clock, access, liveness, inventory, hosts, sweep, events, rewinds };
+  return { access, liveness, inventory, hosts };
 }
 
 /** Moves time in steps of a sweep and sweeps at each, as the registry's loop does. */

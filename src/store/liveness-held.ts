@@ -1,0 +1,76 @@
+/**
+ * At a registry: the records that agents hold. An agent tells what became of them, within the transaction of its host;
+ * they fall and return with that host.
+ */
+import { AppError } from '../domain/error.ts';
+import { decideHostLost, decideHostReturned, decideTold, type ToldRecord } from '../domain/liveness.ts';
+import type { Transaction } from './engine/port.ts';
+import type { ServiceRecords } from './liveness-records.ts';
+
+export class HeldRecords {
+  readonly #records: ServiceRecords;
+
+  constructor(records: ServiceRecords) {
+    this.#records = records;
+  }
+
+  /**
+   * What the agent told of one record that it holds. A host speaks for itself alone, so a uuid that belongs elsewhere
+   * is refused (`bad-request`, naming `field`): uuids are no secret.
+   */
+  async told(
+    tx: Transaction,
+    told: ToldRecord,
+    hostGone: 'host' | 'left' | null,
+    field: string,
+  ): Promise<void> {
+    const current = await this.#records.find(tx, told.uuid);
+    if (current !== undefined && current.host !== told.host) {
+      throw new AppError(
+        'bad-request',
+        `Cannot take the report: service ${told.uuid} is on "${current.host}"`,
+        {
+          field,
+        },
+      );
+    }
+    const decision = decideTold(current, told, hostGone);
+    // The agent decides what runs on its host: whoever has its place here makes room.
+    await this.#records.makeRoom(tx, current, decision.record, { takeover: true });
+    await this.#records.apply(tx, current, decision);
+  }
+
+  /** The agent no longer holds this record. */
+  async toldDeleted(tx: Transaction, uuid: string, host: string): Promise<void> {
+    const record = await this.#records.find(tx, uuid);
+    if (record !== undefined && record.heldBy === 'agent' && record.host === host)
+      await this.#records.forget(tx, 'service.deleted', record);
+  }
+
+  /** This is all that the agent holds; what is not among it is gone. */
+  async toldAll(
+    tx: Transaction,
+    host: string,
+    all: readonly ToldRecord[],
+    hostGone: 'host' | 'left' | null,
+    field: string,
+  ): Promise<void> {
+    const kept = new Set(all.map((told) => told.uuid));
+    for (const record of await this.#records.heldByAgentOf(tx, host)) {
+      if (!kept.has(record.uuid)) await this.#records.forget(tx, 'service.deleted', record);
+    }
+    for (const [index, told] of all.entries()) await this.told(tx, told, hostGone, `${field}/${index}/uuid`);
+  }
+
+  /** The host is lost or has left, and with it the records that its agent holds. */
+  async hostGone(tx: Transaction, host: string, reason: 'host' | 'left'): Promise<void> {
+    for (const record of await this.#records.heldByAgentOf(tx, host))
+      await this.#records.apply(tx, record, decideHostLost(record, reason), { heard: false });
+  }
+
+  /** The host is back, and its records are what its agent told last. */
+  async hostReturned(tx: Transaction, host: string): Promise<void> {
+    for (const record of await this.#records.heldByAgentOf(tx, host))
+      await this.#records.apply(tx, record, decideHostReturned(record));
+  }
+}
