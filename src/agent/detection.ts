@@ -4,11 +4,13 @@
  * back-off.
  */
 import type { Clock } from '../base/clock.ts';
+import { limits } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import { type Loop, startLoop } from '../base/loop.ts';
 import type { Random } from '../base/random.ts';
 import { retry } from '../base/retry.ts';
 import { AppError } from '../domain/error.ts';
+import { isPrintable } from '../domain/ids.ts';
 import { type Component, componentKey } from '../domain/inventory.ts';
 import type { LocalInventory } from '../store/local-inventory.ts';
 import { untilAborted } from './deadline.ts';
@@ -50,9 +52,6 @@ const lookMs = 60_000;
 const backoffCapMs = 600_000;
 /** While the first find cannot be written (a full disk), nothing is told to the registry. */
 const storeBackoff = { baseMs: 1_000, capMs: 60_000 };
-/** What one host can report (`CheckInBody`); the rest of a detector's find is left out and said. */
-const componentsMax = 50_000;
-
 /** What a detector returned, and what of it can be told. */
 interface Found {
   readonly raw: readonly Component[] | null;
@@ -225,24 +224,26 @@ function checked(
   detector: string,
   found: readonly Component[],
 ): { components: readonly Component[]; problem: string | null } {
+  const { checkInItemsMax, versionLengthMax, wordLengthMax } = limits;
   const byKey = new Map<string, Component>();
   let left = 0;
   for (const component of found) {
     const fits =
       component.detector === detector &&
-      isWord(component.name, 128) &&
-      isWord(component.version, 256) &&
-      (component.architecture === undefined || isWord(component.architecture, 128));
-    if (fits && byKey.size < componentsMax) byKey.set(componentKey(component), component);
+      isWord(component.name, wordLengthMax) &&
+      isWord(component.version, versionLengthMax) &&
+      (component.architecture === undefined || isWord(component.architecture, wordLengthMax));
+    if (fits && byKey.size < checkInItemsMax) byKey.set(componentKey(component), component);
     else left += 1;
   }
   const problem =
     left === 0
       ? null
-      : `left out ${left} of ${found.length} components: a name or version is empty, too long or not printable, or there are more than ${componentsMax}`;
+      : `left out ${left} of ${found.length} components: a name or version is empty, too long or not printable, or there are more than ${checkInItemsMax}`;
   return { components: left === 0 && byKey.size === found.length ? found : [...byKey.values()], problem };
 }
 
 function isWord(text: string, lengthMax: number): boolean {
-  return text.length >= 1 && text.length <= lengthMax && !/[\p{C}\p{Zl}\p{Zp}]/u.test(text);
+  // Counted in code points, as the schema counts; most texts are short enough to need no count.
+  return text !== '' && (text.length <= lengthMax || [...text].length <= lengthMax) && isPrintable(text);
 }

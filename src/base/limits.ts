@@ -103,6 +103,12 @@ export const limitTable = {
     reached: 'too-large',
     why: 'many times what a distribution installs; fits checkInBodyBytes',
   },
+  wordLengthMax: {
+    value: 128,
+    unit: 'count',
+    reached: 'bad-request; a detector leaves the component out and says so',
+    why: 'types, components, regions, in characters; the longest package name of a distribution has 60',
+  },
   nameLengthMax: {
     value: 253,
     unit: 'count',

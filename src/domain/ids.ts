@@ -1,5 +1,6 @@
 /** Identifiers and names: what is accepted, what is minted, what is written back. FORMATS "Names, ids, time". */
 import { parse as uuidBytes, v7 } from 'uuid';
+import { limits } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
 import { AppError } from './error.ts';
 
@@ -60,17 +61,17 @@ export function normaliseHostName(text: string): string {
     .trim()
     .toLowerCase()
     .replace(/[^a-z0-9.-]/g, '-')
-    .slice(0, 253);
+    .slice(0, limits.nameLengthMax);
 }
 
 /** Types, components, regions: 1–128 printable characters. Returns the text, or throws `bad-request` naming `field`. */
 export function requirePrintable(text: string, field: string): string {
   const length = [...text].length;
   // Spaces inside are printable, at the ends they are a slip.
-  if (length >= 1 && length <= 128 && isPrintable(text) && text.trim() === text) return text;
+  if (length >= 1 && length <= limits.wordLengthMax && isPrintable(text) && text.trim() === text) return text;
   throw new AppError(
     'bad-request',
-    `Cannot use ${field} ${JSON.stringify(text.slice(0, 80))}: expected 1 to 128 printable characters without spaces at the ends`,
+    `Cannot use ${field} ${JSON.stringify(text.slice(0, 80))}: expected 1 to ${limits.wordLengthMax} printable characters without spaces at the ends`,
     { field },
   );
 }

@@ -6,6 +6,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import createFindMyWay from 'find-my-way';
+import { limits } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
 import { AppError } from '../domain/error.ts';
 import { EmptyBody } from '../wire/liveness.ts';
@@ -28,7 +29,7 @@ export interface RouterOptions extends ExchangeOptions {
 export type Serve = (request: IncomingMessage, response: ServerResponse) => void;
 
 /** A longest name in UTF-8, percent-encoded. */
-const paramBytesMax = 253 * 4 * 3;
+const paramBytesMax = limits.nameLengthMax * 4 * 3;
 
 export function createRouter(options: RouterOptions): Serve {
   const { strayMeter, requestIdOf } = options;

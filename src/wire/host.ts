@@ -49,7 +49,7 @@ export const HostFilterQuery = strictObject({
 
 export const JoinBody = strictObject({
   name: Name,
-  region: Type.Optional(nullable(Type.String({ minLength: 1, maxLength: 128 }))),
+  region: Type.Optional(nullable(Type.String({ minLength: 1, maxLength: limits.wordLengthMax }))),
   machineId: Type.String({
     minLength: 1,
     maxLength: 128,

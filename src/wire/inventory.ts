@@ -7,7 +7,7 @@ import { isPrintable } from '../domain/ids.ts';
 import type { CheckIn, ComponentView } from '../domain/inventory.ts';
 import { Count, Digest, Instant, nullable, pageQuery, readInstant, strictObject } from './schema.ts';
 
-const Word = Type.String({ minLength: 1, maxLength: 128 });
+const Word = Type.String({ minLength: 1, maxLength: limits.wordLengthMax });
 const Version = Type.String({ minLength: 1, maxLength: limits.versionLengthMax });
 
 export const ComponentSchema = strictObject({

@@ -126,6 +126,14 @@ suite('createDetection()', () => {
     assert.deepEqual(await second.names(), []);
   });
 
+  test('counts the characters of a name as the registry does, not their UTF-16 units', async (t) => {
+    const odd = scriptedDetector('odd');
+    odd.found = [component('𝒶'.repeat(128), '1', 'odd'), component('𝒶'.repeat(129), '1', 'odd')];
+    const { names, begun } = await start(t, [odd]);
+    await begun();
+    assert.deepEqual(await names(), [`${'𝒶'.repeat(128)} 1`]);
+  });
+
   test('leaves out what cannot be told, and says so', async (t) => {
     const odd = scriptedDetector('odd');
     odd.found = [
