@@ -54,19 +54,35 @@ CREATE TABLE taken_over (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX taken_over_by_age ON taken_over (at_ms);
 
--- Only the SHA-256 of a token is kept. A join token has the role host and no host yet.
+-- Only the SHA-256 of a token is kept. `api`: of people and programs. `join`: makes hosts, `uses_left` of them. `host`: a
+-- host's credential; on offer until `offered_until_ms`, null once it is in force.
 CREATE TABLE tokens (
   id TEXT PRIMARY KEY,
   hash TEXT NOT NULL UNIQUE,
+  kind TEXT NOT NULL CHECK (kind IN ('api', 'join', 'host')),
   role TEXT NOT NULL CHECK (role IN ('viewer', 'reporter', 'publisher', 'operator', 'approver', 'admin', 'host')),
   subject TEXT NOT NULL,
+  scope TEXT,
+  uses_left INTEGER CHECK (uses_left >= 0),
+  labels TEXT,
+  region TEXT,
+  host_name TEXT,
   host_id TEXT,
-  expires_at_ms INTEGER NOT NULL,
+  generation INTEGER CHECK (generation >= 1),
+  offered_until_ms INTEGER,
+  created_by TEXT NOT NULL,
   created_at_ms INTEGER NOT NULL,
+  expires_at_ms INTEGER NOT NULL,
   revoked_at_ms INTEGER,
-  CHECK (host_id IS NULL OR role = 'host')
+  CHECK ((kind = 'api') = (role <> 'host')),
+  CHECK ((kind = 'join') = (uses_left IS NOT NULL) AND (kind = 'join') = (labels IS NOT NULL)),
+  CHECK ((kind = 'host') = (host_id IS NOT NULL) AND (kind = 'host') = (generation IS NOT NULL)),
+  CHECK (scope IS NULL OR kind = 'api'),
+  CHECK ((region IS NULL AND host_name IS NULL) OR kind = 'join'),
+  CHECK (offered_until_ms IS NULL OR kind = 'host')
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX tokens_by_host ON tokens (host_id);
+CREATE INDEX tokens_by_host ON tokens (host_id) WHERE host_id IS NOT NULL;
+CREATE INDEX tokens_by_kind ON tokens (kind, id);
 CREATE INDEX tokens_by_expiry ON tokens (expires_at_ms);
 CREATE INDEX tokens_by_revocation ON tokens (revoked_at_ms) WHERE revoked_at_ms IS NOT NULL;
 

@@ -66,19 +66,35 @@ CREATE TABLE taken_over (
 );
 CREATE INDEX taken_over_by_age ON taken_over (at_ms);
 
--- Only the SHA-256 of a token is kept. A join token has the role host and no host yet.
+-- Only the SHA-256 of a token is kept. `api`: of people and programs. `join`: makes hosts, `uses_left` of them. `host`: a
+-- host's credential; on offer until `offered_until_ms`, null once it is in force.
 CREATE TABLE tokens (
   id text COLLATE "C" PRIMARY KEY,
   hash text COLLATE "C" NOT NULL UNIQUE,
+  kind text COLLATE "C" NOT NULL CHECK (kind IN ('api', 'join', 'host')),
   role text COLLATE "C" NOT NULL CHECK (role IN ('viewer', 'reporter', 'publisher', 'operator', 'approver', 'admin', 'host')),
   subject text COLLATE "C" NOT NULL,
+  scope text COLLATE "C",
+  uses_left safe_integer CHECK (uses_left >= 0),
+  labels text COLLATE "C",
+  region text COLLATE "C",
+  host_name text COLLATE "C",
   host_id text COLLATE "C",
-  expires_at_ms safe_integer NOT NULL,
+  generation safe_integer CHECK (generation >= 1),
+  offered_until_ms safe_integer,
+  created_by text COLLATE "C" NOT NULL,
   created_at_ms safe_integer NOT NULL,
+  expires_at_ms safe_integer NOT NULL,
   revoked_at_ms safe_integer,
-  CHECK (host_id IS NULL OR role = 'host')
+  CHECK ((kind = 'api') = (role <> 'host')),
+  CHECK ((kind = 'join') = (uses_left IS NOT NULL) AND (kind = 'join') = (labels IS NOT NULL)),
+  CHECK ((kind = 'host') = (host_id IS NOT NULL) AND (kind = 'host') = (generation IS NOT NULL)),
+  CHECK (scope IS NULL OR kind = 'api'),
+  CHECK ((region IS NULL AND host_name IS NULL) OR kind = 'join'),
+  CHECK (offered_until_ms IS NULL OR kind = 'host')
 );
-CREATE INDEX tokens_by_host ON tokens (host_id);
+CREATE INDEX tokens_by_host ON tokens (host_id) WHERE host_id IS NOT NULL;
+CREATE INDEX tokens_by_kind ON tokens (kind, id);
 CREATE INDEX tokens_by_expiry ON tokens (expires_at_ms);
 CREATE INDEX tokens_by_revocation ON tokens (revoked_at_ms) WHERE revoked_at_ms IS NOT NULL;
 
@@ -95,6 +111,15 @@ CREATE TABLE hosts (
   last_seen_ms safe_integer,
   version safe_integer NOT NULL CHECK (version >= 1),
   interval_told_ms safe_integer NOT NULL CHECK (interval_told_ms > 0),
+  -- What the host proves itself with; null when it joined without a key.
+  public_key text COLLATE "C",
+  -- How often its credential was renewed or given anew: a copy of the host falls behind.
+  generation safe_integer NOT NULL CHECK (generation >= 1),
+  -- The join token that it came with; null: an admin let it in.
+  joined_by text COLLATE "C",
+  revoked_at_ms safe_integer,
+  -- Counts the changes of what its target shows.
+  target_serial safe_integer NOT NULL CHECK (target_serial >= 1),
   inventory_hash text COLLATE "C",
   -- The furthest that this registry has seen of the agent's log.
   agent_epoch safe_integer,

@@ -54,19 +54,35 @@ CREATE TABLE taken_over (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX taken_over_by_age ON taken_over (at_ms);
 
--- Only the SHA-256 of a token is kept. A join token has the role host and no host yet.
+-- Only the SHA-256 of a token is kept. `api`: of people and programs. `join`: makes hosts, `uses_left` of them. `host`: a
+-- host's credential; on offer until `offered_until_ms`, null once it is in force.
 CREATE TABLE tokens (
   id TEXT PRIMARY KEY,
   hash TEXT NOT NULL UNIQUE,
+  kind TEXT NOT NULL CHECK (kind IN ('api', 'join', 'host')),
   role TEXT NOT NULL CHECK (role IN ('viewer', 'reporter', 'publisher', 'operator', 'approver', 'admin', 'host')),
   subject TEXT NOT NULL,
+  scope TEXT,
+  uses_left INTEGER CHECK (uses_left >= 0),
+  labels TEXT,
+  region TEXT,
+  host_name TEXT,
   host_id TEXT,
-  expires_at_ms INTEGER NOT NULL,
+  generation INTEGER CHECK (generation >= 1),
+  offered_until_ms INTEGER,
+  created_by TEXT NOT NULL,
   created_at_ms INTEGER NOT NULL,
+  expires_at_ms INTEGER NOT NULL,
   revoked_at_ms INTEGER,
-  CHECK (host_id IS NULL OR role = 'host')
+  CHECK ((kind = 'api') = (role <> 'host')),
+  CHECK ((kind = 'join') = (uses_left IS NOT NULL) AND (kind = 'join') = (labels IS NOT NULL)),
+  CHECK ((kind = 'host') = (host_id IS NOT NULL) AND (kind = 'host') = (generation IS NOT NULL)),
+  CHECK (scope IS NULL OR kind = 'api'),
+  CHECK ((region IS NULL AND host_name IS NULL) OR kind = 'join'),
+  CHECK (offered_until_ms IS NULL OR kind = 'host')
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX tokens_by_host ON tokens (host_id);
+CREATE INDEX tokens_by_host ON tokens (host_id) WHERE host_id IS NOT NULL;
+CREATE INDEX tokens_by_kind ON tokens (kind, id);
 CREATE INDEX tokens_by_expiry ON tokens (expires_at_ms);
 CREATE INDEX tokens_by_revocation ON tokens (revoked_at_ms) WHERE revoked_at_ms IS NOT NULL;
 
@@ -83,6 +99,15 @@ CREATE TABLE hosts (
   last_seen_ms INTEGER,
   version INTEGER NOT NULL CHECK (version BETWEEN 1 AND 9007199254740991),
   interval_told_ms INTEGER NOT NULL CHECK (interval_told_ms > 0),
+  -- What the host proves itself with; null when it joined without a key.
+  public_key TEXT,
+  -- How often its credential was renewed or given anew: a copy of the host falls behind.
+  generation INTEGER NOT NULL CHECK (generation >= 1),
+  -- The join token that it came with; null: an admin let it in.
+  joined_by TEXT,
+  revoked_at_ms INTEGER,
+  -- Counts the changes of what its target shows.
+  target_serial INTEGER NOT NULL CHECK (target_serial >= 1),
   inventory_hash TEXT,
   -- The furthest that this registry has seen of the agent's log.
   agent_epoch INTEGER,

@@ -3,12 +3,13 @@
  * wire, the agent answers some by asking the registry. All throw `AppError`; the codes beyond the ones that any call
  * may meet (`unavailable`, `storage-full`, `internal`) stand at each method.
  */
-import type { Caller } from './access.ts';
+import type { Caller, TokenRole } from './access.ts';
 import type { Mark, Position, Revision, Selection } from './event.ts';
 import type { Beat, BeatAnswer, HostView } from './host.ts';
 import type { CheckIn, CheckInAnswer, ComponentView } from './inventory.ts';
 import type { IsUp, IsUpQuery, ServicePatch, ServiceView, Status } from './liveness.ts';
 import type { SignedTarget } from './target.ts';
+import type { TokenKind, TokenRecord, TokenRequest } from './token.ts';
 import type { JoinTrust, Rotation, Trust } from './trust.ts';
 
 export interface PageRequest {
@@ -214,4 +215,28 @@ export interface TargetService {
    * two machines claim to be this host.
    */
   target(idOrName: string): Promise<SignedTarget>;
+}
+
+export interface TokenFilter {
+  /** API and join tokens when absent. */
+  readonly kind?: readonly TokenKind[];
+  readonly role?: readonly TokenRole[];
+  readonly subject?: readonly string[];
+}
+
+export interface TokenService {
+  /** `bad-request` naming the field; `unprocessable` for a join token while nobody knows how hosts reach this registry. */
+  create(caller: Caller, request: TokenRequest): Promise<IssuedToken>;
+  /** `not-found`. */
+  get(id: string): Promise<TokenRecord>;
+  /** Ordered by id, the oldest first. Also those that have ended, for a month. */
+  list(filter: TokenFilter, page: PageRequest): Promise<Page<TokenRecord>>;
+  /** Ends it at once; one that has ended already stays as it is. `not-found`. */
+  revoke(caller: Caller, id: string): Promise<void>;
+}
+
+export interface IssuedToken {
+  readonly record: TokenRecord;
+  /** `hf_…`, or `hfj1.…` for one that joins; shown once. */
+  readonly token: string;
 }

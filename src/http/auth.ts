@@ -4,7 +4,7 @@
  */
 import type { IncomingMessage } from 'node:http';
 import { limits } from '../base/limits.ts';
-import type { Caller, Role } from '../domain/access.ts';
+import { type Caller, type Role, roles as tokenRoles } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
 import { parseUuid } from '../domain/ids.ts';
 import type { AccessService } from '../domain/services.ts';
@@ -18,12 +18,13 @@ export interface Entrance {
   readonly loopback: boolean;
 }
 
-/** `open`: anyone. `known`: any caller. `probe`: viewers, and anyone on a loopback entrance. Otherwise the roles that may. */
+/** `open`: anyone. `known`: any caller but one that has yet to join. `probe`: viewers, and anyone on a loopback entrance. Otherwise the roles that may. */
 export type Access = 'open' | 'known' | 'probe' | readonly Role[];
 
 /** For callers that need not say who they are. */
 export const anonymous: Caller = { role: 'viewer', subject: 'anonymous' };
 
+const knownRoles: readonly Role[] = [...tokenRoles, 'reader'];
 const probeRoles: readonly Role[] = ['viewer', 'operator', 'approver', 'admin'];
 /** Ours is a handful; browsers and proxies send 30. Node itself would drop what is too many without a word. */
 export const headersMax = 100;
@@ -114,8 +115,7 @@ export function authorise(allowed: Access, caller: Caller | null, own: string | 
   if (allowed === 'open') return caller ?? anonymous;
   if (caller === null)
     throw new AppError('unauthenticated', 'Cannot tell who asks: send "Authorization: Bearer <token>"');
-  if (allowed === 'known') return caller;
-  const roles = allowed === 'probe' ? probeRoles : allowed;
+  const roles = allowed === 'known' ? knownRoles : allowed === 'probe' ? probeRoles : allowed;
   if (!roles.includes(caller.role)) {
     throw new AppError(
       'forbidden',

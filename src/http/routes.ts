@@ -32,6 +32,8 @@ const operators: Role[] = ['operator', 'admin'];
 /** A host's own writes: nobody else speaks for it, not even an admin. */
 const itself: Role[] = ['host'];
 const admins: Role[] = ['admin'];
+/** A join token, and an admin who lets a host in without one. */
+const joiners: Role[] = ['admin', 'joiner'];
 
 // biome-ignore format: a table
 const table: readonly [Route['method'], string, Route['on'], Access, Operation][] = [
@@ -48,7 +50,7 @@ const table: readonly [Route['method'], string, Route['on'], Access, Operation][
   ['GET',    '/v1/is-up',                      'both',     livenessReaders, liveness.isUp],
   ['POST',   '/v1/is-up',                      'both',     livenessReaders, liveness.isUpMany],
 
-  ['POST',   '/v1/join',                       'registry', admins,          host.join],
+  ['POST',   '/v1/join',                       'registry', joiners,         host.join],
   ['GET',    '/v1/hosts',                      'registry', viewers,         host.listHosts],
   ['GET',    '/v1/hosts/:host',                'registry', hostsSelf,       host.getHost],
   ['POST',   '/v1/hosts/:host/heartbeat',      'registry', itself,          host.beatHost],

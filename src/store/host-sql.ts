@@ -51,6 +51,11 @@ export function hostStatements(dialect: Dialect) {
         last_seen_ms: arg('last_seen_ms'),
         version: arg('version'),
         interval_told_ms: arg('interval_told_ms'),
+        public_key: arg('public_key'),
+        generation: arg('generation'),
+        joined_by: arg('joined_by'),
+        revoked_at_ms: arg('revoked_at_ms'),
+        target_serial: arg('target_serial'),
         inventory_hash: arg('inventory_hash'),
         agent_epoch: arg('agent_epoch'),
         agent_revision: arg('agent_revision'),
@@ -65,6 +70,20 @@ export function hostStatements(dialect: Dialect) {
         query
           .updateTable('hosts')
           .set({ status: arg('status'), reason: arg('reason'), version: arg('version') })
+          .where('id', '=', arg('id')),
+    ),
+    /** What a join changes of a host that is known: its key, its generation, who let it in; it is not revoked any more. */
+    setJoined: compile(
+      dialect,
+      (query, arg: Arg<Pick<HostRow, 'id' | 'public_key' | 'generation' | 'joined_by'>>) =>
+        query
+          .updateTable('hosts')
+          .set({
+            public_key: arg('public_key'),
+            generation: arg('generation'),
+            joined_by: arg('joined_by'),
+            revoked_at_ms: null,
+          })
           .where('id', '=', arg('id')),
     ),
     setInventory: compile(dialect, (query, arg: Arg<{ id: string; hash: string | null }>) =>
@@ -126,7 +145,13 @@ export function recordOf(row: HostRow): HostRecord {
 
 export function rowOf(
   record: HostRecord,
-  more: { machineId: string; lastSeenMs: number; intervalToldMs: number },
+  more: {
+    machineId: string;
+    lastSeenMs: number;
+    intervalToldMs: number;
+    publicKey: string | null;
+    joinedBy: string | null;
+  },
 ): HostRow {
   return {
     id: record.id,
@@ -141,6 +166,11 @@ export function rowOf(
     last_seen_ms: more.lastSeenMs,
     version: record.version,
     interval_told_ms: more.intervalToldMs,
+    public_key: more.publicKey,
+    generation: 1,
+    joined_by: more.joinedBy,
+    revoked_at_ms: null,
+    target_serial: 1,
     inventory_hash: null,
     agent_epoch: null,
     agent_revision: null,

@@ -32,7 +32,8 @@ import type {
   PageRequest,
   ReportBatch,
 } from '../domain/services.ts';
-import type { AccessStore } from './access.ts';
+import { keylessCredentialLifeMs } from '../domain/token.ts';
+import type { AccessStore, CredentialHost, JoinGrant } from './access.ts';
 import type { Store, Transaction } from './engine/port.ts';
 import type { HostRow } from './engine/query.ts';
 import { type HostCapacity, type HostFacts, HostMemory, hostNotFound, isReplay } from './host-memory.ts';
@@ -103,9 +104,17 @@ export class HostStore implements HostService {
         (row) =>
           hostNameCandidates(request.name, row.id).includes(row.name) && !this.memory.isBeating(row.id),
       );
-      const record = known === undefined ? await this.#admit(tx, { ...request, region }) : recordOf(known);
-      const credential = await this.#access.issueHostCredential(tx, record);
-      return { id: record.id, name: record.name, credential };
+      const grant = await this.#useJoinToken(tx, request.name);
+      const { id, name, generation } =
+        known === undefined
+          ? await this.#admit(tx, { ...request, region }, grant)
+          : await this.#readmit(tx, known, grant);
+      const { credential } = await this.#access.issueHostCredential(
+        tx,
+        { id, name, generation },
+        keylessCredentialLifeMs,
+      );
+      return { id, name, credential };
     });
   }
 
@@ -332,10 +341,17 @@ export class HostStore implements HostService {
     });
   }
 
+  /** What comes with the caller's join token; null when an admin lets the host in. */
+  async #useJoinToken(tx: Transaction, name: string): Promise<JoinGrant | null> {
+    if (tx.caller.role !== 'joiner') return null;
+    return this.#access.useJoinToken(tx, tx.caller, { name, again: false });
+  }
+
   async #admit(
     tx: Transaction,
     request: { name: string; machineId: string; region: string | null },
-  ): Promise<HostRecord> {
+    grant: JoinGrant | null,
+  ): Promise<CredentialHost> {
     const id = mintUuid(tx.now, this.#random);
     const taken = new Set<string>();
     for (const name of hostNameCandidates(request.name, id)) {
@@ -344,20 +360,33 @@ export class HostStore implements HostService {
     const record: HostRecord = {
       id,
       name: decideHostName(request.name, id, taken),
-      region: request.region,
-      labels: {},
+      region: grant?.region ?? request.region,
+      labels: grant?.labels ?? {},
       self: {},
       status: 'UP',
       reason: null,
       firstSeenMs: tx.now,
       version: 1,
     };
-    const intervalToldMs = this.memory.intervalMs();
-    const row = rowOf(record, { machineId: request.machineId, lastSeenMs: tx.now, intervalToldMs });
+    const row = rowOf(record, {
+      machineId: request.machineId,
+      lastSeenMs: tx.now,
+      intervalToldMs: this.memory.intervalMs(),
+      publicKey: null,
+      joinedBy: grant?.tokenId ?? null,
+    });
     await tx.run(this.#sql.insert, row);
     tx.append(hostEvent('host.joined', { ...record, confirmed: true, lastSeenMs: tx.now }));
     tx.onCommit(() => this.memory.heard(this.memory.add(row)));
-    return record;
+    return { id, name: record.name, generation: row.generation };
+  }
+
+  /** A host that was here before keeps its records and its labels. */
+  async #readmit(tx: Transaction, row: HostRow, grant: JoinGrant | null): Promise<CredentialHost> {
+    const { id, name, public_key } = row;
+    const generation = row.generation + 1;
+    await tx.run(this.#sql.setJoined, { id, public_key, generation, joined_by: grant?.tokenId ?? null });
+    return { id, name, generation };
   }
 
   /** What a report does. While the host is gone, its records stay DOWN and what is told waits for its return. */

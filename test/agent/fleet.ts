@@ -12,6 +12,7 @@ import type { Beat, BeatAnswer } from '../../src/domain/host.ts';
 import type { CheckIn, Component } from '../../src/domain/inventory.ts';
 import type { ServiceDocument } from '../../src/domain/liveness.ts';
 import type { ReportBatch } from '../../src/domain/services.ts';
+import { decideToken } from '../../src/domain/token.ts';
 import type { OpenStore } from '../../src/store/engine/core.ts';
 import { queryBuilder } from '../../src/store/engine/query.ts';
 import { openStore } from '../../src/store/engine/store.ts';
@@ -64,12 +65,10 @@ export class TestRegistry {
   static async open(dataDir: string, clock: FakeClock, random: SeededRandom): Promise<TestRegistry> {
     const store = await openRegistry(dataDir, clock);
     const stores = await openRegistryStores(store, clock, random);
-    const token = await stores.access.issue(systemCaller, {
-      role: 'admin',
-      subject: 'token:test',
-      hostId: null,
-      lifeMs: 30 * 86_400_000,
-    });
+    const { token } = await stores.access.issue(
+      systemCaller,
+      decideToken({ role: 'admin', subject: 'test', expiresInMs: 30 * 86_400_000 }),
+    );
     return new TestRegistry({ dataDir, clock, random, store, stores, token });
   }
 

@@ -186,7 +186,7 @@ suite('a session with the registry', () => {
     await w.clock.advance(1);
     const { id, name } = await w.registry.stores.hosts.get('edge-1');
     await w.registry.stores.store.write(systemCaller, (tx) =>
-      w.registry.stores.access.issueHostCredential(tx, { id, name } as never),
+      w.registry.stores.access.issueHostCredential(tx, { id, name, generation: 2 }),
     );
     await settles(
       w.clock,

@@ -4,7 +4,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { AppError } from '../../src/domain/error.ts';
 import { type CheckIn, type Component, inventoryHash } from '../../src/domain/inventory.ts';
 import { serviceDocument } from '../../src/domain/liveness.ts';
-import { hostCredentialLifeMs } from '../../src/store/access.ts';
+import { keylessCredentialLifeMs } from '../../src/domain/token.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { countStatements } from '../helpers/counted.ts';
 import { SeededRandom } from '../helpers/random.ts';
@@ -32,8 +32,8 @@ export function hostContract(openStore: OpenStoreForTest): void {
       const request = { name: 'Edge_1', region: 'eu', machineId: 'm' };
       const { id, name, credential } = await stores.hosts.join(admin, request);
       assert.equal(name, 'edge-1');
-      const caller = stores.access.authenticate(credential);
-      assert.deepEqual(caller, { role: 'host', subject: 'host:edge-1', hostId: id });
+      const { role, subject, hostId } = stores.access.authenticate(credential);
+      assert.deepEqual([role, subject, hostId], ['host', 'host:edge-1', id]);
       assert.deepEqual(
         stores.events.map(({ type, host }) => [type, host]),
         [['host.joined', 'edge-1']],
@@ -81,7 +81,7 @@ export function hostContract(openStore: OpenStoreForTest): void {
       assert.deepEqual([access.stillValid(before), access.stillValid(after)], [false, true]);
       await access.load();
       assert.deepEqual([access.stillValid(before), access.stillValid(after)], [false, true]);
-      clock.stall(hostCredentialLifeMs);
+      clock.stall(keylessCredentialLifeMs);
       assert.equal(access.stillValid(after), false);
       assert.equal(access.stillValid(admin), true);
     });

@@ -18,8 +18,9 @@ import {
   SqliteQueryCompiler,
   sql,
 } from 'kysely';
-import type { Role } from '../../domain/access.ts';
+import type { TokenRole } from '../../domain/access.ts';
 import type { Holder, Status, StatusReason } from '../../domain/liveness.ts';
+import type { TokenKind } from '../../domain/token.ts';
 import type { EpochRow, RevisionRow } from './driver.ts';
 import type { Dialect, Statement } from './port.ts';
 
@@ -87,11 +88,21 @@ export interface IdempotencyRow {
 export interface TokenRow {
   id: string;
   hash: string;
-  role: Role;
+  kind: TokenKind;
+  role: TokenRole;
   subject: string;
+  /** JSON of a `TokenScope`. */
+  scope: string | null;
+  uses_left: number | null;
+  labels: string | null;
+  region: string | null;
+  host_name: string | null;
   host_id: string | null;
-  expires_at_ms: number;
+  generation: number | null;
+  offered_until_ms: number | null;
+  created_by: string;
   created_at_ms: number;
+  expires_at_ms: number;
   revoked_at_ms: number | null;
 }
 
@@ -108,6 +119,11 @@ export interface HostRow {
   last_seen_ms: number | null;
   version: number;
   interval_told_ms: number;
+  public_key: string | null;
+  generation: number;
+  joined_by: string | null;
+  revoked_at_ms: number | null;
+  target_serial: number;
   inventory_hash: string | null;
   agent_epoch: number | null;
   agent_revision: number | null;
