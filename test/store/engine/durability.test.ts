@@ -16,7 +16,7 @@ test('Store keeps every acknowledged write through SIGKILL, and the chain holds'
     import { writeSync } from 'node:fs';
     import { systemClock } from ${JSON.stringify(`${src}/base/clock.ts`)};
     import { systemCaller } from ${JSON.stringify(`${src}/domain/access.ts`)};
-    import { openStore } from ${JSON.stringify(`${src}/store/store.ts`)};
+    import { openStore } from ${JSON.stringify(`${src}/store/engine/store.ts`)};
     const store = await openStore({ role: 'registry', dataDir: ${JSON.stringify(dataDir)}, clock: systemClock, limits: { ballastBytes: 0 } });
     const epoch = store.log.head().epoch;
     for (let caller = 0; caller < 16; caller += 1) (async () => {
@@ -35,7 +35,9 @@ test('Store keeps every acknowledged write through SIGKILL, and the chain holds'
       acknowledged += bytes.length;
       if (acknowledged >= wanted) child.kill('SIGKILL');
     });
-    await once(child, 'close');
+    const [, signal] = await once(child, 'close');
+    assert.equal(signal, 'SIGKILL', 'the writer was killed while it wrote');
+    assert(acknowledged >= wanted, `${acknowledged} writes were acknowledged before the kill`);
     const store = await openStore({
       role: 'registry',
       dataDir,
