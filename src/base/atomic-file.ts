@@ -1,7 +1,8 @@
 /** Files that are whole or absent after a crash, and files that are nobody else's business. */
 import { constants } from 'node:fs';
-import { type FileHandle, lstat, mkdir, open, rename, unlink } from 'node:fs/promises';
+import { type FileHandle, lstat, open, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { makeFolder } from './folder.ts';
 import { limits } from './limits.ts';
 import { type Random, systemRandom } from './random.ts';
 
@@ -111,7 +112,7 @@ export async function ensurePrivateFolder(path: string, options: { uid?: number 
   const refuse = (problem: string, cause?: unknown) =>
     new FileError(`Cannot use the folder ${path}: ${problem}`, path, cause);
   try {
-    const created = await mkdir(folder, { recursive: true, mode: 0o700 });
+    const created = makeFolder(folder, 0o700);
     if (created !== undefined) await syncUpTo(dirname(created), dirname(folder));
   } catch (error) {
     throw refuse(reasonOf(error), error);

@@ -1,7 +1,8 @@
 /** Where a server listens: TCP addresses, and Unix sockets whose file mode is the check. */
-import { chmod, lstat, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { chmod, lstat, mkdtemp, rename, rm } from 'node:fs/promises';
 import { type AddressInfo, createConnection, isIP, type Server } from 'node:net';
 import { basename, dirname, join } from 'node:path';
+import { makeFolder } from '../base/folder.ts';
 import type { Caller } from '../domain/access.ts';
 import { AppError, isAppError } from '../domain/error.ts';
 import type { Entrance } from './auth.ts';
@@ -77,7 +78,7 @@ async function bindUnix(server: Server, listener: UnixListener): Promise<Bound> 
   const { path, mode } = listener;
   checkLength(path);
   await refuseTaken(path);
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(path), 0o700);
   const folder = await mkdtemp(join(dirname(path), '.'));
   try {
     const hidden = join(folder, 's');

@@ -14,7 +14,6 @@ import {
   fstatSync,
   fsyncSync,
   lstatSync,
-  mkdirSync,
   mkdtempSync,
   openSync,
   readFileSync,
@@ -26,6 +25,7 @@ import {
 import { constants as system } from 'node:os';
 import { dirname, join } from 'node:path';
 import { getRawAsset, isSea } from 'node:sea';
+import { makeFolder } from '../../base/folder.ts';
 
 /** sha256 (hex) of the addon that the binary carries, written in by build.mjs: hashing it again costs a read of 2 MB. */
 declare const __HOLDFAST_ADDON_SHA256__: string | undefined;
@@ -75,7 +75,7 @@ export function sqliteAddon(cacheDir: string | undefined): object | undefined {
 export function unpackAddon(bytes: () => Uint8Array, digest: string, cacheDir: string): string {
   const path = join(cacheDir, `sqlite-${digest}.node`);
   try {
-    mkdirSync(cacheDir, { recursive: true, mode: 0o700 });
+    makeFolder(cacheDir, 0o700);
     checkFolder(cacheDir);
     if (exists(path)) return path;
     const own = mkdtempSync(join(cacheDir, 'unpack-'));

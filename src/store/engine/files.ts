@@ -1,6 +1,7 @@
 /** The data directory: what lies in it, whose it is, and how its files reach the disk. */
-import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync, readdirSync, statSync } from 'node:fs';
+import { chmodSync, closeSync, fsyncSync, openSync, readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { makeFolder } from '../../base/folder.ts';
 import { type Logger, silentLogger } from '../../base/log.ts';
 import { AppError } from '../../domain/error.ts';
 
@@ -22,7 +23,7 @@ export function prepareDataDir(dataDir: string, logger: Logger = silentLogger): 
   const refuse = (why: string, cause?: unknown) =>
     new AppError('forbidden', `Cannot use data directory "${dataDir}": ${why}`, { cause });
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    makeFolder(dataDir, 0o700);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw refuse(`${reason}; name one that this user can write with --data-dir`, error);
