@@ -1,5 +1,6 @@
 /** What the agent says of itself: `GET /v1/status`, and the checks of `/healthz`. Instants are RFC 3339. */
 import { formatInstant } from '../base/time.ts';
+import { formatPosition } from '../domain/event.ts';
 import type { OpenStore } from '../store/engine/core.ts';
 import type { LocalInventory } from '../store/local-inventory.ts';
 import type { Outbox } from '../store/outbox.ts';
@@ -37,7 +38,7 @@ export function agentStatus(parts: AgentParts): Record<string, unknown> {
         .map(({ lastGoodMs, ...same }) => ({ ...same, lastGood: instant(lastGoodMs) })),
     },
     outbox: { epoch, ackedSeq, pending, pendingBytes, dropped },
-    store: { mark: store.log.head(), ...store.health() },
+    store: { position: formatPosition(store.log.head()), ...store.health() },
   };
 }
 

@@ -47,7 +47,7 @@ export function registryChecks({ store, lead, sweep, sweeping, clock }: Registry
   const { state, detail } = store.health();
   const stuckMs = clock.monotonic() - sweeping.lastProgressMs;
   return {
-    ready: lead.serving,
+    ready: lead.serving && state !== 'failed',
     checks: {
       store:
         state === 'ok'

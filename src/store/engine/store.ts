@@ -4,10 +4,13 @@
  *
  * Health. `ok`. `storage-full`: the ballast is given back, writes are refused, reads go on; once a second the disk is
  * looked at, and writing resumes by itself. `failed`: a commit gave no answer; writes are refused until the database
- * has been reopened, its end compared with memory and its chain checked, tried again with growing pauses.
+ * has been reopened, its end compared with memory and its chain checked, tried again with growing pauses. Also
+ * `failed`: its files were deleted or replaced under it. What would be acknowledged then would be gone with this
+ * process, so writes are refused; the open files still have everything, reads and `backup` go on, and writing too once
+ * the files are back at their places.
  */
 import { rmSync } from 'node:fs';
-import type { Clock } from '../../base/clock.ts';
+import type { Cancel, Clock } from '../../base/clock.ts';
 import { type Logger, silentLogger } from '../../base/log.ts';
 import { type Random, systemRandom } from '../../base/random.ts';
 import { systemCaller } from '../../domain/access.ts';
@@ -24,6 +27,7 @@ import {
   openLog,
   type StoreHealth,
 } from './core.ts';
+import { FileGuard } from './file-guard.ts';
 import { copiesOf, prepareDataDir, storeFiles } from './files.ts';
 import { damaged, logStatements, readTail } from './log.ts';
 import { damage, prepareDatabase } from './migrate.ts';
@@ -103,7 +107,8 @@ async function openOnce(options: StoreOptions): Promise<OpenStore> {
       sizeBytes: limits.ballastBytes,
       random: options.random ?? systemRandom,
     });
-    const store = new SqliteStore({ driver, log, clock, logger, limits, owner, ballast, addon });
+    const guard = new FileGuard([files.database, `${files.database}-wal`, files.lock]);
+    const store = new SqliteStore({ driver, log, clock, logger, limits, owner, ballast, guard, addon });
     close = () => store.close();
     await store.beginAfterRestore();
     return store;
@@ -135,6 +140,8 @@ function withRemedy(error: unknown, dataDir: string): unknown {
 }
 
 const fullCheckMs = 1_000;
+/** Whether the files are still there; a look costs some microseconds. */
+const guardEveryMs = 5_000;
 const ballastCheckMs = 60_000;
 const reopenFirstMs = 100;
 const reopenMaxMs = 30_000;
@@ -142,12 +149,17 @@ const reopenMaxMs = 30_000;
 interface SqliteStoreOptions extends CoreOptions<SqliteDriver> {
   owner: Ownership;
   ballast: Ballast;
+  guard: FileGuard;
   addon: object | undefined;
 }
 
 class SqliteStore extends CoreStore<SqliteDriver> {
   readonly #owner: Ownership;
   readonly #ballast: Ballast;
+  readonly #guard: FileGuard;
+  #cancelGuard: Cancel;
+  /** Why nothing is written: a file is not the one that was opened. */
+  #lost: string | null = null;
   readonly #addon: object | undefined;
   /** The batch whose commit gave no answer. */
   #pending: Pending | null = null;
@@ -156,6 +168,8 @@ class SqliteStore extends CoreStore<SqliteDriver> {
     super(options);
     this.#owner = options.owner;
     this.#ballast = options.ballast;
+    this.#guard = options.guard;
+    this.#cancelGuard = this.clock.after(guardEveryMs, () => this.#lookForFiles());
     this.#addon = options.addon;
     if (this.#ballast.state === 'released') this.later(ballastCheckMs, () => this.#restoreBallast());
   }
@@ -187,6 +201,7 @@ class SqliteStore extends CoreStore<SqliteDriver> {
   }
 
   protected async release(): Promise<void> {
+    this.#cancelGuard();
     try {
       await this.driver.close();
     } finally {
@@ -216,6 +231,29 @@ class SqliteStore extends CoreStore<SqliteDriver> {
       new AppError('unavailable', 'Cannot write: the database failed and is being checked, try again', {
         retryAfterMs: 1_000,
       });
+  }
+
+  #lookForFiles(): void {
+    this.#cancelGuard = this.clock.after(guardEveryMs, () => this.#lookForFiles());
+    const lost = this.#guard.lost();
+    if (lost === this.#lost || (this.state !== 'ok' && this.#lost === null)) return;
+    this.#lost = lost;
+    if (lost === null) {
+      this.enter('ok', null);
+      this.queue.resume();
+      return;
+    }
+    this.enter(
+      'failed',
+      `${lost}; nothing is written, reads go on: save what is here with "holdfast backup FILE" before it stops, then restore it`,
+    );
+    this.queue.halt(
+      () =>
+        new AppError(
+          'unavailable',
+          'Cannot write: the files of the store were taken away; its log says which',
+        ),
+    );
   }
 
   #leaveFull(): void {
@@ -253,7 +291,11 @@ class SqliteStore extends CoreStore<SqliteDriver> {
 
   /** Opens anew, finds out what became of the batch that got no answer, and goes on only from exactly there. */
   async #reopenOnce(): Promise<void> {
+    const lost = this.#guard.lost();
+    // Closing would let go of the only descriptors that still have everything.
+    if (lost !== null) throw new Error(lost);
     await this.driver.reopen();
+    this.#guard.renew();
     const pending = this.#pending;
     const kept = pending !== null && (await this.log.isKept(pending.prepared));
     this.#pending = null;

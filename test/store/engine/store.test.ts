@@ -399,6 +399,52 @@ test('Store stays failed when the reopened database lacks what was acknowledged'
   await store.close();
 });
 
+for (const name of ['holdfast.db', 'holdfast.db-wal', 'owner.lock']) {
+  test(`Store writes nothing more once ${name} is deleted, says so, and a backup has everything`, async (t) => {
+    const dataDir = tempFolder(t);
+    const clock = new FakeClock();
+    const said: string[] = [];
+    const logger: Logger = { ...silentLogger, error: (_fields, message) => said.push(message) };
+    const store = await open(dataDir, { clock, logger });
+    t.after(() => store.close());
+    await fill(store, 3);
+    const path = join(dataDir, name);
+    const aside = join(tempFolder(t), name);
+    renameSync(path, aside);
+    await clock.advance(5_000);
+    assert.equal(store.health().state, 'failed');
+    assert.match(
+      store.health().detail ?? '',
+      /was deleted while it was in use; nothing is written.*holdfast backup/,
+    );
+    assert.deepEqual(said, ['store refuses writes']);
+    await assert.rejects(fill(store, 1), { code: 'unavailable' });
+    await clock.advance(60_000);
+    assert.deepEqual(said, ['store refuses writes'], 'said once');
+    const copy = join(tempFolder(t), 'copy');
+    await store.backup(copy);
+    assert.equal((await store.log.read(0, { revisions: 10, bytes: 1_000_000 })).length, 3);
+    renameSync(aside, path);
+    await clock.advance(5_000);
+    assert.equal(store.health().state, 'ok');
+    await fill(store, 1);
+  });
+}
+
+test('Store writes nothing into a database that another was put in the place of', async (t) => {
+  const dataDir = tempFolder(t);
+  const clock = new FakeClock();
+  const store = await open(dataDir, { clock });
+  t.after(() => store.close());
+  await fill(store, 1);
+  const path = join(dataDir, 'holdfast.db');
+  const bytes = readFileSync(path);
+  rmSync(path);
+  writeFileSync(path, bytes);
+  await clock.advance(5_000);
+  assert.match(store.health().detail ?? '', /holdfast\.db" was replaced while it was in use/);
+});
+
 test('Ballast that cannot be made at the start is made later', async (t) => {
   const dataDir = tempFolder(t);
   mkdirSync(join(dataDir, 'ballast'));
