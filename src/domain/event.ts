@@ -1,5 +1,6 @@
 /** The one ordered log: positions, events, and what a watcher may select. */
 import { AppError } from './error.ts';
+import type { Labels } from './labels.ts';
 
 /** Where in the log: one life of a store (`epoch`, UTC ms of its creation) and one service call's events (`revision`). */
 export interface Position {
@@ -75,7 +76,21 @@ export interface EventDraft {
   readonly service?: string;
   readonly channel?: string;
   readonly desiredState?: string;
+  readonly before?: Before;
   readonly body: unknown;
+}
+
+/**
+ * What selectors saw of an event's subject before, of the members that the event changed: `name` is a host's own,
+ * `host` and `type` are a record's. With it, whoever watches a selection is told what leaves it.
+ */
+export interface Before {
+  readonly name?: string;
+  readonly host?: string;
+  readonly type?: string;
+  readonly region?: string | null;
+  readonly labels?: Labels;
+  readonly self?: Labels;
 }
 
 /** An event as watchers get it. Instants are RFC 3339 here: this is the stored and the wire form. */

@@ -1,9 +1,11 @@
 /** Rules of hosts: joining, who is UP, heartbeats and what they carry. */
 import { formatInstant } from '../base/time.ts';
 import { AppError } from './error.ts';
-import type { EventDraft, EventType, Mark } from './event.ts';
+import type { Before, EventDraft, EventType, Mark } from './event.ts';
 import { normaliseHostName, parseUuid } from './ids.ts';
+import { type Labels, sameLabels } from './labels.ts';
 import type { Status, StatusReason } from './liveness.ts';
+import type { Selectable } from './selector.ts';
 
 /** A machine with an agent, as stored. */
 export interface HostRecord {
@@ -11,9 +13,9 @@ export interface HostRecord {
   /** Unique; what service records and people call it. */
   readonly name: string;
   readonly region: string | null;
-  readonly labels: Readonly<Record<string, string>>;
+  readonly labels: Labels;
   /** What the host says of itself; never selects anything that decides. */
-  readonly self: Readonly<Record<string, string>>;
+  readonly self: Labels;
   readonly status: Status;
   readonly reason: StatusReason | null;
   readonly firstSeenMs: number;
@@ -25,13 +27,16 @@ export interface HostView extends HostRecord {
   readonly lastSeenMs: number | null;
 }
 
+/** What selectors may ask of a host. */
+export type HostFacts = Pick<HostRecord, 'id' | 'name' | 'region' | 'labels' | 'self'>;
+
 /** A host as the wire shows it (FORMATS "Host"). */
 export interface HostDocument {
   readonly id: string;
   readonly name: string;
   readonly region: string | null;
-  readonly labels: Readonly<Record<string, string>>;
-  readonly self: Readonly<Record<string, string>>;
+  readonly labels: Labels;
+  readonly self: Labels;
   readonly status: Status;
   readonly reason: StatusReason | null;
   readonly confirmed: boolean;
@@ -159,6 +164,35 @@ export function hostDocument(view: HostView): HostDocument {
   };
 }
 
-export function hostEvent(type: EventType, view: HostView): EventDraft {
-  return { type, host: view.name, body: hostDocument(view) };
+/** The event that tells of a change of a host; `before` is the record that it changed. */
+export function hostEvent(type: EventType, view: HostView, before?: HostRecord): EventDraft {
+  const changed = before === undefined ? {} : changedFacts(before, view);
+  return {
+    type,
+    host: view.name,
+    ...(Object.keys(changed).length === 0 ? {} : { before: changed }),
+    body: hostDocument(view),
+  };
+}
+
+/** A host as selectors see it. One that never joined has a name and nothing else. */
+export function selectableHost(
+  name: string,
+  facts: HostFacts | undefined,
+  more: Pick<Selectable['automatic'], 'type' | 'app' | 'channel'> = {},
+): Selectable {
+  return {
+    labels: facts?.labels ?? {},
+    self: facts?.self ?? {},
+    automatic: { name, id: facts?.id, region: facts?.region, ...more },
+  };
+}
+
+function changedFacts(before: HostRecord, after: HostRecord): Before {
+  return {
+    ...(before.name === after.name ? {} : { name: before.name }),
+    ...(before.region === after.region ? {} : { region: before.region }),
+    ...(sameLabels(before.labels, after.labels) ? {} : { labels: before.labels }),
+    ...(sameLabels(before.self, after.self) ? {} : { self: before.self }),
+  };
 }

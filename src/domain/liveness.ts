@@ -6,7 +6,7 @@
 
 import { formatInstant } from '../base/time.ts';
 import { AppError } from './error.ts';
-import type { EventDraft, EventType } from './event.ts';
+import type { Before, EventDraft, EventType } from './event.ts';
 import { normaliseHostName, requirePrintable } from './ids.ts';
 
 export const statuses = ['UP', 'DOWN'] as const;
@@ -278,9 +278,21 @@ export function maintenanceActive(maintenance: Maintenance, now: number): boolea
   return maintenance.startMs <= now && (maintenance.endMs === null || now < maintenance.endMs);
 }
 
-/** The event that tells of a change; its body is the record after it (deleted, taken over: before it). */
-export function serviceEvent(type: EventType, view: ServiceView, now: number): EventDraft {
-  return { type, host: view.host, service: view.type, body: serviceDocument(view, now) };
+/**
+ * The event that tells of a change; its body is the record after it (deleted, taken over: before it). `before` is the
+ * record that it changed.
+ */
+export function serviceEvent(
+  type: EventType,
+  view: ServiceView,
+  now: number,
+  before?: ServiceRecord,
+): EventDraft {
+  const draft: EventDraft = { type, host: view.host, service: view.type, body: serviceDocument(view, now) };
+  const stays =
+    before === undefined ||
+    (before.type === view.type && before.host === view.host && before.region === view.region);
+  return stays ? draft : { ...draft, before: changedPlace(before, view) };
 }
 
 export function serviceDocument(
@@ -310,6 +322,14 @@ export function maintenanceDocument(maintenance: Maintenance, now: number): Main
     end: maintenance.endMs === null ? null : formatInstant(maintenance.endMs),
     note: maintenance.note,
     active: maintenanceActive(maintenance, now),
+  };
+}
+
+function changedPlace(before: ServiceRecord, after: ServiceRecord): Before {
+  return {
+    ...(before.type === after.type ? {} : { type: before.type }),
+    ...(before.host === after.host ? {} : { host: before.host }),
+    ...(before.region === after.region ? {} : { region: before.region }),
   };
 }
 

@@ -22,7 +22,7 @@ export const events = operation({
   answers: { 200: 'text/event-stream' },
   streams: true,
   handle({ context, services, caller, query, lastEventId, requestId }) {
-    const selection = compileSelection(selectionOfQuery(query), caller, services.hostFacts);
+    const selection = compileSelection(selectionOfQuery(query), caller, context.history);
     // A browser that comes back asks for the same URL; what it has seen goes before what the URL says.
     const since = lastEventId === undefined || lastEventId === '' ? query.since : lastEventId;
     const position =

@@ -10,6 +10,7 @@ import { formatInstant } from '../base/time.ts';
 import type { Caller } from '../domain/access.ts';
 import type { ErrorCode } from '../domain/error.ts';
 import { formatPosition } from '../domain/event.ts';
+import type { HostFacts } from '../domain/host.ts';
 import type {
   AccessService,
   ComponentService,
@@ -20,8 +21,8 @@ import type {
   Page,
   SnapshotSource,
 } from '../domain/services.ts';
+import type { HostHistory } from './host-history.ts';
 import type { Metrics } from './metrics.ts';
-import type { HostFacts } from './selection.ts';
 import type { WatchHub } from './watch-hub.ts';
 
 /** The media type of answers that are no problems. */
@@ -75,6 +76,8 @@ export interface HttpContext {
   readonly version: string;
   readonly commit: string;
   readonly hub: WatchHub;
+  /** Hosts as selectors saw them when; null where the role tells nothing of them. */
+  readonly history: HostHistory | null;
   readonly metrics: Metrics;
   /** The text of `/openapi.json`, made once. */
   openApi(): string;

@@ -1,68 +1,150 @@
-/** Which events a watcher gets. A selection is read once into a predicate; nothing is parsed per event. */
+/**
+ * Which events a watcher gets. A selection is read once into a predicate; nothing is parsed per event.
+ *
+ * An event is judged by what it tells of as it was before and as it is after: the event that moves a host or a record
+ * out of a selection is delivered, and so is the one that moves it in. Both are as of the event's own revision
+ * (host-history.ts), so that a watch that resumes is told what it would have been told then.
+ */
 import type { Caller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
-import { type ChangeEvent, eventTypes, type Selection } from '../domain/event.ts';
+import { type ChangeEvent, eventTypes, parsePosition, type Selection } from '../domain/event.ts';
+import { type HostFacts, selectableHost } from '../domain/host.ts';
 import { normaliseHostName, requireUuid } from '../domain/ids.ts';
-import { formatSelector, matches, parseSelector, type Selectable } from '../domain/selector.ts';
+import { formatSelector, matches, parseSelector, type Selector } from '../domain/selector.ts';
 import type { SnapshotItem } from '../domain/services.ts';
-
-/** What selectors may ask of a host. */
-export interface HostFacts {
-  readonly id: string;
-  readonly name: string;
-  readonly region: string | null;
-  readonly labels: Readonly<Record<string, string>>;
-  readonly self: Readonly<Record<string, string>>;
-}
+import { factsOf, type HostHistory } from './host-history.ts';
 
 export interface CompiledSelection {
   /** Equal for selections that match the same events, so that watchers share the work. */
   readonly key: string;
   /** Null: everything. */
   readonly matches: ((event: ChangeEvent) => boolean) | null;
+  /** Awaited before events after this revision are matched; null: nothing to wait for. */
+  readonly reach: ((revision: number) => Promise<void>) | null;
   /** What a snapshot source is asked for: the same, with names and uuids as they are stored. */
   readonly selection: Selection;
   /** Of what the source gives for it, what the caller may see. Null: everything. */
   readonly shows: ((item: SnapshotItem) => boolean) | null;
 }
 
+type EventTest = (event: ChangeEvent) => boolean;
+
+/** What an event tells of, at one moment. */
+interface State {
+  /** The host's name. */
+  readonly host: string | undefined;
+  /** A record's type. */
+  readonly service: string | undefined;
+  /** A record's own region, not its host's. */
+  readonly region: string | null | undefined;
+  readonly facts: HostFacts | undefined;
+}
+
 const families = new Set(eventTypes.map(familyOf));
+/** They tell of nothing that is there afterwards. */
+const endings: ReadonlySet<string> = new Set([
+  'host.removed',
+  'service.deleted',
+  'service.taken-over',
+  'component.removed',
+]);
+const beginnings: ReadonlySet<string> = new Set(['host.joined', 'service.registered', 'component.installed']);
+/** They may move a host, and all that is on it, across a selection without a word of their own about its records. */
+const moves: ReadonlySet<string> = new Set(['host.labelled', 'host.renamed']);
 
 /**
  * Throws `bad-request` for what can never match: an unknown type, a selector that is none, a uuid that is none.
  * A caller of role `host` gets what it may GET, whatever it selects: service records, and of the hosts itself.
+ * `history` is null where nothing is known of hosts but what events say.
  */
 export function compileSelection(
   selection: Selection,
   caller: Caller,
-  hostFacts: ((name: string) => HostFacts | undefined) | undefined,
+  history: HostHistory | null,
 ): CompiledSelection {
   const normal = normalise(selection);
-  const tests: ((event: ChangeEvent) => boolean)[] = [];
   const own = caller.role === 'host' ? (caller.hostId ?? '') : null;
-  if (own !== null) tests.push(hostCallerTest(own, hostFacts));
-  if (normal.types !== undefined) tests.push(typeTest(normal.types));
-  if (normal.apps !== undefined) tests.push(oneOf(normal.apps, (event) => event.app));
-  if (normal.hosts !== undefined) tests.push(hostTest(normal.hosts, hostFacts));
-  if (normal.services !== undefined) tests.push(serviceTest(normal.services));
+  const tests: EventTest[] = [];
+  if (own !== null) tests.push(hostCallerTest(own, history));
+  const selects = selectionTest(normal, history);
+  if (selects !== null) tests.push(selects);
   return {
     key: `${own === null ? '' : `host ${own} `}${JSON.stringify(normal)}`,
     matches: tests.length === 0 ? null : (event) => tests.every((test) => test(event)),
+    reach:
+      history === null || (own === null && normal.hosts === undefined)
+        ? null
+        : (revision) => history.reach(revision),
     selection: normal,
     shows: own === null ? null : ({ kind, body }) => kind === 'service' || memberOf(body, 'id') === own,
   };
 }
 
 /** What the host `own` may watch. */
-function hostCallerTest(
-  own: string,
-  hostFacts: ((name: string) => HostFacts | undefined) | undefined,
-): (event: ChangeEvent) => boolean {
-  return ({ type, host = '', body }) => {
-    const family = familyOf(type);
+function hostCallerTest(own: string, history: HostHistory | null): EventTest {
+  return (event) => {
+    const family = familyOf(event.type);
     if (family !== 'host') return family === 'service';
     // An event says which host it was; a name may have gone to another since.
-    return (memberOf(body, 'id') ?? hostFacts?.(host)?.id) === own;
+    const { host = '', body, position } = event;
+    return (memberOf(body, 'id') ?? history?.at(host, parsePosition(position).revision)?.id) === own;
+  };
+}
+
+/** Null: everything is selected. */
+function selectionTest(selection: Selection, history: HostHistory | null): EventTest | null {
+  const { types, apps, hosts, services } = selection;
+  const ofType = types === undefined ? null : typeTest(types);
+  const ofApp = apps === undefined ? null : oneOf(apps, (event) => event.app);
+  const onHost = hosts === undefined ? null : hostTest(parseSelector(hosts, 'hosts'));
+  const ofRecord = services === undefined ? null : recordTest(services);
+  if (ofType === null && ofApp === null && onHost === null && ofRecord === null) return null;
+  const uuids = services?.uuid === undefined ? null : new Set(services.uuid);
+  return (event) => {
+    if (ofApp !== null && !ofApp(event)) return false;
+    const named =
+      (ofType === null || ofType(event)) &&
+      (ofRecord === null || familyOf(event.type) === 'service') &&
+      (uuids === null || uuids.has(memberOf(event.body, 'uuid') ?? ''));
+    const moving = onHost !== null && moves.has(event.type);
+    if (!named && !moving) return false;
+    if (onHost === null && ofRecord === null) return true;
+    const { before, after } = statesOf(event, onHost === null ? null : history);
+    const on = (state: State) => onHost === null || onHost(event, state);
+    if (!named) return before !== null && after !== null && on(before) !== on(after);
+    const selected = (state: State | null) => state !== null && (ofRecord?.(state) ?? true) && on(state);
+    return selected(after) || (before !== after && selected(before));
+  };
+}
+
+/** The same object twice where the event changed nothing that selectors ask for. */
+function statesOf(
+  event: ChangeEvent,
+  history: HostHistory | null,
+): { readonly before: State | null; readonly after: State | null } {
+  const { type, host, service, before: changed } = event;
+  const ofHost = familyOf(type) === 'host';
+  const bodyFacts = ofHost ? factsOf(event.body) : undefined;
+  const region = ofHost ? undefined : regionOf(event.body);
+  const revision = history === null ? 0 : parsePosition(event.position).revision;
+  const nameBefore = changed?.name ?? changed?.host ?? host;
+  const factsAfter = (host === undefined ? undefined : history?.at(host, revision)) ?? bodyFacts;
+  const factsBefore =
+    (nameBefore === undefined ? undefined : history?.at(nameBefore, revision - 1)) ??
+    (bodyFacts === undefined || changed === undefined ? bodyFacts : { ...bodyFacts, ...changed });
+  const after: State = { host, service, region, facts: factsAfter };
+  const before =
+    changed === undefined && factsBefore === factsAfter
+      ? after
+      : {
+          host: nameBefore,
+          service: changed?.type ?? service,
+          region: changed?.region === undefined ? region : changed.region,
+          facts: factsBefore,
+        };
+  return {
+    before: beginnings.has(type) ? null : before,
+    after: endings.has(type) ? null : after,
   };
 }
 
@@ -87,7 +169,7 @@ function normalise({ types, hosts, apps, services }: Selection): Selection {
   };
 }
 
-function typeTest(types: readonly string[]): (event: ChangeEvent) => boolean {
+function typeTest(types: readonly string[]): EventTest {
   const exact = new Set<string>();
   for (const type of types) {
     if (type.endsWith('.*') && families.has(type.slice(0, -2))) {
@@ -106,53 +188,19 @@ function typeTest(types: readonly string[]): (event: ChangeEvent) => boolean {
   return (event) => exact.has(event.type);
 }
 
-function hostTest(
-  text: string,
-  hostFacts: ((name: string) => HostFacts | undefined) | undefined,
-): (event: ChangeEvent) => boolean {
-  const selector = parseSelector(text, 'hosts');
-  return (event) => {
-    // What concerns no host is selected by no selector over hosts, not even by a negative one.
-    if (event.host === undefined) return false;
-    return matches(selector, selectable(event, hostFacts?.(event.host) ?? factsOfEvent(event.body)));
-  };
+/** What concerns no host is selected by no selector over hosts, not even by a negative one. */
+function hostTest(selector: Selector): (event: ChangeEvent, state: State) => boolean {
+  return ({ app, channel }, { host, service, facts }) =>
+    host !== undefined && matches(selector, selectableHost(host, facts, { type: service, app, channel }));
 }
 
-function selectable(
-  event: ChangeEvent,
-  { id, region, labels = {}, self = {} }: Partial<HostFacts>,
-): Selectable {
-  const { host: name, service: type, app, channel } = event;
-  return { labels, self, automatic: { name, id, region, type, app, channel } };
+function recordTest({ type, host, region }: NonNullable<Selection['services']>): (state: State) => boolean {
+  const isIn = (wanted: readonly string[] | undefined, value: string | null | undefined) =>
+    wanted === undefined || (typeof value === 'string' && wanted.includes(value));
+  return (state) => isIn(type, state.service) && isIn(host, state.host) && isIn(region, state.region);
 }
 
-/** What an event says of its own host, for one that is gone or never joined. */
-function factsOfEvent(body: unknown): Partial<HostFacts> {
-  const { id, region, labels, self } = (
-    typeof body === 'object' && body !== null ? body : {}
-  ) as Partial<HostFacts>;
-  return {
-    ...(typeof id === 'string' ? { id } : {}),
-    ...(typeof region === 'string' ? { region } : {}),
-    ...(typeof labels === 'object' && labels !== null ? { labels } : {}),
-    ...(typeof self === 'object' && self !== null ? { self } : {}),
-  };
-}
-
-function serviceTest(services: NonNullable<Selection['services']>): (event: ChangeEvent) => boolean {
-  const { uuid, type, host, region } = services;
-  const tests: ((event: ChangeEvent) => boolean)[] = [(event) => familyOf(event.type) === 'service'];
-  if (uuid !== undefined) tests.push(oneOf(uuid, (event) => memberOf(event.body, 'uuid')));
-  if (type !== undefined) tests.push(oneOf(type, (event) => event.service));
-  if (host !== undefined) tests.push(oneOf(host, (event) => event.host));
-  if (region !== undefined) tests.push(oneOf(region, (event) => memberOf(event.body, 'region')));
-  return (event) => tests.every((test) => test(event));
-}
-
-function oneOf(
-  list: readonly string[],
-  read: (event: ChangeEvent) => string | undefined,
-): (event: ChangeEvent) => boolean {
+function oneOf(list: readonly string[], read: (event: ChangeEvent) => string | undefined): EventTest {
   const wanted = new Set(list);
   return (event) => {
     const value = read(event);
@@ -164,6 +212,10 @@ function memberOf(body: unknown, name: string): string | undefined {
   if (typeof body !== 'object' || body === null) return undefined;
   const value = (body as Record<string, unknown>)[name];
   return typeof value === 'string' ? value : undefined;
+}
+
+function regionOf(body: unknown): string | null {
+  return memberOf(body, 'region') ?? null;
 }
 
 function familyOf(type: string): string {

@@ -14,6 +14,7 @@ import { AppError } from '../domain/error.ts';
 import { paths } from '../wire/paths.ts';
 import { statusOf } from '../wire/problem.ts';
 import { authorise, checkHead, type Entrance, headersMax, identify } from './auth.ts';
+import { HostHistory } from './host-history.ts';
 import { type Bound, bind, entranceThrough, type Listener } from './listen.ts';
 import { Metrics, type RouteMeter, type Sample } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
@@ -98,6 +99,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     version,
     commit,
     metrics,
+    history: services.hostFacts === undefined ? null : new HostHistory(services.log, services.hostFacts),
     hub: new WatchHub({ log: services.log, snapshots: services.snapshots, clock, logger, group, limits }),
     openApi: () => (openApi ??= JSON.stringify(openApiDocument(routes, { kind, version }))),
     closing: () => closing,
@@ -122,6 +124,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     const closed = servers.map(closeServer);
     for (const place of bound) await place.release();
     context.hub.close('shutdown');
+    context.history?.close();
     watchEndpoint.close();
     // Node counts a connection that has not said anything yet as busy.
     for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();

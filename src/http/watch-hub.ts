@@ -126,6 +126,8 @@ export class WatchHub {
       if (start.since !== null) {
         if (!this.#resumable(subscription, start.since)) return;
         subscription.cursor = start.since.revision;
+        await subscription.selection.reach?.(start.since.revision);
+        if (subscription.ended) return;
       } else if (start.snapshot) {
         if (!(await this.#sendSnapshot(subscription))) return;
       } else {

@@ -290,7 +290,7 @@ class Connection {
         `Cannot begin another watch: ${limits.socketWatchesMax} are on this socket`,
       );
     }
-    const selection = compileSelection(request.select ?? {}, caller, context.services.hostFacts);
+    const selection = compileSelection(request.select ?? {}, caller, context.history);
     const since = request.since === undefined || request.since === null ? null : parsePosition(request.since);
     const sink = new WebSocketSink(id, this.#socket, (reason) => this.#ended(id, reason));
     const start = { selection, since, snapshot: request.snapshot ?? false, allowed: () => this.#allowed() };

@@ -78,7 +78,7 @@ export class ServiceRecords {
       const row = rowOf(record, lastSeenMs);
       if (before === undefined) await tx.run(this.#sql.insert, row);
       else await tx.run(this.#sql.update(rowOf(before, null), row), row);
-      tx.append(serviceEvent(change, view, tx.now));
+      tx.append(serviceEvent(change, view, tx.now, before));
       await this.#onChange(tx, change, record);
     }
     tx.onCommit(() => {

@@ -1,7 +1,7 @@
 /** What a watcher gets before the events: the service records and hosts that it selects, as of the last commit. */
 import type { Clock } from '../base/clock.ts';
 import type { Position, Selection } from '../domain/event.ts';
-import { type HostRecord, hostDocument } from '../domain/host.ts';
+import { type HostRecord, hostDocument, selectableHost } from '../domain/host.ts';
 import { type ServiceRecord, serviceDocument } from '../domain/liveness.ts';
 import { matches, parseSelector } from '../domain/selector.ts';
 import type { SnapshotItem, SnapshotSource } from '../domain/services.ts';
@@ -90,13 +90,5 @@ function selects(services: Selection['services'], record: ServiceRecord): boolea
 function hostTest(selection: Selection, hosts: HostStore | undefined): (name: string) => boolean {
   if (selection.hosts === undefined) return () => true;
   const selector = parseSelector(selection.hosts, 'hosts');
-  return (name) => {
-    const host = hosts?.find(name);
-    const automatic = {
-      name,
-      ...(host === undefined ? {} : { id: host.id }),
-      ...(host?.region == null ? {} : { region: host.region }),
-    };
-    return matches(selector, { labels: host?.labels ?? {}, automatic, self: host?.self ?? {} });
-  };
+  return (name) => matches(selector, selectableHost(name, hosts?.find(name)));
 }

@@ -45,6 +45,7 @@ export const EventsQuery = strictObject({
   serviceUuid: Type.Optional(Type.Array(Uuid, { maxItems: limits.batchItemsMax })),
   serviceType: Type.Optional(list),
   serviceHost: Type.Optional(list),
+  serviceRegion: Type.Optional(list),
 });
 
 /**
@@ -67,11 +68,12 @@ export type WatchMessage =
 
 /** The query of `/v1/events` → the same selection that a WebSocket watch names. */
 export function selectionOfQuery(query: Static<typeof EventsQuery>): Selection {
-  const { types, hosts, apps, serviceUuid, serviceType, serviceHost } = query;
+  const { types, hosts, apps, serviceUuid, serviceType, serviceHost, serviceRegion } = query;
   const services = {
     ...(serviceUuid === undefined ? {} : { uuid: serviceUuid }),
     ...(serviceType === undefined ? {} : { type: serviceType }),
     ...(serviceHost === undefined ? {} : { host: serviceHost }),
+    ...(serviceRegion === undefined ? {} : { region: serviceRegion }),
   };
   return {
     ...(types === undefined ? {} : { types }),

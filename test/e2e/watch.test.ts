@@ -232,6 +232,7 @@ function randomSelection(random: SeededRandom): Selection {
     { hosts: `@name=host-${random.integer(0, 3)}` },
     { services: { type: [`type-${random.integer(0, 4)}`, `type-${random.integer(0, 4)}`] } },
     { services: { host: [`host-${random.integer(0, 3)}`], type: ['type-0', 'type-1', 'type-2'] } },
+    { services: { region: [`region-${random.integer(0, 9)}`, `region-${random.integer(0, 9)}`] } },
     { types: ['service.*'], services: { uuid: [Writers.uuid(random.integer(0, Writers.records - 1))] } },
   ];
   return random.pick(choices);

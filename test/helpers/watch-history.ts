@@ -236,10 +236,11 @@ function isSelected({ types, hosts, services }: Selection, event: ChangeEvent): 
   )
     return false;
   if (hosts !== undefined && `@name=${event.host}` !== hosts) return false;
-  return (
-    services === undefined ||
-    (event.type.startsWith('service.') && selectsBody({ services }, event.body as Record<string, unknown>))
-  );
+  if (services === undefined) return true;
+  if (!event.type.startsWith('service.')) return false;
+  const body = event.body as Record<string, unknown>;
+  // What leaves a selection is told to those whom it leaves.
+  return selectsBody({ services }, body) || selectsBody({ services }, { ...body, ...event.before });
 }
 
 /** Snapshots hold records, not events: of `types` only the families count. */
