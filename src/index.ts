@@ -7,6 +7,8 @@ export { VERSION } from './base/version.ts';
 export { type ClientOptions, createClient, type HoldfastClient } from './client/client.ts';
 export type { Target } from './client/connection.ts';
 export { LinkError, type LinkFailure } from './client/link.ts';
+export type { ProxySettings } from './client/proxy.ts';
+export type { TlsTrust } from './client/tls.ts';
 export type { WatchLink, WatchOptions, WatchUpdate } from './client/watch.ts';
 // What it says and throws.
 export { AppError, type ErrorCode, errorCodes } from './domain/error.ts';

@@ -6,7 +6,8 @@ import { readFile, stat } from 'node:fs/promises';
 import { FileError, readPrivateFile } from '../base/atomic-file.ts';
 import { limits } from '../base/limits.ts';
 import { parseDuration } from '../base/time.ts';
-import { isLoopback } from '../client/connection.ts';
+import { isLoopback, type ProxySettings } from '../client/proxy.ts';
+import { certificatesIn } from '../client/tls.ts';
 import { normaliseHostName } from '../domain/ids.ts';
 import { ConfigurationError, UsageError } from './exit.ts';
 import type { Io } from './io.ts';
@@ -130,6 +131,8 @@ export interface ClientSettings {
   readonly url: { readonly value: string; readonly source: string } | undefined;
   readonly socket: string | undefined;
   readonly tokenFile: string | undefined;
+  /** Who has signed the server's certificate; undefined: somebody whom this machine trusts. */
+  readonly caFile: string | undefined;
   readonly timeoutMs: number | undefined;
 }
 
@@ -153,8 +156,29 @@ export function readClientSettings(io: Io, flags: Flags): ClientSettings {
           : { value: fromUrl, source: 'HOLDFAST_URL' },
     socket: socket ?? nonEmpty(io.env['HOLDFAST_SOCKET']),
     tokenFile: flags['tokenFile'] as string | undefined,
+    caFile: (flags['caFile'] as string | undefined) ?? nonEmpty(io.env['HOLDFAST_CA_FILE']),
     timeoutMs,
   };
+}
+
+/** HTTPS_PROXY, HTTP_PROXY and NO_PROXY, also in lower case, which goes first as it does for curl. */
+export function readProxySettings({ env }: Pick<Io, 'env'>): ProxySettings {
+  const read = (name: string) => nonEmpty(env[name.toLowerCase()]) ?? nonEmpty(env[name]);
+  const [https, http, none] = [read('HTTPS_PROXY'), read('HTTP_PROXY'), read('NO_PROXY')];
+  return {
+    ...(https === undefined ? {} : { https }),
+    ...(http === undefined ? {} : { http }),
+    ...(none === undefined ? {} : { none }),
+  };
+}
+
+/** The certificates in a file of PEM, such as a registry's ca.pem. `ConfigurationError` when there is none. */
+export async function readCaFile(file: string): Promise<readonly string[]> {
+  const certificates = certificatesIn(await readText(file, '--ca-file'));
+  if (certificates.length > 0) return certificates;
+  throw new ConfigurationError(
+    `Cannot use ${file} as the CA: expected certificates in PEM form, such as ca.pem in the data directory of the registry`,
+  );
 }
 
 /**
@@ -254,7 +278,7 @@ function unknownKey(path: string, role: RoleCommand, known: Iterable<string>): s
   return `unknown key "${path}"; ${near === undefined ? `${role} knows ${keys.join(', ')}` : `did you mean "${near}"?`}`;
 }
 
-async function readText(file: string): Promise<string> {
+async function readText(file: string, flag = '--config'): Promise<string> {
   try {
     const { size } = await stat(file);
     if (size > limits.bodyBytes)
@@ -265,7 +289,7 @@ async function readText(file: string): Promise<string> {
   } catch (error) {
     if (error instanceof ConfigurationError) throw error;
     throw new ConfigurationError(
-      `Cannot read ${file}: ${(error as NodeJS.ErrnoException).code ?? String(error)}; check --config`,
+      `Cannot read ${file}: ${(error as NodeJS.ErrnoException).code ?? String(error)}; check ${flag}`,
     );
   }
 }

@@ -104,6 +104,7 @@ export function clientOptions(command: Command): Command {
       '--token-file <file>',
       'file with the token, - reads stdin (else HOLDFAST_TOKEN; a socket needs none)',
     )
+    .option('--ca-file <file>', "the registry's ca.pem, if it has a CA of its own (HOLDFAST_CA_FILE)")
     .option('--timeout <duration>', 'how long to wait for an answer (default 10s)')
     .optionsGroup('Output:')
     .addOption(debugOption());

@@ -84,6 +84,8 @@ export function adviceFor(error: unknown): string | undefined {
     if (error.failure === 'timed-out') return 'It may be busy: try again, or wait longer with --timeout 60s.';
     if (error.failure === 'foreign')
       return 'Check the address: --url and HOLDFAST_URL name a Holdfast server.';
+    // Whose certificate it is and what to do stands in the message.
+    if (error.failure === 'untrusted') return undefined;
     return 'Is it running? "holdfast up" starts one here; --url or --socket names another.';
   }
   switch (error.code) {

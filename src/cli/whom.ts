@@ -6,7 +6,14 @@ import { createClient, type HoldfastClient } from '../client/client.ts';
 import type { Target } from '../client/connection.ts';
 import { LinkError } from '../client/link.ts';
 import { AppError } from '../domain/error.ts';
-import { type ClientSettings, type Flags, readClientSettings, readToken } from './config.ts';
+import {
+  type ClientSettings,
+  type Flags,
+  readCaFile,
+  readClientSettings,
+  readProxySettings,
+  readToken,
+} from './config.ts';
 import type { Io } from './io.ts';
 import { type Role, socketFolders } from './locations.ts';
 
@@ -18,12 +25,15 @@ export async function connect(io: Io, flags: Flags, role: Role): Promise<Holdfas
   const settings = readClientSettings(io, flags);
   const { target, words } = await findTarget(io, settings, role);
   const token = 'url' in target ? await readToken(io, settings.tokenFile) : undefined;
-  const { timeoutMs } = settings;
+  const { timeoutMs, caFile } = settings;
+  const ca = 'url' in target && caFile !== undefined ? await readCaFile(caFile) : undefined;
   const client = createClient({
     target,
     clock: io.clock,
     random: io.random,
     signal: io.signal,
+    proxy: readProxySettings(io),
+    ...(ca === undefined ? {} : { tls: { ca } }),
     ...(token === undefined ? {} : { token }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
   });

@@ -10,8 +10,11 @@ import { VERSION } from '../base/version.ts';
 import { AppError } from '../domain/error.ts';
 import { parseJson } from '../wire/json.ts';
 import { fromProblem, problemMediaType } from '../wire/problem.ts';
+import { createDial, type Dial } from './dial.ts';
 import { LinkError, toLinkError } from './link.ts';
+import { isLoopback, type ProxySettings } from './proxy.ts';
 import { type Answer, type ApiRequest, pathWithQuery, type Query } from './request.ts';
+import type { TlsTrust } from './tls.ts';
 
 /** A URL (a path in it is a prefix, for servers behind a proxy), or the path of a server's Unix socket. */
 export type Target = { readonly url: string } | { readonly socket: string };
@@ -20,6 +23,10 @@ export interface ConnectionOptions {
   readonly target: Target;
   /** Bearer token; a Unix socket needs none. */
   readonly token?: string;
+  /** Whose certificate is believed, for https; absent: one that this machine's roots have signed. */
+  readonly tls?: TlsTrust;
+  /** None when absent: an environment is read by whoever owns it. */
+  readonly proxy?: ProxySettings;
   readonly clock: Clock;
   readonly random: Random;
   /** For a whole call, its retries included. */
@@ -56,11 +63,14 @@ export class Connection {
   readonly #origin: Origin;
   readonly #pool: SharedPool;
 
-  /** `bad-request` when the target is no http(s) URL, holds credentials, or would send a token in the clear. */
+  /**
+   * `bad-request` when the target is no http(s) URL, holds credentials, would send a token in the clear or to whom
+   * nobody has verified, and for a CA or a proxy that cannot be one.
+   */
   constructor(options: ConnectionOptions, pool?: SharedPool) {
     this.#options = options;
     this.#origin = originOf(options);
-    this.#pool = pool ?? createPool(this.#origin, options.timeoutMs ?? timeoutDefaultMs);
+    this.#pool = pool ?? createPool(this.#origin, options);
     this.target = options.target;
     this.label = this.#origin.label;
     this.timeoutMs = options.timeoutMs ?? timeoutDefaultMs;
@@ -143,11 +153,15 @@ export class Connection {
     };
   }
 
-  /** Where the WebSocket goes: its URL, and the Unix socket below it if that is the target. */
-  webSocketAddress(path: string): { readonly url: string; readonly socketPath?: string } {
-    const { url, prefix, socketPath } = this.#origin;
-    const address = { url: `${url.replace(/^http/, 'ws')}${prefix}${path}` };
-    return socketPath === undefined ? address : { ...address, socketPath };
+  /** Where the WebSocket goes; what is below it comes from `dial`. */
+  webSocketUrl(path: string): string {
+    const { url, prefix } = this.#origin;
+    return `${url.replace(/^http/, 'ws')}${prefix}${path}`;
+  }
+
+  /** A connection beside those of the requests, made in the same way. */
+  get dial(): Dial {
+    return this.#pool.dial;
   }
 
   timedOut(): LinkError {
@@ -289,7 +303,7 @@ interface Origin {
   readonly socketPath?: string;
 }
 
-function originOf({ target, token }: ConnectionOptions): Origin {
+function originOf({ target, token, tls }: ConnectionOptions): Origin {
   if ('socket' in target)
     return { label: target.socket, url: 'http://localhost', prefix: '', socketPath: target.socket };
   const url = URL.canParse(target.url) ? new URL(target.url) : undefined;
@@ -316,37 +330,58 @@ function originOf({ target, token }: ConnectionOptions): Origin {
       { field: 'url' },
     );
   }
+  if (token !== undefined && tls !== undefined && 'unverified' in tls) {
+    throw new AppError(
+      'bad-request',
+      `Cannot use ${url.origin} with a token: nobody has verified who it is`,
+      {
+        field: 'tls',
+      },
+    );
+  }
   const prefix = url.pathname.replace(/\/+$/, '');
   return { label: url.origin + prefix, url: url.origin, prefix };
-}
-
-/** `localhost`, 127.0.0.0/8 and ::1, as a URL's `hostname` has them. */
-export function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
 }
 
 interface SharedPool {
   /** Aborted by `close`, with what later calls throw. */
   readonly closed: AbortSignal;
+  readonly dial: Dial;
   get(): Promise<Pool>;
   close(): Promise<void>;
 }
 
 /** undici takes 60–90 ms to load (it pulls in TLS and HTTP/2), which nobody pays who only starts up. */
-function createPool(origin: Origin, connectTimeoutMs: number): SharedPool {
+function createPool(origin: Origin, options: ConnectionOptions): SharedPool {
+  const { tls, proxy = {}, clock, timeoutMs = timeoutDefaultMs } = options;
+  const { label, url, socketPath } = origin;
   let pool: Promise<Pool> | undefined;
   const closing = new AbortController();
+  const dial = createDial({
+    server: socketPath ?? new URL(url),
+    label,
+    tls,
+    proxy,
+    clock,
+    timeoutMs,
+    closed: closing.signal,
+  });
   const open = async () => {
     const undici = await import('undici');
-    const { socketPath } = origin;
-    return new undici.Pool(origin.url, {
+    return new undici.Pool(url, {
       connections: socketsMax,
       allowH2: false,
-      connect: { timeout: connectTimeoutMs, ...(socketPath === undefined ? {} : { socketPath }) },
+      connect: (_target, connected) => {
+        dial().then(
+          (socket) => connected(null, socket),
+          (error: Error) => connected(error, null),
+        );
+      },
     });
   };
   return {
     closed: closing.signal,
+    dial,
     get() {
       closing.signal.throwIfAborted();
       pool ??= open();

@@ -7,8 +7,9 @@ import { AppError } from '../domain/error.ts';
 /**
  * `unreachable`: no connection, or it broke before the answer was complete. `timed-out`: connected, but no answer in
  * time. `foreign`: something answered that is no Holdfast server (a captive portal, a proxy, another program).
+ * `untrusted`: it cannot prove with its certificate that it is the server.
  */
-export type LinkFailure = 'unreachable' | 'timed-out' | 'foreign';
+export type LinkFailure = 'unreachable' | 'timed-out' | 'foreign' | 'untrusted';
 
 /**
  * An `unavailable` that no server said. A class and not a detail of the error, because details travel: an agent that
@@ -41,7 +42,16 @@ export function toLinkError(error: unknown, label: string): AppError {
       cause: error,
     });
   }
-  const why = reasons[code] ?? tlsReason(code) ?? (error instanceof Error ? error.message : String(error));
+  // In the handshake `tls.ts` has better words; after it, TLS breaks when something is changed on the way.
+  if (tlsCodeOf(error) !== undefined)
+    return new LinkError(
+      'untrusted',
+      `Cannot trust ${label}: what comes from there is no good TLS (${code})`,
+      {
+        cause: error,
+      },
+    );
+  const why = reasons[code] ?? (error instanceof Error ? error.message : String(error));
   return new LinkError('unreachable', `Cannot reach ${label}: ${why}`, { cause: error });
 }
 
@@ -61,10 +71,10 @@ const reasons: Readonly<Record<string, string>> = {
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'the connection broke before the answer was complete',
 };
 
-function tlsReason(code: string): string | undefined {
-  if (code === 'ERR_SSL_WRONG_VERSION_NUMBER') return 'it speaks plain HTTP, use http:// instead';
-  if (!/CERT|TLS|SSL|SIGNATURE/.test(code)) return undefined;
-  return `its certificate cannot be trusted (${code})`;
+/** The code of an error that TLS made (OpenSSL's names and Node's); undefined for others. */
+export function tlsCodeOf(error: unknown): string | undefined {
+  const code = codeOf(error);
+  return /CERT|TLS|SSL|SIGNATURE|INVALID_PURPOSE|INVALID_CA|HOSTNAME_MISMATCH/.test(code) ? code : undefined;
 }
 
 function codeOf(error: unknown): string {

@@ -1,7 +1,7 @@
 /** One watch on one WebSocket, as an iterable that holds only a little more than its reader has taken. */
 
 import type { IncomingMessage } from 'node:http';
-import { createConnection } from 'node:net';
+import type { Socket } from 'node:net';
 import type { ClientOptions, WebSocket } from 'ws';
 import type { Cancel } from '../base/clock.ts';
 import { decodeEnvelope, encodeEnvelope } from '../wire/envelope.ts';
@@ -121,15 +121,20 @@ export const webSocketMessages: WatchTransport = async function* (connection, st
 
 async function openSocket(connection: Connection): Promise<WebSocket> {
   const { default: WebSocket } = await import('ws');
-  const { url, socketPath } = connection.webSocketAddress(paths.watch);
   const options: ClientOptions = {
     headers: connection.headers(),
     maxPayload: answerBytesMax,
     perMessageDeflate: false,
     followRedirects: false,
-    ...(socketPath === undefined ? {} : { createConnection: () => createConnection(socketPath) }),
+    // As node:http takes it: nothing now, the socket later.
+    createConnection: ((_options: unknown, created: (error: Error | null, socket?: Socket) => void) => {
+      connection.dial().then(
+        (socket) => created(null, socket),
+        (error: Error) => created(error),
+      );
+    }) as unknown as NonNullable<ClientOptions['createConnection']>,
   };
-  return new WebSocket(url, [watchSubprotocol], options);
+  return new WebSocket(connection.webSocketUrl(paths.watch), [watchSubprotocol], options);
 }
 
 /** Refusals that say the same without a WebSocket are final or to be waited for; others are tried without one. */
