@@ -1,7 +1,8 @@
 /** `holdfast config` */
 import { Argument, type Command } from 'commander';
 import { systemRequests } from '../client/system.ts';
-import { agentConfig, type Flags, readSettings, registryConfig, type Settings, upConfigs } from './config.ts';
+import { defaultOf, type Flags, readSettings, type Settings } from './config.ts';
+import { checkStart } from './config-check.ts';
 import { action, type Context, clientOptions, examples, outputOption } from './context.ts';
 import type { Io } from './io.ts';
 import type { Role } from './locations.ts';
@@ -33,7 +34,7 @@ export function define(command: Command, context: Context): void {
           });
           return 0;
         }
-        const rows = rowsOf(role, await readSettings(io, role, flags));
+        const rows = rowsOf(io, await readSettings(io, role, flags));
         const document = JSON.stringify(
           Object.fromEntries(rows.map(({ name, value, source }) => [name, { value, source }])),
         );
@@ -56,23 +57,12 @@ export function define(command: Command, context: Context): void {
     .option('--config <file>', 'YAML file to read (HOLDFAST_CONFIG)')
     .action(
       action(context, async (role: RoleCommand, flags: Flags) => {
-        build(io, role, await readSettings(io, role, flags));
+        await checkStart(io, await readSettings(io, role, flags));
         context.say('ok');
         return 0;
       }),
     );
   examples(check, ['config check agent --config agent.yaml']);
-}
-
-function build(io: Io, role: RoleCommand, given: Settings): unknown {
-  switch (role) {
-    case 'up':
-      return upConfigs(io, given);
-    case 'registry':
-      return registryConfig(io, given);
-    case 'agent':
-      return agentConfig(io, given);
-  }
 }
 
 interface Row {
@@ -89,12 +79,16 @@ const columns: readonly Column<Row>[] = [
   { title: 'VARIABLE', of: ({ env }) => env, wide: true },
 ];
 
-function rowsOf(role: RoleCommand, given: Settings): Row[] {
-  return settingsOf[role].map((name) => {
+function rowsOf(io: Io, given: Settings): Row[] {
+  return settingsOf[given.role].map((name) => {
     const { env, flag } = settings[name];
     const found = given.given.get(name);
-    const value = found === undefined ? null : flag === null ? '(set)' : textOf(found.value);
-    return { name, value, source: found?.source ?? 'default', env };
+    if (found !== undefined)
+      return { name, value: flag === null ? '(set)' : textOf(found.value), source: found.source, env };
+    const value = defaultOf(io, given, name);
+    return value === undefined
+      ? { name, value: null, source: 'not set', env }
+      : { name, value: textOf(value), source: 'default', env };
   });
 }
 

@@ -3,8 +3,10 @@
  * does not act on is refused with its place and the nearest thing that it does, never ignored.
  */
 import { readFile, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { FileError, readPrivateFile } from '../base/atomic-file.ts';
 import { limits } from '../base/limits.ts';
+import type { LogLevel } from '../base/log.ts';
 import { parseDuration } from '../base/time.ts';
 import { isLoopback, type ProxySettings } from '../client/proxy.ts';
 import { certificatesIn } from '../client/tls.ts';
@@ -22,6 +24,8 @@ import {
   settings,
   settingsOf,
 } from './settings.ts';
+import { refuseUnknownVariables } from './variables.ts';
+import { yamlWords } from './yaml-words.ts';
 
 /** What commander parsed: option names in camel case. */
 export type Flags = Readonly<Record<string, unknown>>;
@@ -49,6 +53,7 @@ export class Settings {
 
 /** Throws `ConfigurationError` (78) naming the flag, variable, or file and line. */
 export async function readSettings(io: Io, role: RoleCommand, flags: Flags): Promise<Settings> {
+  refuseUnknownVariables(io);
   const file = (flags['config'] as string | undefined) ?? nonEmpty(io.env['HOLDFAST_CONFIG']);
   const given = file === undefined ? new Map<SettingName, Given>() : await readConfigFile(file, role);
   for (const name of settingsOf[role]) {
@@ -76,7 +81,7 @@ export function registryConfig(io: Io, given: Settings): RegistryConfig {
     dataDir,
     listen: requireLoopback(given.get('listen') ?? registryDefault, 'the registry'),
     socketDir: given.get('socket') ?? socketDir,
-    logLevel: given.get('logLevel') ?? 'info',
+    logLevel: given.get('logLevel') ?? logLevelDefault,
     tls: 'off',
     databaseUrl: given.get('databaseUrl') ?? null,
   };
@@ -96,7 +101,7 @@ export function agentConfig(io: Io, given: Settings): AgentConfig {
     dataDir,
     listen: requireLoopback(given.get('listen') ?? agentDefault, 'the agent'),
     socketDir: given.get('socket') ?? socketDir,
-    logLevel: given.get('logLevel') ?? 'info',
+    logLevel: given.get('logLevel') ?? logLevelDefault,
     registry: url === null ? null : { url: requireSafeRegistry(url), joinToken: joinTokenOf(io, tokenFile) },
     ...hostOf(io, given),
   };
@@ -108,7 +113,7 @@ export function upConfigs(
   given: Settings,
 ): { registry: RegistryConfig; agent: Omit<AgentConfig, 'registry'> } {
   const places = upLocations(io, given.get('dataDir'));
-  const logLevel = given.get('logLevel') ?? 'info';
+  const logLevel = given.get('logLevel') ?? logLevelDefault;
   return {
     registry: {
       ...places.registry,
@@ -124,6 +129,32 @@ export function upConfigs(
       ...hostOf(io, given),
     },
   };
+}
+
+/** What holds for a setting that nobody gave; undefined: nothing does. */
+export function defaultOf(io: Io, given: Settings, name: SettingName): unknown {
+  const { role } = given;
+  const dataDir = given.get('dataDir');
+  switch (name) {
+    case 'dataDir':
+      return role === 'up'
+        ? dirname(upLocations(io, undefined).agent.dataDir)
+        : roleLocations(io, role, undefined).dataDir;
+    case 'socket':
+      return role === 'up' ? undefined : roleLocations(io, role, dataDir).socketDir;
+    case 'listen':
+      return role === 'registry' ? registryDefault : agentDefault;
+    case 'registryListen':
+      return registryDefault;
+    case 'agentListen':
+      return agentDefault;
+    case 'name':
+      return hostOf(io, given).name;
+    case 'logLevel':
+      return logLevelDefault;
+    default:
+      return undefined;
+  }
 }
 
 /** Whom a command talks to, as far as somebody said: a URL, or else a folder of sockets; neither means this machine. */
@@ -190,6 +221,7 @@ export async function readToken(io: Io, file: string | undefined): Promise<strin
   return requireToken(file === '-' ? await readStdin(io) : await readTokenFile(io, file), file);
 }
 
+const logLevelDefault: LogLevel = 'info';
 const registryDefault: Listen = { host: '127.0.0.1', port: 7420 };
 const agentDefault: Listen = { host: '127.0.0.1', port: 7421 };
 
@@ -232,13 +264,21 @@ function readValue(name: SettingName, value: unknown, source: string): unknown {
 }
 
 async function readConfigFile(file: string, role: RoleCommand): Promise<Map<SettingName, Given>> {
-  const { isMap, isScalar, LineCounter, parseDocument } = await import('yaml');
+  const { isMap, isScalar, LineCounter, parseDocument, visit } = await import('yaml');
   const lines = new LineCounter();
   const document = parseDocument(await readText(file), { lineCounter: lines });
   const at = (offset: number | undefined) => `${file}:${lines.linePos(offset ?? 0).line}`;
-  const [mistake] = document.errors;
+  const [mistake] = [...document.errors, ...document.warnings];
   if (mistake !== undefined)
-    throw new ConfigurationError(`Cannot read ${at(mistake.pos[0])}: ${mistake.message.split('\n')[0]}`);
+    throw new ConfigurationError(`Cannot read ${at(mistake.pos[0])}: ${yamlWords(mistake)}`);
+  visit(document, {
+    // A few lines of aliases of aliases are gigabytes.
+    Alias(_key, { source, range }) {
+      throw new ConfigurationError(
+        `Cannot read ${at(range?.[0])}: "*${source}" stands for what is written elsewhere; write it out`,
+      );
+    },
+  });
   const names = new Map(
     settingsOf[role].flatMap((name) => {
       const { key } = settings[name];

@@ -141,9 +141,21 @@ export function debugOption(): Option {
   ]);
 }
 
+const exampleLines = Symbol('examples');
+
 /** Examples below the options, `holdfast` is put before each. */
 export function examples(command: Command, lines: readonly string[]): Command {
+  Object.assign(command, { [exampleLines]: lines });
   return command.addHelpText('after', `\nExamples:\n${lines.map((line) => `  holdfast ${line}`).join('\n')}`);
+}
+
+/** The first example of each of a group's commands, below the group's own help. */
+export function examplesOfGroup(group: Command): void {
+  const lines = group.commands.flatMap((command) => {
+    const own = (command as Command & { [exampleLines]?: readonly string[] })[exampleLines];
+    return own?.slice(0, 1) ?? [];
+  });
+  if (lines.length > 0) examples(group, lines);
 }
 
 /** A repeatable option's values, in order. */

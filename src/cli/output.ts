@@ -13,7 +13,7 @@ export interface Column<Row> {
   readonly whole?: boolean;
   /** Left out first where the terminal is narrow. */
   readonly spare?: boolean;
-  /** Begins with a status word, which gets its color. */
+  /** Begins with a status word, which gets its color and is cut last. */
   readonly status?: boolean;
 }
 
@@ -49,7 +49,12 @@ export function writeTable<Row>(
       const cells = rows.map((row) => printable(column.of(row) ?? none));
       const natural = Math.max(...[column.title, ...cells].map(displayWidth));
       const least = Math.min(natural, Math.max(columnMin, displayWidth(column.title)));
-      return { ...column, cells, width: natural, widthMin: column.whole === true ? natural : least };
+      return {
+        ...column,
+        cells,
+        width: natural,
+        widthMin: column.whole === true || column.status === true ? natural : least,
+      };
     });
   const shown = io.stdout.columns === undefined ? laidOut : fitted(laidOut, io.stdout.columns);
   const colors = hasColors(io, io.stdout);

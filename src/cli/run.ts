@@ -2,7 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../base/version.ts';
 import { type CommandEntry, commands } from './commands.ts';
-import { Context } from './context.ts';
+import { Context, examplesOfGroup } from './context.ts';
 import { adviceFor, type ExitCode, exitCodeHelp, exitCodeOf, exitCodes, UsageError } from './exit.ts';
 import type { Io } from './io.ts';
 import { printable } from './output.ts';
@@ -82,6 +82,7 @@ async function define(program: Command, entry: CommandEntry, context: Context): 
   const command = program.commands.find((one) => one.name() === entry.name);
   if (command === undefined) throw new Error(`command ${entry.name} is in the table but not in the program`);
   (await entry.load()).define(command, context);
+  examplesOfGroup(command);
 }
 
 function rootHelp(): string {

@@ -3,6 +3,7 @@ import { chmod, lstat, mkdtemp, rename, rm } from 'node:fs/promises';
 import { type AddressInfo, createConnection, isIP, type Server } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { makeFolder } from '../base/folder.ts';
+import { socketPathBytesMax } from '../base/socket-path.ts';
 import type { Caller } from '../domain/access.ts';
 import { AppError, isAppError } from '../domain/error.ts';
 import type { Entrance } from './auth.ts';
@@ -44,9 +45,6 @@ export interface Bound {
   /** Removes what was left in the file system. */
   release(): Promise<void>;
 }
-
-/** `sockaddr_un.sun_path` takes 108 bytes with its closing NUL. */
-const socketPathBytesMax = 107;
 
 /** What coming through this listener means. */
 export function entranceThrough(listener: Listener): Entrance {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { AgentConfig, RegistryConfig, Roles, RunningRole } from '../../src/cli/roles.ts';
+import { knownVariables } from '../../src/cli/variables.ts';
 import { HastyClock } from '../client/hasty-clock.ts';
 import { tempFolder } from '../helpers/temp.ts';
 import { fakeFleet } from './fake-fleet.ts';
@@ -141,7 +142,7 @@ test('the database URL comes from its variable only', async () => {
   const { stdout } = await cli(['config', 'print', 'registry'], {
     env: { HOLDFAST_DATABASE_URL: 'postgres://me:secret@db/fleet' },
   });
-  assert.match(stdout, /databaseUrl {2}\(set\) {2}HOLDFAST_DATABASE_URL/);
+  assert.match(stdout, /databaseUrl {2}\(set\) +HOLDFAST_DATABASE_URL/);
   assert.doesNotMatch(stdout, /secret/);
 });
 
@@ -174,13 +175,54 @@ test('what cannot be is refused with 78, its place, and what to do', async (t) =
     ['listen:\n', /listen \(.*agent\.yaml:1\): null given/],
     ['host: edge-1\n', /agent\.yaml:1: expected keys with values/],
     ['- a\n', /agent\.yaml:1: expected keys with values/],
-    ['a: b: c\n', /agent\.yaml:1: Nested mappings/],
-    ['listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n', /agent\.yaml:2: Map keys must be unique/],
+    ['a: b: c\n', /agent\.yaml:1: a second ": " on this line/],
+    ['listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n', /agent\.yaml:2: this key stands there twice/],
+    ['registry: none\nhost:\n\tname: x\n', /agent\.yaml:3: a tab indents this line; use spaces/],
+    ['registry: [none\n', /agent\.yaml:2: a bracket is not closed/],
+    ['registry: "none\n', /agent\.yaml:2: a quote, a bracket or/],
+    ['registry: @none\n', /agent\.yaml:1: a value cannot begin with this character; put it into quotes/],
+    ['registry: !secret x\n', /agent\.yaml:1: a "!" begins a tag/],
+    ['registry: none\n---\nregistry: none\n', /agent\.yaml:2: a second document begins here/],
+    ['host:\n  name: &a x\n  region: *a\n', /agent\.yaml:3: "\*a" stands for what is written elsewhere/],
   ] as [string, RegExp][]) {
     const { code, stderr } = await cli(['config', 'check', 'agent', '--config', file(t, text)]);
     assert.equal(code, 78, text);
     assert.match(stderr, words);
   }
+});
+
+test('a HOLDFAST_ variable that nothing reads is refused with 78 and the nearest', async () => {
+  for (const [name, words] of [
+    ['HOLDFAST_LISTN', /HOLDFAST_LISTN: nothing reads it; did you mean HOLDFAST_LISTEN\?/],
+    ['HOLDFAST_TOKENS', /did you mean HOLDFAST_TOKEN\?/],
+    ['HOLDFAST_WEATHER_OF_TOMORROW', /nothing reads it; unset it/],
+  ] as const) {
+    for (const argv of [
+      ['up'],
+      ['agent', '--registry', 'none'],
+      ['registry', '--tls', 'off'],
+      ['config', 'check', 'up'],
+    ]) {
+      const { code, stderr } = await cli(argv, { env: { [name]: 'secret-value' } });
+      assert.equal(code, 78, argv.join(' '));
+      assert.match(stderr, words);
+      assert.doesNotMatch(stderr, /secret-value/);
+    }
+  }
+  const everyone = { HOLDFAST_URL: 'http://127.0.0.1:1', HOLDFAST_TOKEN: 'x', HOLDFAST_TLS: 'off' };
+  assert.equal((await cli(['config', 'check', 'up'], { env: everyone })).code, 0);
+});
+
+test('every HOLDFAST_ variable that src/ names is known to the roles', () => {
+  const folder = join(import.meta.dirname, '../../src');
+  const named = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .flatMap((name) => readFileSync(join(folder, name), 'utf8').match(/HOLDFAST_[A-Z_]*[A-Z]\b(?!_)/g) ?? []);
+  const known = knownVariables();
+  assert.deepEqual(
+    [...new Set(named)].filter((name) => !known.has(name)),
+    [],
+  );
 });
 
 test('a registry URL with a password is refused in a file and a variable, and not repeated', async (t) => {
@@ -208,22 +250,76 @@ test('config check says ok, config print says who said what', async (t) => {
   });
   const { stdout } = await cli(['config', 'print', 'agent', '--config', config], {
     env: { HOLDFAST_LISTEN: '127.0.0.1:9' },
+    home: '/home/me',
+    uid: 1_000,
   });
   assert.equal(
-    stdout.replaceAll(config, 'agent.yaml'),
+    // Columns are as wide as their widest cell: what counts here is what stands in them.
+    stdout.replaceAll(config, 'agent.yaml').replace(/ {2,}/g, '  '),
     `\
-SETTING    VALUE        FROM${' '.repeat(0)}
-dataDir    -            default
-listen     127.0.0.1:9  HOLDFAST_LISTEN
-socket     -            default
-registry   none         agent.yaml:1
-tokenFile  -            default
-name       edge-1       agent.yaml:2
-region     -            default
-logLevel   -            default
+SETTING  VALUE  FROM
+dataDir  /home/me/.local/share/holdfast/agent  default
+listen  127.0.0.1:9  HOLDFAST_LISTEN
+socket  /home/me/.local/share/holdfast/run/agent  default
+registry  none  agent.yaml:1
+tokenFile  -  not set
+name  edge-1  agent.yaml:2
+region  -  not set
+logLevel  info  default
 `,
   );
 });
+
+test('config print shows what holds where nobody said anything', async () => {
+  const me = { home: '/home/me', uid: 1_000 };
+  const print = async (role: string, env = {}) =>
+    JSON.parse((await cli(['config', 'print', role, '-o', 'json'], { ...me, env })).stdout);
+  assert.deepEqual(await print('up'), {
+    dataDir: { value: '/home/me/.local/share/holdfast', source: 'default' },
+    registryListen: { value: '127.0.0.1:7420', source: 'default' },
+    agentListen: { value: '127.0.0.1:7421', source: 'default' },
+    name: { value: 'this-machine', source: 'default' },
+    region: { value: null, source: 'not set' },
+    logLevel: { value: 'info', source: 'default' },
+  });
+  const { dataDir, socket } = await print('registry', { HOLDFAST_DATA_DIR: '/d' });
+  assert.deepEqual(dataDir, { value: '/d', source: 'HOLDFAST_DATA_DIR' });
+  assert.deepEqual(socket, { value: '/d/run', source: 'default' });
+});
+
+test('config check finds what a start would fail of', async (t) => {
+  const open = tempFolder(t);
+  chmodSync(open, 0o777);
+  const token = join(tempFolder(t), 'token');
+  writeFileSync(token, 'x', { mode: 0o644 });
+  for (const [argv, words] of [
+    [
+      ['up', '--registry-listen', '127.0.0.1:7000', '--agent-listen', '127.0.0.1:7000'],
+      /one address, 127\.0\.0\.1:7000/,
+    ],
+    [['agent', '--registry', 'none', '--data-dir', open], /others can write to it/],
+    [['agent', '--registry', 'none', '--data-dir', token], /is a file/],
+    [['agent', '--registry', 'none', '--socket', `/tmp/${'x'.repeat(100)}`], /107 bytes/],
+    [['agent', '--registry', 'http://127.0.0.1:7420', '--token-file', token], /mode is 0644/],
+    [['agent', '--registry', 'http://127.0.0.1:7420', '--token-file', '/nonexistent'], /it does not exist/],
+  ] as [string[], RegExp][]) {
+    const [role = '', ...rest] = argv;
+    const config = file(t, flagsAsYaml(rest));
+    const { code, stderr } = await cli(['config', 'check', role, '--config', config]);
+    assert.equal(code, 78, argv.join(' '));
+    assert.match(stderr, words);
+  }
+});
+
+/** `--data-dir x` as `dataDir: x`. */
+function flagsAsYaml(flags: readonly string[]): string {
+  const lines: string[] = [];
+  for (let index = 0; index < flags.length; index += 2) {
+    const key = (flags[index] ?? '').slice(2).replace(/-./g, (pair) => (pair[1] ?? '').toUpperCase());
+    lines.push(`${key}: ${JSON.stringify(flags[index + 1])}\n`);
+  }
+  return lines.join('');
+}
 
 test('a start that fails exits with its reason; a role that fails later stops the others', async () => {
   const { roles, closed } = notingRoles();

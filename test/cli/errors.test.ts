@@ -208,6 +208,9 @@ test('every command has a summary, a description and examples', async () => {
   for (const name of names) {
     const { stdout } = await cli([name, '--help']);
     const subcommands = [...stdout.matchAll(/^ {2}([a-z-]+) \[options\]/gm)].map(([, sub]) => sub ?? '');
+    // A group's own help has one of each of its commands.
+    for (const sub of subcommands)
+      assert.match(stdout, new RegExp(`\n  holdfast ${name} ${sub}`), `${name} ${sub}`);
     for (const path of subcommands.length === 0 ? [[name]] : subcommands.map((sub) => [name, sub])) {
       const help = (await cli([...path, '--help'])).stdout;
       assert.match(help, new RegExp(`Examples:\n  holdfast ${path.join(' ')}`), path.join(' '));

@@ -41,6 +41,19 @@ nova-cond…  db          DOWN (set)  4s ago  00000000-0000-7000-8000-0000000000
   );
 });
 
+test('a status is never cut while anything else can be', async (t) => {
+  const { env } = await smallFleet(t);
+  for (const columns of [60, 70, 80]) {
+    const { stdout } = await cli(['services', 'ls'], {
+      env: { ...env, NO_COLOR: '1' },
+      columns,
+      now: fleetNow,
+    });
+    assert.match(stdout, / DOWN \(set\) /, `${columns} columns`);
+    assert.match(stdout, / STATUS /, `${columns} columns`);
+  }
+});
+
 test('services ls fits 120 columns', async (t) => {
   const { env } = await smallFleet(t);
   const { stdout } = await cli(['services', 'ls'], {

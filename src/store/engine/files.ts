@@ -20,32 +20,49 @@ export function storeFiles(dataDir: string) {
  * can read it and it holds something else: who names `/srv` does not mean that nobody may enter it any more.
  */
 export function prepareDataDir(dataDir: string, logger: Logger = silentLogger): void {
-  const refuse = (why: string, cause?: unknown) =>
-    new AppError('forbidden', `Cannot use data directory "${dataDir}": ${why}`, { cause });
   try {
     makeFolder(dataDir, 0o700);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw refuse(`${reason}; name one that this user can write with --data-dir`, error);
+    throw refusal(dataDir, `${reason}; name one that this user can write with --data-dir`, error);
   }
-  const { uid: owner, mode } = statSync(dataDir);
+  if (!checkDataDir(dataDir)) return;
+  const mode = (statSync(dataDir).mode & 0o777).toString(8);
+  chmodSync(dataDir, 0o700);
+  logger.warn({ dataDir, mode }, 'data directory was open to others, closed it');
+}
+
+/**
+ * Throws as `prepareDataDir` for a directory that is there and cannot be used; changes nothing. True when it is ours
+ * and still has to be closed to others.
+ */
+export function checkDataDir(dataDir: string): boolean {
+  const found = statSync(dataDir, { throwIfNoEntry: false });
+  if (found === undefined) return false;
+  if (!found.isDirectory()) throw refusal(dataDir, 'it is a file; name a folder with --data-dir');
   const uid = process.getuid?.();
-  if (uid !== undefined && owner !== uid)
-    throw refuse(
-      `it belongs to user id ${owner} and this process runs as ${uid}; run it as that user, or name another with --data-dir`,
+  if (uid !== undefined && found.uid !== uid)
+    throw refusal(
+      dataDir,
+      `it belongs to user id ${found.uid} and this process runs as ${uid}; run it as that user, or name another with --data-dir`,
     );
-  const open = (mode & 0o777).toString(8);
-  if ((mode & 0o022) !== 0)
-    throw refuse(
+  const open = (found.mode & 0o777).toString(8);
+  if ((found.mode & 0o022) !== 0)
+    throw refusal(
+      dataDir,
       `others can write to it (mode ${open}); run "chmod 700 ${dataDir}" and look for what they left`,
     );
-  if ((mode & 0o055) === 0) return;
+  if ((found.mode & 0o055) === 0) return false;
   if (!isOurs(dataDir))
-    throw refuse(
+    throw refusal(
+      dataDir,
       `others can read it (mode ${open}) and it holds something else; run "chmod 700 ${dataDir}", or name another with --data-dir`,
     );
-  chmodSync(dataDir, 0o700);
-  logger.warn({ dataDir, mode: open }, 'data directory was open to others, closed it');
+  return true;
+}
+
+function refusal(dataDir: string, why: string, cause?: unknown): AppError {
+  return new AppError('forbidden', `Cannot use data directory "${dataDir}": ${why}`, { cause });
 }
 
 /** Whether a directory holds a store, or nothing: a new file system holds `lost+found`. */

@@ -1,0 +1,53 @@
+/** What a role would fail of at its start, found without starting it: nothing is made, bound or joined. */
+import { join } from 'node:path';
+import { socketPathBytesMax } from '../base/socket-path.ts';
+import { isAppError } from '../domain/error.ts';
+import { checkDataDir } from '../store/engine/files.ts';
+import { agentConfig, readToken, registryConfig, type Settings, upConfigs } from './config.ts';
+import { ConfigurationError } from './exit.ts';
+import type { Io } from './io.ts';
+import type { AgentConfig, Listen, RegistryConfig } from './roles.ts';
+
+/** Throws `ConfigurationError` for the first mistake. A token on stdin is not read. */
+export async function checkStart(io: Io, given: Settings): Promise<void> {
+  switch (given.role) {
+    case 'up': {
+      const { registry, agent } = upConfigs(io, given);
+      requireTwoAddresses(registry.listen, agent.listen);
+      checkFolders(registry);
+      checkFolders(agent);
+      return;
+    }
+    case 'registry':
+      return checkFolders(registryConfig(io, given));
+    case 'agent': {
+      const tokenFile = given.get('tokenFile');
+      checkFolders(agentConfig(io, given));
+      if (tokenFile !== undefined && tokenFile !== '-') await readToken(io, tokenFile);
+    }
+  }
+}
+
+function requireTwoAddresses(registry: Listen, agent: Listen): void {
+  if (registry.port === 0 || registry.port !== agent.port || registry.host !== agent.host) return;
+  throw new ConfigurationError(
+    `Cannot let registry and agent listen on one address, ${agent.host}:${agent.port}: name another with --agent-listen`,
+  );
+}
+
+function checkFolders({
+  dataDir,
+  socketDir,
+}: Pick<RegistryConfig | AgentConfig, 'dataDir' | 'socketDir'>): void {
+  const bytes = Buffer.byteLength(join(socketDir, 'admin.sock'));
+  if (bytes > socketPathBytesMax)
+    throw new ConfigurationError(
+      `Cannot put sockets into ${socketDir}: the path of one has at most ${socketPathBytesMax} bytes, and they would have ${bytes}; name a shorter folder with --socket`,
+    );
+  try {
+    checkDataDir(dataDir);
+  } catch (error) {
+    if (isAppError(error)) throw new ConfigurationError(error.message, { cause: error });
+    throw error;
+  }
+}

@@ -1,0 +1,33 @@
+/** Which HOLDFAST_* variables somebody reads: one that nobody does is a slip, and believed to hold. */
+import { ConfigurationError } from './exit.ts';
+import type { Io } from './io.ts';
+import { nearest } from './nearest.ts';
+import { settings } from './settings.ts';
+
+/** Of every command, and of clients, which a role's environment may hold as well. */
+const others = [
+  'HOLDFAST_CONFIG',
+  'HOLDFAST_URL',
+  'HOLDFAST_SOCKET',
+  'HOLDFAST_TOKEN',
+  'HOLDFAST_TIMEOUT',
+  'HOLDFAST_CA_FILE',
+  'HOLDFAST_CONTEXT',
+  'HOLDFAST_JOIN',
+] as const;
+
+export function knownVariables(): ReadonlySet<string> {
+  return new Set([...Object.values(settings).map(({ env }) => env), ...others]);
+}
+
+/** Throws `ConfigurationError` naming the variable and the nearest that is read. Those of another role are known. */
+export function refuseUnknownVariables({ env }: Pick<Io, 'env'>): void {
+  const known = knownVariables();
+  for (const name of Object.keys(env)) {
+    if (!name.startsWith('HOLDFAST_') || known.has(name)) continue;
+    const near = nearest(name, known);
+    throw new ConfigurationError(
+      `Cannot use the variable ${name}: nothing reads it; ${near === undefined ? 'unset it' : `did you mean ${near}?`}`,
+    );
+  }
+}
