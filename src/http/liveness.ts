@@ -1,5 +1,6 @@
 /** Liveness over HTTP: service records, heartbeats, maintenance, is-up. */
 import { limits } from '../base/limits.ts';
+import { AppError } from '../domain/error.ts';
 import { normaliseHostName, requireUuid } from '../domain/ids.ts';
 import { type ServiceView, serviceDocument } from '../domain/liveness.ts';
 import {
@@ -59,9 +60,11 @@ export const putService = operation({
   codes: ['conflict', 'not-found', 'taken-over', 'unprocessable'],
   async handle(call) {
     const options = { takeover: call.query.takeover ?? false };
+    const uuid = uuidOf(call);
+    requireSameUuid(uuid, call.body.uuid);
     const { created, service } = await call.services.liveness.put(
       call.caller,
-      uuidOf(call),
+      uuid,
       readServicePatch(call.body),
       options,
     );
@@ -198,6 +201,16 @@ export const isUpMany = operation({
 
 function uuidOf(call: Call): string {
   return requireUuid(call.params['uuid'] ?? '');
+}
+
+/** A record that is sent back carries its uuid; another one than the path's is a mistake, and nobody knows which. */
+function requireSameUuid(uuid: string, sent: string | undefined): void {
+  if (sent === undefined || requireUuid(sent) === uuid) return;
+  throw new AppError(
+    'bad-request',
+    `Cannot set service ${uuid}: the body says uuid ${sent}; leave it out, or send the request to that one`,
+    { field: 'uuid' },
+  );
 }
 
 function record({ context }: Call, view: ServiceView, status = 200): Answer {

@@ -20,6 +20,8 @@ export function createValidators(): (
     strict: false,
     allowUnionTypes: true,
     logger: false,
+    // Errors then say what was found, and what the schema says of itself.
+    verbose: true,
     validateFormats: false,
   } as const;
   const ajvs: Partial<Record<Part, Ajv>> = {};
@@ -44,10 +46,8 @@ export function createValidators(): (
 }
 
 function refusal(errors: readonly ErrorObject[], part: Part): AppError {
-  // Of a union, what its branches wanted is noise: the union itself is the last to complain.
-  const error = errors.find(({ keyword }) => keyword === 'anyOf') ?? errors[0];
-  if (error === undefined) throw new Error('Ajv refused without an error');
-  const { keyword, params } = error as ErrorObject<string, Record<string, unknown>>;
+  const error = mostTelling(errors);
+  const { keyword, params } = error;
   const path = error.instancePath.slice(1).replaceAll('~1', '/').replaceAll('~0', '~');
   const below = (name: unknown) => cut(path === '' ? String(name) : `${path}/${String(name)}`);
   const what = part === 'query' ? 'query' : 'body';
@@ -69,19 +69,101 @@ function refusal(errors: readonly ErrorObject[], part: Part): AppError {
       const code = keyword === 'maxItems' && part === 'body' ? 'too-large' : 'bad-request';
       return new AppError(
         code,
-        `Cannot accept the ${what}: ${path === '' ? 'it' : JSON.stringify(field)} ${wish(error)}`,
+        `Cannot accept the ${what}: ${path === '' ? 'it' : JSON.stringify(field)} ${problem(error)}`,
         { field },
       );
     }
   }
 }
 
-function wish(error: ErrorObject): string {
-  const { keyword, params } = error as ErrorObject<string, Record<string, unknown>>;
-  if (keyword === 'enum')
-    return `must be one of ${(params['allowedValues'] as unknown[]).map(String).join(', ')}`;
-  if (keyword === 'anyOf') return 'has none of the types that it may have';
-  return error.message ?? `breaks ${keyword}`;
+type Refusal = ErrorObject<string, Record<string, unknown>, unknown>;
+
+/**
+ * Of a union, what its branches wanted is noise: the union itself is the last to complain. But one branch may take this
+ * kind of value and only find it too long.
+ */
+function mostTelling(errors: readonly ErrorObject[]): Refusal {
+  const union = errors.find(({ keyword }) => keyword === 'anyOf');
+  const within = errors.filter(({ keyword }) => keyword !== 'anyOf' && keyword !== 'type');
+  const error = union === undefined ? errors[0] : within.length === 1 ? within[0] : union;
+  if (error === undefined) throw new Error('Ajv refused without an error');
+  return error as Refusal;
+}
+
+/** What is wrong and what was expected: `is a number, expected a text`. */
+function problem(error: Refusal): string {
+  const { keyword, params, data } = error;
+  const limit = String(params['limit']);
+  switch (keyword) {
+    case 'type':
+      return `is ${kindOf(data)}, expected ${kindsIn(error.parentSchema)}`;
+    case 'anyOf':
+      return `is ${kindOf(data)}, expected ${kindsIn(error.parentSchema)}`;
+    case 'enum':
+      return `is ${shown(data)}, expected one of ${(params['allowedValues'] as unknown[]).map(String).join(', ')}`;
+    case 'const':
+      return `is ${shown(data)}, expected ${shown(params['allowedValue'])}`;
+    case 'minLength':
+      return data === '' ? 'is empty' : `is ${shown(data)}, expected at least ${limit} characters`;
+    case 'maxLength':
+      return `is longer than ${limit} characters`;
+    case 'minItems':
+      return `has ${sizeOf(data)} items, expected at least ${limit}`;
+    case 'maxItems':
+      return `has ${sizeOf(data)} items, expected at most ${limit}`;
+    case 'minProperties':
+      return `has ${sizeOf(data)} members, expected at least ${limit}`;
+    case 'maxProperties':
+      return `has ${sizeOf(data)} members, expected at most ${limit}`;
+    case 'minimum':
+      return `is ${shown(data)}, expected at least ${limit}`;
+    case 'maximum':
+      return `is ${shown(data)}, expected at most ${limit}`;
+    default:
+      return `is ${shown(data)}, expected ${descriptionOf(error.parentSchema) ?? 'another form'}`;
+  }
+}
+
+const kinds: Readonly<Record<string, string>> = {
+  string: 'a text',
+  number: 'a number',
+  integer: 'a whole number',
+  boolean: 'true or false',
+  null: 'null',
+  array: 'a list',
+  object: 'an object',
+};
+
+function kindOf(data: unknown): string {
+  if (data === null) return 'null';
+  if (Array.isArray(data)) return 'a list';
+  if (typeof data === 'boolean' || typeof data === 'number') return String(data);
+  return kinds[typeof data] ?? 'nothing';
+}
+
+/** What a schema takes, in words: of a union each of its branches once. */
+function kindsIn(schema: object | undefined): string {
+  const { type, anyOf } = (schema ?? {}) as { type?: string | string[]; anyOf?: object[] };
+  if (anyOf !== undefined) return [...new Set(anyOf.map(kindsIn))].join(' or ');
+  return (
+    [type ?? []]
+      .flat()
+      .map((name) => kinds[name] ?? name)
+      .join(' or ') || 'something else'
+  );
+}
+
+function descriptionOf(schema: object | undefined): string | undefined {
+  return (schema as { description?: string } | undefined)?.description;
+}
+
+function shown(data: unknown): string {
+  const text = JSON.stringify(data) ?? 'nothing';
+  return text.length <= 80 ? text : `${text.slice(0, 80)}…`;
+}
+
+function sizeOf(data: unknown): number {
+  return Array.isArray(data) ? data.length : Object.keys(data ?? {}).length;
 }
 
 /** A name that a stranger wrote, before it is shown. */

@@ -75,6 +75,12 @@ describe('service records over HTTP', () => {
     assert.equal(set.headers.get('etag'), '"2"');
     // A record sent back with its read-only fields is accepted.
     assert.equal((await call(`/v1/services/${uuid}`, { method: 'PUT', json: await set.json() })).status, 200);
+    const other = '0190a1b2-0000-7000-8000-0000000000fe';
+    await refused(
+      await call(`/v1/services/${uuid}`, { method: 'PUT', json: { uuid: other, status: 'DOWN' } }),
+      'bad-request',
+      'uuid',
+    );
     assert.equal((await call(`/v1/services/${uuid}`, { method: 'DELETE' })).status, 204);
     await refused(await call(`/v1/services/${uuid}`), 'not-found');
   });
