@@ -1,6 +1,5 @@
 /** One watch as server-sent events (WHATWG HTML §9.2): the same messages, for where no WebSocket gets through. */
 import type { Cancel } from '../base/clock.ts';
-import { AppError } from '../domain/error.ts';
 import type { Selection } from '../domain/event.ts';
 import { paths } from '../wire/paths.ts';
 import { answerBytesMax } from './connection.ts';
@@ -57,19 +56,7 @@ function queryOf({ select, since, snapshot }: WatchStart): Query {
   };
 }
 
-/** `unsupported` for a selection that cannot be said in a query; undefined for all others. */
-export function whyNoQuery(select: Selection | undefined): AppError | undefined {
-  if (select?.services?.region === undefined) return undefined;
-  return new AppError(
-    'unsupported',
-    'Cannot select services by region without a WebSocket: select them by type or host, or let WebSockets through',
-    { field: 'region' },
-  );
-}
-
 function selectionQuery(select: Selection): Query {
-  const refusal = whyNoQuery(select);
-  if (refusal !== undefined) throw refusal;
   const { types, hosts, apps, services = {} } = select;
   return {
     types,
@@ -78,6 +65,7 @@ function selectionQuery(select: Selection): Query {
     serviceUuid: services.uuid,
     serviceType: services.type,
     serviceHost: services.host,
+    serviceRegion: services.region,
   };
 }
 

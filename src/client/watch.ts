@@ -8,7 +8,7 @@ import { AppError, type ErrorCode, errorCodes } from '../domain/error.ts';
 import { formatPosition, type Position, parsePosition, type Selection } from '../domain/event.ts';
 import type { WatchMessage } from '../wire/watch.ts';
 import { type Connection, isPassing } from './connection.ts';
-import { eventStreamMessages, whyNoQuery } from './event-stream.ts';
+import { eventStreamMessages } from './event-stream.ts';
 import { LinkError } from './link.ts';
 import type { WatchStart } from './watch-transport.ts';
 import { UpgradeBroken, UpgradeRefused, webSocketMessages } from './websocket.ts';
@@ -60,13 +60,12 @@ export async function* watch(
   const asked = options.signal ?? connection.signal;
   const signal = asked === undefined ? connection.closed : AbortSignal.any([asked, connection.closed]);
   const progress = new Progress(options);
-  const noQuery = whyNoQuery(options.select);
   let reached = patient;
   let refused = false;
   let silentSockets = 0;
   for (let failures = 0; ; ) {
     signal.throwIfAborted();
-    const without = noQuery === undefined && (refused || silentSockets >= silentSocketsMax);
+    const without = refused || silentSockets >= silentSocketsMax;
     const via = without ? 'event-stream' : 'websocket';
     // After the event stream a WebSocket has one more chance.
     if (without) silentSockets = silentSocketsMax - 1;
@@ -107,14 +106,12 @@ export async function* watch(
       signal.throwIfAborted();
       // Whoever waits for nothing hears at once whether it goes without a WebSocket.
       refused = error instanceof UpgradeRefused || (error instanceof UpgradeBroken && !reached);
-      if (refused && noQuery === undefined) continue;
-      const failure = error instanceof UpgradeRefused ? noQuery : error;
-      if (!(failure instanceof AppError)) throw error;
-      if (!(refused ? reached : mayReconnect(failure, reached))) throw failure;
-      if (via === 'websocket' && !told && (opened || wasAnswered(failure))) silentSockets += 1;
+      if (refused) continue;
+      if (!(error instanceof AppError) || !mayReconnect(error, reached)) throw error;
+      if (via === 'websocket' && !told && (opened || wasAnswered(error))) silentSockets += 1;
       failures += 1;
-      const retryMs = retryDelayMs(failures, failure, { ...reconnectBackoff, random });
-      onLink?.({ up: false, error: failure, retryMs });
+      const retryMs = retryDelayMs(failures, error, { ...reconnectBackoff, random });
+      onLink?.({ up: false, error, retryMs });
       await clock.sleep(retryMs, { signal });
     }
   }
