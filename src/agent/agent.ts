@@ -25,6 +25,7 @@ import { Outbox } from '../store/outbox.ts';
 import { PeerMarks } from '../store/peer-marks.ts';
 import { RemoteAnswers } from '../store/remote-answers.ts';
 import { Snapshots } from '../store/snapshots.ts';
+import { TokenStore } from '../store/token.ts';
 import { createDetection } from './detection.ts';
 import type { Detector } from './detectors/detector.ts';
 import { dpkgDetector } from './detectors/dpkg.ts';
@@ -220,6 +221,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
       access,
       liveness,
       components: inventory,
+      tokens: new TokenStore({ store, clock, access, joinText: null }),
       log: store.log,
       idempotency,
       snapshots: new Snapshots({ store, clock, liveness: own }),

@@ -8,13 +8,14 @@
 import { Type } from 'typebox';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { type Random, systemRandom } from '../base/random.ts';
-import type { ComponentService, HostService, LivenessService } from '../domain/services.ts';
+import type { ComponentService, HostService, LivenessService, TokenService } from '../domain/services.ts';
 import { Connection, type ConnectionOptions } from './connection.ts';
 import { createHosts } from './host.ts';
 import { createComponents } from './inventory.ts';
 import { createLiveness } from './liveness.ts';
 import { type Answer, type ApiRequest, expectBody } from './request.ts';
 import { backup, systemRequests } from './system.ts';
+import { createTokens } from './token.ts';
 import { type WatchOptions, type WatchUpdate, watch } from './watch.ts';
 
 export interface ClientOptions extends Omit<ConnectionOptions, 'clock' | 'random'> {
@@ -33,6 +34,7 @@ export interface HoldfastClient {
   readonly liveness: LivenessService;
   readonly hosts: HostService;
   readonly components: ComponentService;
+  readonly tokens: TokenService;
   /** What happens, from a position on, across reconnects; see `WatchOptions`. */
   watch(options?: WatchOptions): AsyncGenerator<WatchUpdate, void, undefined>;
   status(): Promise<Readonly<Record<string, unknown>>>;
@@ -61,6 +63,7 @@ function clientOf(connection: Connection): HoldfastClient {
     liveness: createLiveness(connection),
     hosts: createHosts(connection),
     components: createComponents(connection),
+    tokens: createTokens(connection),
     watch: (options) => watch(connection, options),
     status: async () => (await connection.call(systemRequests.status())).document,
     config: async () => (await connection.call(systemRequests.config())).document,

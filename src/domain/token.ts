@@ -4,6 +4,7 @@ import { roles, type TokenRole, type TokenScope } from './access.ts';
 import { AppError } from './error.ts';
 import type { EventDraft, EventType } from './event.ts';
 import { isPrintable, normaliseHostName, requirePrintable } from './ids.ts';
+import { type Labels, readLabels } from './labels.ts';
 
 /** `api`: of a person or a program. `join`: makes hosts. `host`: a host's own credential. */
 export const tokenKinds = ['api', 'join', 'host'] as const;
@@ -34,7 +35,7 @@ export interface TokenRecord {
   /** Hosts that a join token still makes; null for the other kinds. */
   readonly uses: number | null;
   /** What a host that joins with it gets. */
-  readonly labels: Readonly<Record<string, string>>;
+  readonly labels: Labels;
   readonly region: string | null;
   /** The host names that a join token is good for, `*` stands for any characters; null: every name. */
   readonly name: string | null;
@@ -52,7 +53,7 @@ export interface TokenRequest {
   readonly expiresInMs?: number;
   readonly scope?: TokenScope | null;
   readonly uses?: number;
-  readonly labels?: Readonly<Record<string, string>>;
+  readonly labels?: Labels;
   readonly region?: string | null;
   readonly name?: string | null;
 }
@@ -66,7 +67,7 @@ export interface TokenPlan {
   readonly lifeMs: number;
   readonly scope: TokenScope | null;
   readonly uses: number | null;
-  readonly labels: Readonly<Record<string, string>>;
+  readonly labels: Labels;
   readonly region: string | null;
   readonly name: string | null;
 }
@@ -113,7 +114,7 @@ function decideJoinToken(request: TokenRequest): TokenPlan {
     lifeMs: readLife(request.expiresInMs, joinLife),
     scope: null,
     uses,
-    labels,
+    labels: readLabels(labels, 'labels'),
     region,
     name: name === null ? null : requireNamePattern(name),
   };
@@ -175,7 +176,7 @@ export interface TokenDocument {
   readonly subject: string;
   readonly scope: TokenScope | null;
   readonly uses: number | null;
-  readonly labels: Readonly<Record<string, string>>;
+  readonly labels: Labels;
   readonly region: string | null;
   readonly name: string | null;
   readonly host: string | null;

@@ -7,6 +7,7 @@ import { ComponentSchema, ComponentSummarySchema } from '../wire/inventory.ts';
 import { IsUpSchema, ServicePatchSchema, ServiceSchema } from '../wire/liveness.ts';
 import { problemMediaType, statusOf } from '../wire/problem.ts';
 import { words } from '../wire/schema.ts';
+import { TokenSchema } from '../wire/token.ts';
 import type { Kind, Operation } from './operation.ts';
 import { CheckSchema, HealthSchema } from './probes.ts';
 import type { Route } from './routes.ts';
@@ -35,6 +36,7 @@ const named: readonly [string, TSchema][] = [
   ['BeatAnswer', BeatAnswerSchema],
   ['Component', ComponentSchema],
   ['ComponentSummary', ComponentSummarySchema],
+  ['Token', TokenSchema],
   ['Check', CheckSchema],
   ['Health', HealthSchema],
   ['Problem', ProblemSchema],
@@ -44,6 +46,7 @@ const tags: Readonly<Record<string, string>> = {
   liveness: 'What is alive: service records, heartbeats, is-up',
   hosts: 'Machines with an agent',
   inventory: 'What is installed',
+  access: 'Who may: tokens, and who the caller is',
   watch: 'The ordered log, live and resumable',
   system: 'The role itself',
   probes: 'For machines that look after this one',

@@ -20,6 +20,7 @@ import type {
   LivenessService,
   Page,
   SnapshotSource,
+  TokenService,
 } from '../domain/services.ts';
 import type { HostHistory } from './host-history.ts';
 import type { Metrics } from './metrics.ts';
@@ -37,6 +38,7 @@ export interface HttpServices {
   /** The registry's; the agent has no such routes. */
   readonly hosts?: HostService;
   readonly components: ComponentService;
+  readonly tokens?: TokenService;
   readonly log: EventLog;
   readonly snapshots: SnapshotSource;
   /** Facts of a host by its name, for selectors over events; without it only what the event itself says is known. */

@@ -13,6 +13,7 @@ import * as liveness from './liveness.ts';
 import type { Kind, Operation } from './operation.ts';
 import * as probes from './probes.ts';
 import * as system from './system.ts';
+import * as token from './token.ts';
 import { watch } from './watch.ts';
 
 export interface Route {
@@ -59,6 +60,12 @@ const table: readonly [Route['method'], string, Route['on'], Access, Operation][
 
   ['GET',    '/v1/hosts/:host/components',     'both',     hostsSelf,       inventory.listHostComponents],
   ['GET',    '/v1/components',                 'both',     viewers,         inventory.listComponents],
+
+  ['POST',   '/v1/tokens',                     'both',     admins,          token.createToken],
+  ['GET',    '/v1/tokens',                     'both',     admins,          token.listTokens],
+  ['GET',    '/v1/tokens/:token',              'both',     admins,          token.getToken],
+  ['DELETE', '/v1/tokens/:token',              'both',     admins,          token.revokeToken],
+  ['GET',    '/v1/whoami',                     'both',     'known',         token.whoami],
 
   ['GET',    '/v1/watch',                      'both',     hostsSelf,       watch],
   ['GET',    '/v1/events',                     'both',     hostsSelf,       events],

@@ -21,6 +21,7 @@ import { IdempotencyStore } from '../store/idempotency.ts';
 import { InventoryStore } from '../store/inventory.ts';
 import { LivenessStore } from '../store/liveness.ts';
 import { Snapshots } from '../store/snapshots.ts';
+import { TokenStore } from '../store/token.ts';
 import { Lead } from './lead.ts';
 import { rewinder } from './rewind.ts';
 import { registryChecks, registrySamples, registryStatus } from './status.ts';
@@ -97,6 +98,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     capacity,
     onRewind: rewinder({ store, clock, logger }),
   });
+  const tokens = new TokenStore({ store, clock, access, joinText: null });
   const idempotency = new IdempotencyStore({ store, clock });
   const snapshots = new Snapshots({ store, clock, liveness, hosts });
 
@@ -175,6 +177,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       liveness,
       hosts,
       components: inventory,
+      tokens,
       log: store.log,
       snapshots,
       idempotency,

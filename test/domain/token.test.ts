@@ -28,6 +28,7 @@ describe('decideToken()', () => {
     ['uses', { role: 'viewer', subject: 'ann', uses: 2 }],
     ['labels', { role: 'viewer', subject: 'ann', labels: {} }],
     ['name', { role: 'viewer', subject: 'ann', name: 'a' }],
+    ['labels', { role: 'host', labels: { '@id': 'x' } }],
     ['uses', { role: 'host', uses: 0 }],
     ['uses', { role: 'host', uses: 1.5 }],
     ['uses', { role: 'host', uses: 10_001 }],
