@@ -96,6 +96,11 @@ export class Presence<R> {
     this.#allowedMs[slot] = allowedMs;
   }
 
+  /** Counts everybody's allowance from `atMs`: nobody could be heard before. */
+  countAllFrom(atMs: number): void {
+    this.#countedFromMs.fill(atMs);
+  }
+
   /** Gives everybody `ms` more: time in which we could not have heard them. */
   forgive(ms: number): void {
     for (let slot = 0; slot < this.#ids.length; slot += 1)

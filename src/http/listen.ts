@@ -77,7 +77,8 @@ async function bindUnix(server: Server, listener: UnixListener): Promise<Bound> 
   checkLength(path);
   await refuseTaken(path);
   makeFolder(dirname(path), 0o700);
-  const folder = await mkdtemp(join(dirname(path), '.'));
+  // Not join(): it would take the dot away, and the folder would be made beside, where we may have no right to.
+  const folder = await mkdtemp(`${dirname(path)}/.`);
   try {
     const hidden = join(folder, 's');
     checkLength(hidden);

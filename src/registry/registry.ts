@@ -121,6 +121,8 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     ...shared,
     name: 'sweep',
     everyMs: sweepEveryMs,
+    // Nothing lapses within seconds of a start, and looking through all is not what those who wait for it want first.
+    firstMs: sweepEveryMs,
     backoffBaseMs: 250,
     backoffCapMs: 5_000,
     run: async () => {

@@ -2,21 +2,24 @@
 import type { Clock } from '../base/clock.ts';
 import type { Holder, IsUp, IsUpQuery, ServiceRecord, ServiceView } from '../domain/liveness.ts';
 import { type Heard, Presence } from '../domain/presence.ts';
-import type { ServiceRow } from './engine/query.ts';
-import { recordOf } from './liveness-sql.ts';
 
 /** What is known of a host, for the records that its agent holds. */
 export type HostOf = (
   name: string,
 ) => { readonly confirmed: boolean; readonly lastSeenMs: number | null } | undefined;
 
+/** Every record of a store, each with when it was heard last. */
+export interface Loaded {
+  readonly records: ServiceRecord[];
+  readonly lastSeenMs: (number | null)[];
+}
+
 export class LivenessMemory {
   readonly presence = new Presence<ServiceRecord>();
   readonly #clock: Clock;
   readonly #heldBy: Holder;
   readonly #hostOf: HostOf;
-  /** `type\0host` → uuid. */
-  readonly #uuidByPlace = new Map<string, string>();
+  readonly #uuidByPlace = new Places();
 
   constructor(options: { clock: Clock; heldBy: Holder; hostOf: HostOf }) {
     this.#clock = options.clock;
@@ -24,18 +27,17 @@ export class LivenessMemory {
     this.#hostOf = options.hostOf;
   }
 
-  load(rows: readonly ServiceRow[]): void {
+  load({ records, lastSeenMs }: Loaded): void {
     this.presence.clear();
     this.#uuidByPlace.clear();
-    for (const row of rows) this.presence.setLastSeen(this.remember(recordOf(row)), row.last_seen_ms);
+    for (const [index, record] of records.entries())
+      this.presence.setLastSeen(this.remember(record), lastSeenMs[index] ?? null);
     this.ready();
   }
 
   /** Counts every ttl from now: nobody could be heard before. */
   ready(): void {
-    const atMs = this.#clock.monotonic();
-    for (const slot of this.presence.slots())
-      this.presence.rebase(slot, atMs, this.presence.record(slot).ttlMs);
+    this.presence.countAllFrom(this.#clock.monotonic());
   }
 
   /** Adds or replaces a record, whose place may have changed. */
@@ -43,15 +45,15 @@ export class LivenessMemory {
     const slot = this.presence.find(record.uuid);
     const before = slot === undefined ? undefined : this.presence.record(slot);
     if (before === undefined || !samePlace(before, record)) {
-      if (before !== undefined) this.#uuidByPlace.delete(place(before));
-      this.#uuidByPlace.set(place(record), record.uuid);
+      if (before !== undefined) this.#uuidByPlace.delete(before);
+      this.#uuidByPlace.set(record, record.uuid);
     }
     return this.presence.put(record.uuid, record, record.ttlMs);
   }
 
   forget(record: ServiceRecord): void {
     this.presence.remove(record.uuid);
-    if (this.#uuidByPlace.get(place(record)) === record.uuid) this.#uuidByPlace.delete(place(record));
+    if (this.#uuidByPlace.get(record) === record.uuid) this.#uuidByPlace.delete(record);
   }
 
   /** Heard now, or at the instant that a whole batch shares. */
@@ -64,7 +66,7 @@ export class LivenessMemory {
   }
 
   isUp(query: IsUpQuery, asOfMs: number): IsUp {
-    const uuid = 'uuid' in query ? query.uuid : this.#uuidByPlace.get(place(query));
+    const uuid = 'uuid' in query ? query.uuid : this.#uuidByPlace.get(query);
     const slot = uuid === undefined ? undefined : this.presence.find(uuid);
     if (slot === undefined) return { ...unknown, asOfMs };
     const record = this.presence.record(slot);
@@ -106,8 +108,34 @@ export function samePlace(a: ServiceRecord, b: ServiceRecord): boolean {
   return a.type === b.type && a.host === b.host;
 }
 
-function place(at: { type: string; host: string }): string {
-  return `${at.type}\0${at.host}`;
+interface Place {
+  readonly type: string;
+  readonly host: string;
+}
+
+/** uuids by type and host: the records' own texts are the keys, none is made to look one up. */
+class Places {
+  readonly #byType = new Map<string, Map<string, string>>();
+
+  get({ type, host }: Place): string | undefined {
+    return this.#byType.get(type)?.get(host);
+  }
+
+  set({ type, host }: Place, uuid: string): void {
+    const byHost = this.#byType.get(type);
+    if (byHost === undefined) this.#byType.set(type, new Map([[host, uuid]]));
+    else byHost.set(host, uuid);
+  }
+
+  delete({ type, host }: Place): void {
+    const byHost = this.#byType.get(type);
+    byHost?.delete(host);
+    if (byHost?.size === 0) this.#byType.delete(type);
+  }
+
+  clear(): void {
+    this.#byType.clear();
+  }
 }
 
 const unknown = {

@@ -31,12 +31,24 @@ const columns = [
   'last_seen_ms',
 ] as const satisfies readonly (keyof ServiceRow)[];
 
+/** Rows of one page of a load. */
+export const loadPageMax = 500;
+
 export function serviceStatements(dialect: Dialect) {
   let db: Kysely<Schema> | undefined;
   /** By the columns that they set: what callers may change together is a few dozen sets. */
   const updates = new Map<string, Statement<ServiceRow, unknown>>();
   return {
     loadAll: compile<object, ServiceRow>(dialect, (query) => query.selectFrom('services').select(columns)),
+    /** The next of all records by uuid: what a page of them leaves behind is gone before the next is read. */
+    loadPage: compile(dialect, (query, arg: Arg<{ after: string }>) =>
+      query
+        .selectFrom('services')
+        .select(columns)
+        .where('uuid', '>', arg('after'))
+        .orderBy('uuid')
+        .limit(loadPageMax),
+    ),
     byUuid: compile(dialect, (query, arg: Arg<{ uuid: string }>) =>
       query.selectFrom('services').select(columns).where('uuid', '=', arg('uuid')),
     ),
@@ -125,21 +137,21 @@ export function serviceStatements(dialect: Dialect) {
   };
 }
 
-/** A row as the record that it holds. */
+/** A row as the record that it holds. Words from closed lists are ours: each row has brought copies of its own. */
 export function recordOf(row: ServiceRow): ServiceRecord {
   return {
     uuid: row.uuid,
     type: row.type,
     host: row.host,
     region: row.region,
-    status: row.status,
+    status: row.status === 'UP' ? 'UP' : 'DOWN',
     reason: row.reason,
     ttlMs: row.ttl_ms,
     maintenance:
       row.maintenance_start_ms === null
         ? null
         : { startMs: row.maintenance_start_ms, endMs: row.maintenance_end_ms, note: row.maintenance_note },
-    heldBy: row.held_by,
+    heldBy: row.held_by === 'agent' ? 'agent' : 'registry',
     told: row.told_status === null ? null : { status: row.told_status, reason: row.told_reason },
     version: row.version,
   };

@@ -28,10 +28,11 @@ import {
 import { type Heard, type StatusCounts, statusCounts } from '../domain/presence.ts';
 import type { BeatResult, LivenessService, Page, PageRequest, ServiceFilter } from '../domain/services.ts';
 import type { Store, Transaction } from './engine/port.ts';
+import type { ServiceRow } from './engine/query.ts';
 import { HeldRecords } from './liveness-held.ts';
-import { type HostOf, LivenessMemory } from './liveness-memory.ts';
+import { type HostOf, LivenessMemory, type Loaded } from './liveness-memory.ts';
 import { notFound, type OnChange, ServiceRecords } from './liveness-records.ts';
-import { recordOf, serviceStatements } from './liveness-sql.ts';
+import { loadPageMax, recordOf, serviceStatements } from './liveness-sql.ts';
 import { decodeCursor, encodeCursor } from './page.ts';
 
 /** Lapses written by one sweep at the most; the next sweep goes on. */
@@ -82,12 +83,27 @@ export class LivenessStore implements LivenessService {
     return liveness;
   }
 
-  /** Reads memory anew from the store: each record keeps its status, unconfirmed, for one ttl from now. */
+  /**
+   * Reads memory anew from the store: each record keeps its status, unconfirmed, for one ttl from now. A page at a time:
+   * of 20,000 records read at once, a third of the time went into copying rows that were done with.
+   */
   async load(): Promise<void> {
     // In the queue, so that no write comes between what is read here and memory.
     await this.#store.write(systemCaller, async (tx) => {
-      const rows = await tx.all(this.#sql.loadAll, {});
-      tx.onCommit(() => this.#memory.load(rows));
+      const loaded: Loaded = { records: [], lastSeenMs: [] };
+      const share = sharedTexts();
+      let after: string | null = '';
+      while (after !== null) {
+        const rows: ServiceRow[] = await tx.all(this.#sql.loadPage, { after });
+        for (const row of rows) {
+          row.type = share(row.type);
+          if (row.region !== null) row.region = share(row.region);
+          loaded.records.push(recordOf(row));
+          loaded.lastSeenMs.push(row.last_seen_ms);
+        }
+        after = rows.length < loadPageMax ? null : (rows.at(-1)?.uuid ?? null);
+      }
+      tx.onCommit(() => this.#memory.load(loaded));
     });
   }
 
@@ -374,4 +390,14 @@ export class LivenessStore implements LivenessService {
 /** A record that was deleted before its lapse could be written needs none. */
 function ignoreGone(error: unknown): void {
   if (!(error instanceof AppError && error.code === 'not-found')) throw error;
+}
+
+/** One copy of equal texts, of which each row brings its own. */
+function sharedTexts(): (text: string) => string {
+  const known = new Map<string, string>();
+  return (text) => {
+    const shared = known.get(text);
+    if (shared === undefined) known.set(text, text);
+    return shared ?? text;
+  };
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmodSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, renameSync, statSync, watch, writeFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -200,6 +200,21 @@ describe('Unix sockets', () => {
     );
     await server.close();
     assert.throws(() => statSync(path), /ENOENT/);
+  });
+
+  test('nothing is made beside its folder, where we may have no right to', async (t) => {
+    const parent = tempFolder(t);
+    const folder = join(parent, 'sockets');
+    mkdirSync(folder);
+    const seen: (string | null)[] = [];
+    const watcher = watch(parent, (_event, name) => seen.push(name));
+    t.after(() => watcher.close());
+    const { server } = await startServer(t);
+    await server.listen([{ kind: 'unix', path: join(folder, 'read.sock'), mode: 0o640, caller: viewer }]);
+    // What the watcher tells last shows that it has told what came before.
+    writeFileSync(join(parent, 'last'), '');
+    while (!seen.includes('last')) await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual([...new Set(seen)], ['last']);
   });
 
   test('one that a crash left is replaced, a live one and a file are not', async (t) => {
