@@ -29,6 +29,7 @@ export interface HeartbeatOptions {
   readonly hosts: Pick<HostService, 'beat'>;
   readonly hostId: string;
   readonly bootId: string;
+  readonly machineId: string;
   /** What the next beat carries beside its number, and what stood where when it was made. */
   readonly compose: () => Omit<SentBeat, 'beat'> & {
     readonly beat: Pick<Beat, 'own' | 'seen' | 'inventory'>;
@@ -171,13 +172,13 @@ class RunningHeartbeat implements Heartbeat {
   #compose({ leaving }: { leaving: boolean }): SentBeat {
     const { beat, ...rest } = this.#options.compose();
     this.#seq += 1;
-    const { bootId } = this.#options;
+    const { bootId, machineId } = this.#options;
     const { startedAtMs, seq, answered } = {
       startedAtMs: this.#startedAtMs,
       seq: this.#seq,
       answered: this.#answered,
     };
-    return { ...rest, beat: { ...beat, bootId, startedAtMs, seq, answered, leaving } };
+    return { ...rest, beat: { ...beat, bootId, machineId, startedAtMs, seq, answered, leaving } };
   }
 
   #heard(answer: BeatAnswer): void {

@@ -179,6 +179,7 @@ export class Session {
       logger,
       connect,
       bootId,
+      machineId,
       inventory,
       outbox,
       store,
@@ -205,6 +206,7 @@ export class Session {
     const beats = startHeartbeat({
       ...shared,
       bootId,
+      machineId,
       compose: () => ({
         beat: {
           own: store.log.head(),

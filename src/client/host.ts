@@ -1,15 +1,26 @@
 /** Hosts over the wire: requests as data, and the contract made of them. */
 import type { Beat } from '../domain/host.ts';
 import type { CheckIn } from '../domain/inventory.ts';
-import type { HostFilter, HostService, PageRequest, ReportBatch } from '../domain/services.ts';
+import type {
+  HostFilter,
+  HostService,
+  JoinRequest,
+  PageRequest,
+  RenewalRequest,
+  ReportBatch,
+} from '../domain/services.ts';
 import {
   BeatAnswerSchema,
   beatBody,
   HostSchema,
   JoinAnswerSchema,
+  RenewalAnswerSchema,
   ReportAnswer,
   readBeatAnswer,
   readHost,
+  readJoinAnswer,
+  readRenewalAnswer,
+  renewalBody,
   reportBatchBody,
 } from '../wire/host.ts';
 import { CheckInAnswerSchema, checkInBody } from '../wire/inventory.ts';
@@ -24,8 +35,20 @@ import { type ApiRequest, expectBody } from './request.ts';
  * left and the outbox from where it was acknowledged, which are better than the same bytes again.
  */
 export const hostRequests = {
-  join: (body: Parameters<HostService['join']>[1]) =>
-    ({ method: 'POST', path: paths.join, body, answer: expectBody(JoinAnswerSchema) }) satisfies ApiRequest,
+  join: (request: JoinRequest) =>
+    ({
+      method: 'POST',
+      path: paths.join,
+      body: request,
+      answer: expectBody(JoinAnswerSchema),
+    }) satisfies ApiRequest,
+  renew: (id: string, request: RenewalRequest) =>
+    ({
+      method: 'POST',
+      path: paths.hostCredential(id),
+      body: renewalBody(request),
+      answer: expectBody(RenewalAnswerSchema),
+    }) satisfies ApiRequest,
   get: (idOrName: string) =>
     ({ method: 'GET', path: paths.host(idOrName), answer: expectBody(HostSchema) }) satisfies ApiRequest,
   list: (filter: HostFilter, page: Partial<PageRequest>) =>
@@ -61,7 +84,10 @@ export const hostRequests = {
 /** The `caller` arguments are ignored: the server establishes who calls from the connection's credential. */
 export function createHosts(connection: Connection): HostService {
   return {
-    join: async (_caller, request) => (await connection.call(hostRequests.join(request))).document,
+    join: async (_caller, request) =>
+      readJoinAnswer((await connection.call(hostRequests.join(request))).document),
+    renew: async (id, request) =>
+      readRenewalAnswer((await connection.call(hostRequests.renew(id, request))).document),
     get: async (idOrName) => readHost((await connection.call(hostRequests.get(idOrName))).document),
     list: async (filter, page) =>
       readPage((await connection.call(hostRequests.list(filter, page))).document, readHost),

@@ -54,6 +54,7 @@ export const eventTypes = [
   'host.labelled',
   'host.revoked',
   'host.removed',
+  'host.cloned',
   'component.installed',
   'component.changed',
   'component.removed',

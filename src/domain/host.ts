@@ -25,6 +25,8 @@ export interface HostRecord {
 export interface HostView extends HostRecord {
   readonly confirmed: boolean;
   readonly lastSeenMs: number | null;
+  /** `clone`: more than one machine claims to be this host. */
+  readonly conflict: 'clone' | null;
 }
 
 /** What selectors may ask of a host. */
@@ -42,6 +44,7 @@ export interface HostDocument {
   readonly confirmed: boolean;
   readonly firstSeen: string;
   readonly lastSeen: string | null;
+  readonly conflict: 'clone' | null;
   readonly version: number;
 }
 
@@ -62,6 +65,8 @@ export interface Beat {
   readonly inventory: string | null;
   /** True with the last beat of a clean stop. */
   readonly leaving: boolean;
+  /** Of the installation that the agent runs on, as in its join; null from agents that do not tell. */
+  readonly machineId: string | null;
 }
 
 export interface BeatAnswer {
@@ -160,6 +165,7 @@ export function hostDocument(view: HostView): HostDocument {
     confirmed,
     firstSeen: formatInstant(view.firstSeenMs),
     lastSeen: view.lastSeenMs === null ? null : formatInstant(view.lastSeenMs),
+    conflict: view.conflict,
     version,
   };
 }

@@ -81,21 +81,37 @@ export interface HostFilter {
 }
 
 export interface HostService {
-  /** A host with the same machine id and name comes back as itself, with a new credential; the old one ends. */
-  join(
-    caller: Caller,
-    request: { name: string; region: string | null; machineId: string },
-  ): Promise<JoinAnswer>;
+  /**
+   * A host with the same machine id and name comes back as itself, with a new credential; the old one ends.
+   * `bad-request` (field) when a joiner proves no key; `unauthenticated`, `forbidden` for what its token is not good for.
+   */
+  join(caller: Caller, request: JoinRequest): Promise<JoinAnswer>;
+  /**
+   * Offers a host that proves its key a new credential; the old one stays good until the first beat with the new one.
+   * `unauthenticated` for another proof and a revoked host; `identity-conflict` for a copy of the host, or one that was
+   * put back to an earlier state.
+   */
+  renew(id: string, request: RenewalRequest): Promise<RenewalAnswer>;
   /** By id or by name. `not-found`. */
   get(idOrName: string): Promise<HostView>;
   /** Ordered by name. */
   list(filter: HostFilter, page: PageRequest): Promise<Page<HostView>>;
-  /** `not-found`. */
+  /** `not-found`; `identity-conflict` for a machine that is not the host, but a copy of it. */
   beat(caller: Caller, id: string, beat: Beat): Promise<BeatAnswer>;
-  /** `not-found`. */
+  /** `not-found`; `identity-conflict` while two machines claim to be the host. */
   checkIn(caller: Caller, id: string, checkIn: CheckIn): Promise<CheckInAnswer>;
   /** Exactly once in effect. `conflict` (details.expected) when a report before these is missing. */
   report(caller: Caller, id: string, batch: ReportBatch): Promise<{ readonly acked: number }>;
+}
+
+export interface JoinRequest {
+  readonly name: string;
+  readonly region: string | null;
+  /** Stable for this installation of the machine. */
+  readonly machineId: string;
+  /** What the host will prove itself with (base64 of the SPKI DER), and the signature of `joinStatement`; or neither. */
+  readonly publicKey?: string;
+  readonly proof?: string;
 }
 
 export interface JoinAnswer {
@@ -103,6 +119,27 @@ export interface JoinAnswer {
   readonly name: string;
   /** Shown once. */
   readonly credential: string;
+  /** How many credentials the host has had. */
+  readonly generation: number;
+  readonly expiresAtMs: number;
+  /** What to believe the registry by from now on. */
+  readonly trust: Trust;
+}
+
+export interface RenewalRequest {
+  /** Of the credential that the host has. */
+  readonly generation: number;
+  /** The signature of `credentialStatement`. */
+  readonly proof: string;
+  /** As in its beats. */
+  readonly machineId: string | null;
+}
+
+export interface RenewalAnswer {
+  /** Shown once. */
+  readonly credential: string;
+  readonly generation: number;
+  readonly expiresAtMs: number;
 }
 
 /** Reports of one life of an agent's outbox, in order, without holes. */

@@ -18,8 +18,11 @@ export interface Entrance {
   readonly loopback: boolean;
 }
 
-/** `open`: anyone. `known`: any caller but one that has yet to join. `probe`: viewers, and anyone on a loopback entrance. Otherwise the roles that may. */
-export type Access = 'open' | 'known' | 'probe' | readonly Role[];
+/**
+ * `open`: anyone. `proof`: anyone, and what the body proves decides. `known`: any caller but one that has yet to join.
+ * `probe`: viewers, and anyone on a loopback entrance. Otherwise the roles that may.
+ */
+export type Access = 'open' | 'proof' | 'known' | 'probe' | readonly Role[];
 
 /** For callers that need not say who they are. */
 export const anonymous: Caller = { role: 'viewer', subject: 'anonymous' };
@@ -104,7 +107,7 @@ export function identify(
 
 /** Whether a caller is needed at all; probes and open routes answer without. */
 export function needsCaller(allowed: Access, entrance: Entrance): boolean {
-  return allowed !== 'open' && !(allowed === 'probe' && entrance.loopback);
+  return allowed !== 'open' && allowed !== 'proof' && !(allowed === 'probe' && entrance.loopback);
 }
 
 /**
@@ -112,7 +115,7 @@ export function needsCaller(allowed: Access, entrance: Entrance): boolean {
  * only be itself: `own` is that parameter.
  */
 export function authorise(allowed: Access, caller: Caller | null, own: string | undefined): Caller {
-  if (allowed === 'open') return caller ?? anonymous;
+  if (allowed === 'open' || allowed === 'proof') return caller ?? anonymous;
   if (caller === null)
     throw new AppError('unauthenticated', 'Cannot tell who asks: send "Authorization: Bearer <token>"');
   const roles = allowed === 'known' ? knownRoles : allowed === 'probe' ? probeRoles : allowed;

@@ -11,11 +11,17 @@ import {
   HostSchema,
   JoinAnswerSchema,
   JoinBody,
+  joinAnswerDocument,
+  RenewalAnswerSchema,
+  RenewalBody,
   ReportAnswer,
   ReportBody,
   readBeat,
   readHostFilter,
+  readJoin,
+  readRenewal,
   readReportBatch,
+  renewalAnswerDocument,
 } from '../wire/host.ts';
 import { CheckInAnswerSchema, CheckInBody, readCheckIn } from '../wire/inventory.ts';
 import { listOf } from '../wire/schema.ts';
@@ -33,8 +39,24 @@ export const join = operation({
   answers: { 200: JoinAnswerSchema },
   codes: ['conflict'],
   async handle({ services, caller, body }) {
-    const { name, region, machineId } = body;
-    return ok(await hostsOf(services).join(caller, { name, region: region ?? null, machineId }));
+    return ok(joinAnswerDocument(await hostsOf(services).join(caller, readJoin(body))));
+  },
+});
+
+/** Open to everybody, because the credential of whoever comes may have ended: the host's key is what lets it in. */
+export const renewCredential = operation({
+  id: 'renewCredential',
+  tag,
+  summary: 'A new credential for a host that proves its key',
+  body: RenewalBody,
+  answers: { 200: RenewalAnswerSchema },
+  codes: ['unauthenticated', 'identity-conflict'],
+  async handle(call) {
+    const answer = await hostsOf(call.services).renew(
+      requireUuid(param(call, 'host'), 'id'),
+      readRenewal(call.body),
+    );
+    return ok(renewalAnswerDocument(answer));
   },
 });
 

@@ -160,6 +160,7 @@ function describe({ method, path, access, operation }: Route): object {
 
 function accessWords(access: Route['access']): string {
   if (access === 'open') return 'Open to everyone.';
+  if (access === 'proof') return 'For whoever proves the key of the host.';
   if (access === 'known') return 'For every caller.';
   if (access === 'probe')
     return 'For viewers, operators, approvers and admins; on a loopback listener for everyone.';

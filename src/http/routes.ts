@@ -54,6 +54,7 @@ const table: readonly [Route['method'], string, Route['on'], Access, Operation][
   ['POST',   '/v1/join',                       'registry', joiners,         host.join],
   ['GET',    '/v1/hosts',                      'registry', viewers,         host.listHosts],
   ['GET',    '/v1/hosts/:host',                'registry', hostsSelf,       host.getHost],
+  ['POST',   '/v1/hosts/:host/credential',     'registry', 'proof',         host.renewCredential],
   ['POST',   '/v1/hosts/:host/heartbeat',      'registry', itself,          host.beatHost],
   ['POST',   '/v1/hosts/:host/checkin',        'registry', itself,          host.checkInHost],
   ['POST',   '/v1/hosts/:host/reports',        'registry', itself,          host.reportHost],

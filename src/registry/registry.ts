@@ -96,6 +96,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     inventory,
     access,
     capacity,
+    trust: () => ({ urls: [], keys: [], ca: [] }),
     onRewind: rewinder({ store, clock, logger }),
   });
   const tokens = new TokenStore({ store, clock, access, joinText: null });

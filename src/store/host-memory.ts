@@ -1,9 +1,10 @@
 /** All hosts in memory: their records as of the last commit, who was heard when, and what a beat answers from. */
 import type { Clock } from '../base/clock.ts';
+import { type HostSessions, noSessions } from '../domain/clone.ts';
 import { AppError } from '../domain/error.ts';
 import type { Mark } from '../domain/event.ts';
 import type { Flapping } from '../domain/guards.ts';
-import { type Beat, beatIntervalMs, type HostRecord, type HostView, hostDeadlineMs } from '../domain/host.ts';
+import { beatIntervalMs, type HostRecord, type HostView, hostDeadlineMs } from '../domain/host.ts';
 import { normaliseHostName, parseUuid } from '../domain/ids.ts';
 import type { Status } from '../domain/liveness.ts';
 import { Presence } from '../domain/presence.ts';
@@ -23,8 +24,12 @@ export interface HostFacts {
   heardMark: Mark | null;
   /** The last report of the agent's outbox that is in effect. */
   acked: { readonly epoch: number; readonly seq: number } | null;
-  /** The start of the agent that beats now, and its last beat. */
-  session: { readonly bootId: string; readonly startedAtMs: number; readonly seq: number } | null;
+  /** Who beats as this host. */
+  sessions: HostSessions;
+  /** Of the join. */
+  readonly machineId: string;
+  /** What it proves itself with; null when it joined without. */
+  publicKey: string | null;
   flapping: Flapping | undefined;
   /** The status that the last event told. */
   toldStatus: Status;
@@ -123,7 +128,14 @@ export class HostMemory {
     const record = this.presence.record(slot);
     const overdue = record.status === 'UP' && !this.#inTime(slot);
     const confirmed = this.presence.confirmed(slot) && (this.#trusted || !overdue);
-    return { ...record, confirmed, lastSeenMs: this.presence.lastSeenMs(slot) };
+    const conflict = this.conflictOf(record.id);
+    return { ...record, confirmed, lastSeenMs: this.presence.lastSeenMs(slot), conflict };
+  }
+
+  /** Whether more than one machine claims to be this host. */
+  conflictOf(id: string): HostView['conflict'] {
+    const clone = this.#facts.get(id)?.sessions.clone ?? null;
+    return clone === null ? null : 'clone';
   }
 
   /** A beat counts: tells the interval from now on, and counts the deadline from it. */
@@ -137,7 +149,7 @@ export class HostMemory {
   /** Whether an agent beats for this host now: it has since this process started, and is not overdue. */
   isBeating(id: string): boolean {
     const slot = this.presence.find(id);
-    if (slot === undefined || this.facts(id).session === null) return false;
+    if (slot === undefined || this.facts(id).sessions.current === null) return false;
     return this.presence.record(slot).status === 'UP' && this.#inTime(slot);
   }
 
@@ -171,16 +183,6 @@ export class HostMemory {
   }
 }
 
-/** A beat of the same start that is not newer than the last one: sent twice, or captured and sent again. */
-export function isReplay({ session }: HostFacts, beat: Beat): boolean {
-  return (
-    session !== null &&
-    session.bootId === beat.bootId &&
-    session.startedAtMs === beat.startedAtMs &&
-    beat.seq <= session.seq
-  );
-}
-
 export function hostNotFound(idOrName: string): AppError {
   return new AppError('not-found', `Cannot find host "${idOrName}": no such host has joined`);
 }
@@ -195,7 +197,9 @@ function factsOf(row: HostRow): HostFacts {
     agentMark: epoch === null || revision === null || hash === null ? null : { epoch, revision, hash },
     heardMark: null,
     acked: outboxEpoch === null || seq === null ? null : { epoch: outboxEpoch, seq },
-    session: null,
+    sessions: noSessions,
+    machineId: row.machine_id,
+    publicKey: row.public_key,
     flapping: undefined,
     toldStatus: row.status,
   };

@@ -86,6 +86,12 @@ export function hostStatements(dialect: Dialect) {
           })
           .where('id', '=', arg('id')),
     ),
+    setGeneration: compile(dialect, (query, arg: Arg<{ id: string; generation: number }>) =>
+      query
+        .updateTable('hosts')
+        .set({ generation: arg('generation') })
+        .where('id', '=', arg('id')),
+    ),
     setInventory: compile(dialect, (query, arg: Arg<{ id: string; hash: string | null }>) =>
       query
         .updateTable('hosts')

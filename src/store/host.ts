@@ -5,6 +5,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Random } from '../base/random.ts';
 import { type Caller, systemCaller } from '../domain/access.ts';
+import { decideSession, type HostSessions, isUndecided, type SessionVerdict } from '../domain/clone.ts';
 import { AppError } from '../domain/error.ts';
 import { type EventType, isAhead, type Mark } from '../domain/event.ts';
 import { noteTransition, thinned } from '../domain/guards.ts';
@@ -13,14 +14,11 @@ import {
   type BeatAnswer,
   decideHostBeat,
   decideHostGone,
-  decideHostName,
   type HostDecision,
   type HostRecord,
   type HostView,
   hostEvent,
-  hostNameCandidates,
 } from '../domain/host.ts';
-import { mintUuid, requirePrintable } from '../domain/ids.ts';
 import type { CheckIn, CheckInAnswer } from '../domain/inventory.ts';
 import { type StatusCounts, statusCounts } from '../domain/presence.ts';
 import { type ReportContent, readReport } from '../domain/report.ts';
@@ -28,16 +26,20 @@ import type {
   HostFilter,
   HostService,
   JoinAnswer,
+  JoinRequest,
   Page,
   PageRequest,
+  RenewalAnswer,
+  RenewalRequest,
   ReportBatch,
 } from '../domain/services.ts';
-import { keylessCredentialLifeMs } from '../domain/token.ts';
-import type { AccessStore, CredentialHost, JoinGrant } from './access.ts';
+import type { Trust } from '../domain/trust.ts';
+import type { AccessStore } from './access.ts';
 import type { Store, Transaction } from './engine/port.ts';
 import type { HostRow } from './engine/query.ts';
-import { type HostCapacity, type HostFacts, HostMemory, hostNotFound, isReplay } from './host-memory.ts';
-import { type HeardRow, hostStatements, recordOf, rowOf } from './host-sql.ts';
+import { clonedHost, HostIdentity } from './host-identity.ts';
+import { type HostCapacity, type HostFacts, HostMemory, hostNotFound } from './host-memory.ts';
+import { type HeardRow, hostStatements, recordOf } from './host-sql.ts';
 import type { InventoryStore } from './inventory.ts';
 import type { LivenessStore } from './liveness.ts';
 import { decodeCursor, encodeCursor } from './page.ts';
@@ -54,6 +56,8 @@ export interface HostStoreOptions {
   inventory: InventoryStore;
   access: AccessStore;
   capacity: HostCapacity;
+  /** What hosts are told at their join to believe this registry by. */
+  trust: () => Trust;
   /** Called when a host has seen what is not in this store's log: the store was rewound, or the host lies. */
   onRewind: (seen: Mark, hostId: string) => void;
 }
@@ -63,23 +67,23 @@ export class HostStore implements HostService {
   readonly memory: HostMemory;
   readonly #store: Store;
   readonly #clock: Clock;
-  readonly #random: Random;
   readonly #liveness: LivenessStore;
   readonly #inventory: InventoryStore;
-  readonly #access: AccessStore;
   readonly #onRewind: (seen: Mark, hostId: string) => void;
   readonly #sql: ReturnType<typeof hostStatements>;
+  readonly #trust: () => Trust;
+  readonly #identity: HostIdentity;
 
   constructor(options: HostStoreOptions) {
     this.memory = new HostMemory(options.clock, options.capacity);
     this.#store = options.store;
     this.#clock = options.clock;
-    this.#random = options.random;
     this.#liveness = options.liveness;
     this.#inventory = options.inventory;
-    this.#access = options.access;
     this.#onRewind = options.onRewind;
     this.#sql = hostStatements(options.store.dialect);
+    this.#trust = options.trust;
+    this.#identity = new HostIdentity({ ...options, memory: this.memory, sql: this.#sql });
   }
 
   /** Reads memory anew from the store. */
@@ -91,31 +95,12 @@ export class HostStore implements HostService {
     });
   }
 
-  join(
-    caller: Caller,
-    request: { name: string; region: string | null; machineId: string },
-  ): Promise<JoinAnswer> {
-    const region = request.region === null ? null : requirePrintable(request.region, 'region');
-    const { machineId } = request;
-    return this.#store.write(caller, async (tx) => {
-      const ofMachine = await tx.all(this.#sql.byMachine, { machineId });
-      // A second agent on this machine is another host, as long as the first one beats.
-      const known = ofMachine.find(
-        (row) =>
-          hostNameCandidates(request.name, row.id).includes(row.name) && !this.memory.isBeating(row.id),
-      );
-      const grant = await this.#useJoinToken(tx, request.name);
-      const { id, name, generation } =
-        known === undefined
-          ? await this.#admit(tx, { ...request, region }, grant)
-          : await this.#readmit(tx, known, grant);
-      const { credential } = await this.#access.issueHostCredential(
-        tx,
-        { id, name, generation },
-        keylessCredentialLifeMs,
-      );
-      return { id, name, credential };
-    });
+  async join(caller: Caller, request: JoinRequest): Promise<JoinAnswer> {
+    return { ...(await this.#identity.join(caller, request)), trust: this.#trust() };
+  }
+
+  renew(id: string, request: RenewalRequest): Promise<RenewalAnswer> {
+    return this.#identity.renew(id, request);
   }
 
   async get(idOrName: string): Promise<HostView> {
@@ -143,39 +128,27 @@ export class HostStore implements HostService {
     const slot = this.memory.slotOfId(id);
     const facts = this.memory.facts(id);
     const own = this.#store.log.head();
-    requireSeenEpoch(beat, this.#clock.now());
-    if (
-      beat.seen !== null &&
-      !sameMark(beat.seen, facts.toldMark) &&
-      (await this.#isRewound(beat.seen, own))
-    ) {
-      this.#onRewind(beat.seen, id);
+    const before = facts.sessions.current;
+    const verdict = await this.#decideSession(caller, id, beat);
+    if (caller.offered === true) await this.#identity.commitOffer(caller, id);
+    if (verdict === 'aside') {
+      // Alive, whichever of the two it is; of what the other one has told it must not hear.
+      await this.#heard(caller, id, slot);
+      return this.#answer(facts, { own, seen: null, acked: null, checkin: 'none' });
     }
-    if (beat.answered !== null && beat.answered === facts.session?.seq && !isReplay(facts, beat)) {
-      facts.agentMark = facts.heardMark ?? facts.agentMark;
-    }
-    if (!isReplay(facts, beat)) {
-      facts.session = { bootId: beat.bootId, startedAtMs: beat.startedAtMs, seq: beat.seq };
-      if (beat.leaving) await this.#change(caller, id, goneAs('left'));
-      else await this.#heard(caller, id, slot);
-    }
+    if (verdict === 'current') await this.#takeBeat(caller, id, { beat, before, own });
     // An agent that was rewound must see how far it had been, until it has: an answer may be lost.
-    const seen = facts.agentMark;
-    facts.heardMark = seen === null || !isAhead(seen, beat.own) ? beat.own : null;
-    facts.toldMark = own;
-    return {
-      intervalMs: facts.intervalToldMs,
-      spreadMs: this.memory.spreadMs(),
-      nowMs: this.#clock.now(),
-      own,
-      seen,
-      checkin: wantedCheckIn(beat, facts),
-      acked: facts.acked,
-    };
+    const told = { own, seen: facts.agentMark, acked: facts.acked, checkin: wantedCheckIn(beat, facts) };
+    if (verdict === 'current') {
+      facts.heardMark = told.seen === null || !isAhead(told.seen, beat.own) ? beat.own : null;
+      facts.toldMark = own;
+    }
+    return this.#answer(facts, told);
   }
 
-  checkIn(caller: Caller, id: string, checkIn: CheckIn): Promise<CheckInAnswer> {
+  async checkIn(caller: Caller, id: string, checkIn: CheckIn): Promise<CheckInAnswer> {
     const { name } = this.memory.presence.record(this.memory.slotOfId(id));
+    this.#refuseUndecided(id, 'check in');
     return this.#store.write(caller, async (tx) => {
       const { inventory_hash: hash } = await this.#load(tx, id);
       const answer = await this.#inventory.apply(tx, { id, name, hash }, checkIn);
@@ -190,6 +163,7 @@ export class HostStore implements HostService {
 
   async report(caller: Caller, id: string, batch: ReportBatch): Promise<{ readonly acked: number }> {
     const { name } = this.memory.presence.record(this.memory.slotOfId(id));
+    this.#refuseUndecided(id, 'take reports');
     const reports = batch.items.map((item, index) => ({
       seq: item.seq,
       content: readReport(item, index, name),
@@ -236,9 +210,9 @@ export class HostStore implements HostService {
   /** A record of `records`, with what is known of the host now. */
   viewOf(record: HostRecord): HostView {
     const slot = this.memory.presence.find(record.id);
-    if (slot === undefined) return { ...record, confirmed: true, lastSeenMs: null };
-    const { confirmed, lastSeenMs } = this.memory.view(slot);
-    return { ...record, confirmed, lastSeenMs };
+    if (slot === undefined) return { ...record, confirmed: true, lastSeenMs: null, conflict: null };
+    const { confirmed, lastSeenMs, conflict } = this.memory.view(slot);
+    return { ...record, confirmed, lastSeenMs, conflict };
   }
 
   /** Writes that a host is lost, with the records that its agent holds, in one revision, unless it was heard meanwhile. */
@@ -297,6 +271,57 @@ export class HostStore implements HostService {
     ];
   }
 
+  /** What a beat that counts says of the host, and of both logs. */
+  async #takeBeat(
+    caller: Caller,
+    id: string,
+    { beat, before, own }: { beat: Beat; before: HostSessions['current']; own: Mark },
+  ): Promise<void> {
+    const facts = this.memory.facts(id);
+    requireSeenEpoch(beat, this.#clock.now());
+    const isNews = beat.seen !== null && !sameMark(beat.seen, facts.toldMark);
+    if (isNews && beat.seen !== null && (await this.#isRewound(beat.seen, own)))
+      this.#onRewind(beat.seen, id);
+    if (beat.answered !== null && beat.answered === before?.seq) {
+      facts.agentMark = facts.heardMark ?? facts.agentMark;
+    }
+    if (beat.leaving) await this.#change(caller, id, goneAs('left'));
+    else await this.#heard(caller, id, this.memory.slotOfId(id));
+  }
+
+  #answer(facts: HostFacts, told: Pick<BeatAnswer, 'own' | 'seen' | 'acked' | 'checkin'>): BeatAnswer {
+    return {
+      intervalMs: facts.intervalToldMs,
+      spreadMs: this.memory.spreadMs(),
+      nowMs: this.#clock.now(),
+      ...told,
+    };
+  }
+
+  /** Notes whose beat it is. Throws `identity-conflict` for a machine that is turned away. */
+  async #decideSession(caller: Caller, id: string, beat: Beat): Promise<SessionVerdict> {
+    const facts = this.memory.facts(id);
+    const { bootId, startedAtMs, seq, machineId } = beat;
+    const { sessions, verdict, cloned } = decideSession(
+      facts.sessions,
+      { bootId, startedAtMs, seq, machineId },
+      { joinedMachineId: facts.machineId, nowMs: this.#clock.monotonic() },
+    );
+    facts.sessions = sessions;
+    if (cloned) {
+      await this.#store.write(caller, async (tx) => tx.append(hostEvent('host.cloned', await this.get(id))));
+    }
+    if (verdict === 'outcast')
+      throw clonedHost(this.memory.presence.record(this.memory.slotOfId(id)).name, 'take the beat');
+    return verdict;
+  }
+
+  /** Of two machines that nobody can tell apart, what is installed and what runs is nobody's. */
+  #refuseUndecided(id: string, what: string): void {
+    if (!isUndecided(this.memory.facts(id).sessions)) return;
+    throw clonedHost(this.memory.presence.record(this.memory.slotOfId(id)).name, what);
+  }
+
   async #heard(caller: Caller, id: string, slot: number): Promise<void> {
     this.memory.heard(slot);
     if (this.memory.presence.record(slot).status === 'DOWN') await this.#change(caller, id, decideHostBeat);
@@ -329,7 +354,8 @@ export class HostStore implements HostService {
     await tx.run(this.#sql.setStatus, { id, status, reason, version });
     const slot = this.memory.find(id);
     const lastSeenMs = slot === undefined ? tx.now : this.memory.presence.lastSeenMs(slot);
-    if (change !== null) tx.append(hostEvent(change, { ...record, confirmed: true, lastSeenMs }));
+    const conflict = this.memory.conflictOf(id);
+    if (change !== null) tx.append(hostEvent(change, { ...record, confirmed: true, lastSeenMs, conflict }));
     tx.onCommit(() => {
       this.memory.presence.confirm(this.memory.remember(record));
       if (change === null) return;
@@ -339,54 +365,6 @@ export class HostStore implements HostService {
         facts.flapping = { ...facts.flapping, eventAtMs: this.#clock.monotonic() };
       }
     });
-  }
-
-  /** What comes with the caller's join token; null when an admin lets the host in. */
-  async #useJoinToken(tx: Transaction, name: string): Promise<JoinGrant | null> {
-    if (tx.caller.role !== 'joiner') return null;
-    return this.#access.useJoinToken(tx, tx.caller, { name, again: false });
-  }
-
-  async #admit(
-    tx: Transaction,
-    request: { name: string; machineId: string; region: string | null },
-    grant: JoinGrant | null,
-  ): Promise<CredentialHost> {
-    const id = mintUuid(tx.now, this.#random);
-    const taken = new Set<string>();
-    for (const name of hostNameCandidates(request.name, id)) {
-      if ((await tx.get(this.#sql.byName, { name })) !== undefined) taken.add(name);
-    }
-    const record: HostRecord = {
-      id,
-      name: decideHostName(request.name, id, taken),
-      region: grant?.region ?? request.region,
-      labels: grant?.labels ?? {},
-      self: {},
-      status: 'UP',
-      reason: null,
-      firstSeenMs: tx.now,
-      version: 1,
-    };
-    const row = rowOf(record, {
-      machineId: request.machineId,
-      lastSeenMs: tx.now,
-      intervalToldMs: this.memory.intervalMs(),
-      publicKey: null,
-      joinedBy: grant?.tokenId ?? null,
-    });
-    await tx.run(this.#sql.insert, row);
-    tx.append(hostEvent('host.joined', { ...record, confirmed: true, lastSeenMs: tx.now }));
-    tx.onCommit(() => this.memory.heard(this.memory.add(row)));
-    return { id, name: record.name, generation: row.generation };
-  }
-
-  /** A host that was here before keeps its records and its labels. */
-  async #readmit(tx: Transaction, row: HostRow, grant: JoinGrant | null): Promise<CredentialHost> {
-    const { id, name, public_key } = row;
-    const generation = row.generation + 1;
-    await tx.run(this.#sql.setJoined, { id, public_key, generation, joined_by: grant?.tokenId ?? null });
-    return { id, name, generation };
   }
 
   /** What a report does. While the host is gone, its records stay DOWN and what is told waits for its return. */

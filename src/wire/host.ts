@@ -4,7 +4,15 @@ import { limits } from '../base/limits.ts';
 import { formatInstant } from '../base/time.ts';
 import type { Beat, BeatAnswer, HostDocument, HostView } from '../domain/host.ts';
 import { normaliseHostName } from '../domain/ids.ts';
-import { type HostFilter, type ReportBatch, reportTypes } from '../domain/services.ts';
+import {
+  type HostFilter,
+  type JoinAnswer,
+  type JoinRequest,
+  type RenewalAnswer,
+  type RenewalRequest,
+  type ReportBatch,
+  reportTypes,
+} from '../domain/services.ts';
 import { ReasonSchema, StatusSchema } from './liveness.ts';
 import {
   Count,
@@ -19,9 +27,22 @@ import {
   Uuid,
   words,
 } from './schema.ts';
+import { TrustKeySchema, TrustSchema } from './trust.ts';
 
 const Name = Type.String({ minLength: 1, maxLength: limits.nameLengthMax });
 const Labels = Type.Record(Type.String(), Type.String());
+
+const MachineId = Type.String({
+  minLength: 1,
+  maxLength: 128,
+  description: 'Stable for this installation of the machine',
+});
+const Proof = Type.String({ maxLength: 128, description: "Ed25519 signature by the host's key, base64" });
+const Generation = Type.Integer({
+  minimum: 1,
+  maximum: Number.MAX_SAFE_INTEGER - 1,
+  description: 'How many credentials the host has had',
+});
 
 export const HostSchema = strictObject(
   {
@@ -35,6 +56,7 @@ export const HostSchema = strictObject(
     confirmed: Type.Boolean(),
     firstSeen: Instant,
     lastSeen: nullable(Instant),
+    conflict: nullable(words(['clone'], { description: 'More than one machine claims to be this host' })),
     version: Count,
   },
   { description: 'A host' },
@@ -50,17 +72,32 @@ export const HostFilterQuery = strictObject({
 export const JoinBody = strictObject({
   name: Name,
   region: Type.Optional(nullable(Type.String({ minLength: 1, maxLength: limits.wordLengthMax }))),
-  machineId: Type.String({
-    minLength: 1,
-    maxLength: 128,
-    description: 'Stable for this installation of the machine',
-  }),
+  machineId: MachineId,
+  publicKey: Type.Optional(TrustKeySchema.properties.publicKey),
+  proof: Type.Optional(Proof),
 });
 
 export const JoinAnswerSchema = strictObject({
   id: Uuid,
   name: Name,
   credential: Type.String({ description: 'Shown once' }),
+  generation: Generation,
+  expiresAt: Instant,
+  trust: TrustSchema,
+});
+
+export const RenewalBody = strictObject({
+  generation: Generation,
+  proof: Proof,
+  machineId: Type.Optional(MachineId),
+});
+
+export const RenewalAnswerSchema = strictObject({
+  credential: Type.String({
+    description: 'Shown once; good for an hour, and for its life once a beat came with it',
+  }),
+  generation: Generation,
+  expiresAt: Instant,
 });
 
 export const BeatBody = strictObject({
@@ -72,6 +109,7 @@ export const BeatBody = strictObject({
   seen: nullable(MarkSchema),
   inventory: nullable(Digest),
   leaving: Type.Optional(Type.Boolean({ description: 'The last beat of a clean stop' })),
+  machineId: Type.Optional(nullable(MachineId)),
 });
 
 export const BeatAnswerSchema = strictObject({
@@ -117,10 +155,52 @@ export function readHost(document: HostDocument): HostView {
   };
 }
 
+export function readJoin(body: Static<typeof JoinBody>): JoinRequest {
+  const { region = null, ...same } = body;
+  return { region, ...same };
+}
+
+export function joinAnswerDocument({
+  expiresAtMs,
+  trust,
+  ...same
+}: JoinAnswer): Static<typeof JoinAnswerSchema> {
+  const { urls, keys, ca } = trust;
+  return {
+    ...same,
+    expiresAt: formatInstant(expiresAtMs),
+    trust: { urls: [...urls], keys: [...keys], ca: [...ca] },
+  };
+}
+
+export function readJoinAnswer({ expiresAt, ...same }: Static<typeof JoinAnswerSchema>): JoinAnswer {
+  return { ...same, expiresAtMs: readInstant(expiresAt, 'expiresAt') };
+}
+
+export function readRenewal(body: Static<typeof RenewalBody>): RenewalRequest {
+  return { ...body, machineId: body.machineId ?? null };
+}
+
+export function renewalBody({ machineId, ...same }: RenewalRequest): Static<typeof RenewalBody> {
+  return { ...same, ...(machineId === null ? {} : { machineId }) };
+}
+
+export function renewalAnswerDocument({
+  expiresAtMs,
+  ...same
+}: RenewalAnswer): Static<typeof RenewalAnswerSchema> {
+  return { ...same, expiresAt: formatInstant(expiresAtMs) };
+}
+
+export function readRenewalAnswer({ expiresAt, ...same }: Static<typeof RenewalAnswerSchema>): RenewalAnswer {
+  return { ...same, expiresAtMs: readInstant(expiresAt, 'expiresAt') };
+}
+
 export function readBeat(body: Static<typeof BeatBody>): Beat {
   const { bootId, startedAt, seq, answered = null, own, seen, inventory, leaving = false } = body;
+  const { machineId = null } = body;
   const startedAtMs = readInstant(startedAt, 'startedAt');
-  return { bootId, startedAtMs, seq, answered, own, seen, inventory, leaving };
+  return { bootId, startedAtMs, seq, answered, own, seen, inventory, leaving, machineId };
 }
 
 export function beatBody(beat: Beat): Static<typeof BeatBody> {

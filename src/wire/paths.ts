@@ -15,6 +15,7 @@ export const paths = {
   join: '/v1/join',
   hosts: '/v1/hosts',
   host: (host: string) => `/v1/hosts/${segment(host)}`,
+  hostCredential: (id: string) => `/v1/hosts/${segment(id)}/credential`,
   hostHeartbeat: (id: string) => `/v1/hosts/${segment(id)}/heartbeat`,
   hostCheckIn: (id: string) => `/v1/hosts/${segment(id)}/checkin`,
   hostReports: (id: string) => `/v1/hosts/${segment(id)}/reports`,

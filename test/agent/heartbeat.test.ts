@@ -47,6 +47,7 @@ function start(
     },
     hostId: 'host',
     bootId: 'boot',
+    machineId: 'machine',
     compose: () => ({
       beat: { own: mark, seen: null, inventory: null },
       outbox: { active: true, epoch: 1, ackedSeq: 0 },

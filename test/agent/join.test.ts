@@ -12,6 +12,7 @@ import { SeededRandom } from '../helpers/random.ts';
 import { tempFolder } from '../helpers/temp.ts';
 
 const id = '00000000-0000-7000-8000-000000000001';
+const given = { generation: 1, expiresAtMs: Date.UTC(2026, 0, 2), trust: { urls: [], keys: [], ca: [] } };
 
 async function open(
   t: TestContext,
@@ -42,6 +43,7 @@ async function open(
           id,
           name: name.toLowerCase(),
           credential: `credential-${tokens.length}`,
+          ...given,
         }),
       };
     },
@@ -127,7 +129,7 @@ suite('readMembership()', () => {
     await assert.rejects(
       join({
         ...options,
-        connect: () => ({ join: async () => ({ id: another, name: 'edge-2', credential: 'new' }) }),
+        connect: () => ({ join: async () => ({ id: another, name: 'edge-2', credential: 'new', ...given }) }),
         onJoined: () => Promise.reject(crash),
       }),
       crash,

@@ -22,6 +22,7 @@ const beat = {
   seen: null,
   inventory: null,
   leaving: false,
+  machineId: null,
 };
 
 /** A registry that answers when the test says. */

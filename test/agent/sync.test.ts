@@ -25,6 +25,7 @@ function input(more: {
       seen: more.registrySeen === undefined ? mark(9, 50) : more.registrySeen,
       inventory: hash(1),
       leaving: false,
+      machineId: null,
     },
     outbox: { active: true, epoch: 5, ackedSeq: 10, ...more.outbox },
     inventoryAcked: more.inventoryAcked ?? true,

@@ -13,6 +13,7 @@ import { HastyClock } from './hasty-clock.ts';
 
 const uuid = '3b059e33-bbc4-4bc8-b0d3-7df6e8d70223';
 const at = Date.UTC(2026, 0, 1);
+const trust = { urls: ['https://registry.test'], keys: [], ca: [] };
 const instant = '2026-01-01T00:00:00.000Z';
 const document = {
   uuid,
@@ -194,8 +195,16 @@ const calls: readonly [
     (c) => c.hosts.join(caller, { name: 'edge-1', region: null, machineId: 'm' }),
     ['POST', '/v1/join', { name: 'edge-1', region: null, machineId: 'm' }],
     200,
-    { id: uuid, name: 'edge-1', credential: 's' },
-    { id: uuid, name: 'edge-1', credential: 's' },
+    { id: uuid, name: 'edge-1', credential: 's', generation: 1, expiresAt: instant, trust },
+    { id: uuid, name: 'edge-1', credential: 's', generation: 1, expiresAtMs: at, trust },
+  ],
+  [
+    'hosts.renew',
+    (c) => c.hosts.renew(uuid, { generation: 1, proof: 'p', machineId: 'm' }),
+    ['POST', `/v1/hosts/${uuid}/credential`, { generation: 1, proof: 'p', machineId: 'm' }],
+    200,
+    { credential: 's', generation: 2, expiresAt: instant },
+    { credential: 's', generation: 2, expiresAtMs: at },
   ],
   [
     'hosts.report',

@@ -12,6 +12,7 @@ import {
 import type { CredentialHost } from '../../src/store/access.ts';
 import type { Store, Transaction } from '../../src/store/engine/port.ts';
 import { FakeClock } from '../helpers/clock.ts';
+import { HostKey } from '../helpers/host-key.ts';
 import { SeededRandom } from '../helpers/random.ts';
 import { admin, joinHost, openRegistryStores, type RegistryStores } from '../helpers/registry-stores.ts';
 import type { OpenStoreForTest } from './liveness.contract.ts';
@@ -110,7 +111,7 @@ export function accessContract(openStore: OpenStoreForTest): void {
 
   describe('AccessStore.useJoinToken()', () => {
     const joinAs = (stores: RegistryStores, caller: Caller, name: string) =>
-      stores.hosts.join(caller, { name, region: 'here', machineId: `machine of ${name}` });
+      stores.hosts.join(caller, { ...new HostKey().join(caller, name), region: 'here' });
 
     it('G3: lets exactly as many of 100 at once in as the token has uses', async (t) => {
       for (const uses of [1, 7]) {

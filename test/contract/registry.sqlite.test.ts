@@ -4,6 +4,7 @@ import { tempFolder } from '../helpers/temp.ts';
 import { accessContract } from './access.contract.ts';
 import { hostContract } from './host.contract.ts';
 import { idempotencyContract } from './idempotency.contract.ts';
+import { identityContract } from './identity.contract.ts';
 import { livenessContract, type OpenStoreForTest } from './liveness.contract.ts';
 
 const open: OpenStoreForTest = async (t, clock) => {
@@ -16,4 +17,5 @@ const open: OpenStoreForTest = async (t, clock) => {
 accessContract(open);
 livenessContract(open);
 hostContract(open);
+identityContract(open);
 idempotencyContract(open);

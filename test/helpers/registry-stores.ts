@@ -76,6 +76,7 @@ export async function wireStores(options: {
     inventory,
     access,
     capacity: { beatsPerSecondMax: 10_000, returnsPerSecondMax: 1_000 },
+    trust: () => ({ urls: ['https://registry.test'], keys: [], ca: [] }),
     onRewind,
   });
   await hosts.load();
@@ -93,7 +94,11 @@ export async function passTime({ clock, sweep }: RegistryStores, ms: number): Pr
 /** A joined host and the beats of one start of its agent. */
 export async function joinHost(stores: RegistryStores, name: string, region: string | null = null) {
   const machineId = `machine-${name}`;
-  const { id } = await stores.hosts.join(systemCaller, { name, region, machineId });
+  const { id } = await stores.hosts.join(systemCaller, {
+    name,
+    region,
+    machineId,
+  });
   const caller: Caller = { role: 'host', subject: `host:${name}`, hostId: id };
   let [seq, answered]: [number, number | null] = [0, null];
   const startedAtMs = stores.clock.now();
@@ -108,6 +113,7 @@ export async function joinHost(stores: RegistryStores, name: string, region: str
       seen: null,
       inventory: null,
       leaving: false,
+      machineId: null,
       ...more,
     };
   };

@@ -301,7 +301,18 @@ export class FakeHosts implements HostService {
   }
 
   async join() {
-    return { id: hostId, name: 'edge-1', credential: 'secret' };
+    return {
+      id: hostId,
+      name: 'edge-1',
+      credential: 'secret',
+      generation: 1,
+      expiresAtMs: this.#clock.now(),
+      trust: { urls: [], keys: [], ca: [] },
+    };
+  }
+
+  async renew() {
+    return { credential: 'secret', generation: 2, expiresAtMs: this.#clock.now() };
   }
 
   async get(idOrName: string): Promise<HostView> {
@@ -320,6 +331,7 @@ export class FakeHosts implements HostService {
       lastSeenMs: now,
       version: 4,
       confirmed: true,
+      conflict: null,
     };
   }
 

@@ -43,6 +43,7 @@ class FakeFleet {
       version: 1,
       confirmed: true,
       lastSeenMs: 0,
+      conflict: null,
       ...more,
     };
     this.hosts.set(name, view);

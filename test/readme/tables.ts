@@ -128,6 +128,7 @@ export function packageDependencies(): Record<string, string> {
 
 const accessWord = {
   open: 'everyone',
+  proof: 'whoever proves the key of the host',
   known: 'any valid credential',
   probe: 'viewer, or anyone on a loopback listener',
 } as const;
