@@ -1,6 +1,7 @@
 /** What every group of rows gets: where things are, how long to measure, and who to measure. */
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Agent, fetch } from 'undici';
 import type { Processes, Server } from './processes.ts';
 import type { Group } from './table.ts';
 import type { Tools } from './tools.ts';
@@ -34,6 +35,8 @@ export interface Registry {
   readonly url: string;
   readonly token: string;
   readonly dataDir: string;
+  /** Of its own CA, PEM; null over plain HTTP. */
+  readonly ca: string | null;
   /** JSON in, JSON out; throws for anything but a 2xx. */
   call<T>(method: string, path: string, body?: unknown, token?: string): Promise<T>;
 }
@@ -46,14 +49,14 @@ export function ownEnv(bench: Bench): NodeJS.ProcessEnv {
 /** The real binary on an empty or a given data directory, ready. `port` 0 takes a free one. */
 export async function startRegistry(
   bench: Bench,
-  options: { dataDir?: string; port?: number } = {},
+  options: { dataDir?: string; port?: number; tls?: boolean } = {},
 ): Promise<Registry> {
   const dataDir = options.dataDir ?? (await newFolder(bench, 'registry'));
   const listen = `127.0.0.1:${options.port ?? 0}`;
   const args = [
     'registry',
     '--tls',
-    'off',
+    options.tls === true ? 'own' : 'off',
     '--data-dir',
     dataDir,
     '--socket',
@@ -66,12 +69,15 @@ export async function startRegistry(
   const server = bench.processes.server(binary, args, { env: ownEnv(bench) });
   const [, url = ''] = await server.ready(/"ready":"registry","url":"([^"]+)"/);
   const token = (await readFile(join(dataDir, 'admin.token'), 'utf8')).trim();
+  const ca = options.tls === true ? await readFile(join(dataDir, 'ca.pem'), 'utf8') : null;
+  const dispatcher = new Agent(ca === null ? {} : { connect: { ca } });
   return {
     server,
     url,
     token,
     dataDir,
-    call: (method, path, body, as) => callJson(url, as ?? token, method, path, body),
+    ca,
+    call: (method, path, body, as) => callJson(url, as ?? token, method, path, body, dispatcher),
   };
 }
 
@@ -81,9 +87,11 @@ export async function callJson<T>(
   method: string,
   path: string,
   body?: unknown,
+  dispatcher?: Agent,
 ): Promise<T> {
   const response = await fetch(`${url}${path}`, {
     method,
+    ...(dispatcher === undefined ? {} : { dispatcher }),
     headers: {
       ...(token === null ? {} : { authorization: `Bearer ${token}` }),
       ...(body === undefined ? {} : { 'content-type': 'application/json' }),
@@ -95,14 +103,18 @@ export async function callJson<T>(
   return JSON.parse(text) as T;
 }
 
-/** A bare server that answers what ours answers to this request: the same body, and the headers that are not Node's. */
+/**
+ * A bare server that answers what ours answers to this request: the same body, and the headers that are not Node's.
+ * Over TLS with the very certificate of ours.
+ */
 export async function startBareLike(
   bench: Bench,
-  { url, token }: { url: string; token: string },
+  { url, token, ca, dataDir }: Registry,
   request: { method: string; path: string; body?: unknown; token?: string },
 ): Promise<{ server: Server; url: string }> {
   const response = await fetch(`${url}${request.path}`, {
     method: request.method,
+    ...(ca === null ? {} : { dispatcher: new Agent({ connect: { ca } }) }),
     headers: { authorization: `Bearer ${request.token ?? token}`, 'content-type': 'application/json' },
     ...(request.body === undefined ? {} : { body: JSON.stringify(request.body) }),
   });
@@ -112,7 +124,7 @@ export async function startBareLike(
   const headers = Object.fromEntries([...response.headers].filter(([name]) => !nodesOwn.has(name)));
   const file = join(await newFolder(bench, 'bare'), 'answer.json');
   await writeFile(file, JSON.stringify({ headers, body: await response.json() }));
-  return startBare(bench, file);
+  return startBare(bench, file, ...(ca === null ? [] : [join(dataDir, 'keys/server.pem')]));
 }
 
 export async function startBare(bench: Bench, ...args: string[]): Promise<{ server: Server; url: string }> {

@@ -1,107 +1,115 @@
 /** Heartbeats over HTTP keep-alive: of a service record and of a host, beside a bare server and etcd's leases. */
 import { randomUUID } from 'node:crypto';
-import type { BenchGroup, Registry } from './bench.ts';
+import type { Bench, BenchGroup, Registry } from './bench.ts';
 import { eachOf, registerServices, startBareLike, startRegistry } from './bench.ts';
 import { type Etcd, startEtcd } from './etcd.ts';
-import { notMeasured, perSecond, type Row, row } from './table.ts';
+import { type Group, notMeasured, perSecond, type Row, row } from './table.ts';
 import { compare, connections, type Request, type Result } from './wrk.ts';
 
 const services = 1_000;
 const hosts = 500;
 const leases = 1_000;
 
-export const heartbeats: BenchGroup = {
-  name: 'heartbeats',
-  async run(bench) {
-    const rows: Row[] = [];
-    const registry = await startRegistry(bench);
-    const etcd = await startEtcd(bench);
-    const leaseIds = etcd === null ? [] : await grantLeases(etcd);
-    const etcdSide = etcd === null ? [] : [leaseSide(etcd, leaseIds)];
+export const heartbeats: BenchGroup = { name: 'heartbeats', run: (bench) => measure(bench, { tls: false }) };
 
-    bench.say('service heartbeats');
-    const uuids = await registerServices(registry, services);
-    const serviceBeats = uuids.map(
-      (uuid): Request => ({
-        method: 'POST',
-        path: `/v1/services/${uuid}/heartbeat`,
-        token: registry.token,
-        body: {},
-      }),
-    );
-    const bareService = await startBareLike(bench, registry, {
-      method: 'POST',
-      path: `/v1/services/${uuids[0]}/heartbeat`,
-      body: {},
-    });
-    const service = await compare(bench, [
-      {
-        name: 'service heartbeat',
-        url: registry.url,
-        pid: registry.server.pid,
-        requests: async () => [serviceBeats],
-      },
-      {
-        name: 'bare',
-        url: bareService.url,
-        pid: bareService.server.pid,
-        requests: async () => [serviceBeats],
-      },
-      ...etcdSide,
-    ]);
-    rows.push(...rowsOf('service heartbeat', service));
-    await bareService.server.stop();
-
-    bench.say('host heartbeats');
-    const joined = await joinHosts(registry, hosts);
-    const [first] = await primed(registry, joined.slice(0, 1));
-    if (first === undefined) throw new Error('no host joined');
-    const bareHost = await startBareLike(bench, registry, {
-      method: 'POST',
-      path: first.path,
-      body: { ...(first.body as object), seq: 2 },
-      token: first.token ?? '',
-    });
-    let bareBeats: readonly Request[] = [];
-    const host = await compare(bench, [
-      {
-        name: 'host heartbeat',
-        url: registry.url,
-        pid: registry.server.pid,
-        async requests() {
-          bareBeats = await primed(registry, joined);
-          return [bareBeats];
-        },
-      },
-      { name: 'bare', url: bareHost.url, pid: bareHost.server.pid, requests: async () => [bareBeats] },
-      ...etcdSide,
-    ]);
-    rows.push(...rowsOf('host heartbeat', host));
-    for (const server of [registry.server, bareHost.server, etcd?.server]) await server?.stop();
-    return {
-      title: `Heartbeats over HTTP/1.1 keep-alive, SQLite registry (${connections} connections)`,
-      rows,
-      notes: [
-        `${services} service records and ${hosts} hosts in turn; each beat with its bearer token, each host's with a growing seq and the registry's own mark, as agents send it. etcd: ${leases} leases, /v3/lease/keepalive.`,
-        ...medians([...service, ...host]),
-      ],
-    };
-  },
+/** The twin of each row over TLS 1.3, beside the bare server with the same certificate. */
+export const heartbeatsTls: BenchGroup = {
+  name: 'heartbeats-tls',
+  run: (bench) => measure(bench, { tls: true }),
 };
 
-function rowsOf(work: string, [ours, bare, etcd]: Result[]): Row[] {
+async function measure(bench: Bench, { tls }: { tls: boolean }): Promise<Group> {
+  const rows: Row[] = [];
+  const registry = await startRegistry(bench, { tls });
+  // Its gateway speaks plain HTTP here: no twin.
+  const etcd = tls ? null : await startEtcd(bench);
+  const leaseIds = etcd === null ? [] : await grantLeases(etcd);
+  const etcdSide = etcd === null ? [] : [leaseSide(etcd, leaseIds)];
+
+  bench.say('service heartbeats');
+  const uuids = await registerServices(registry, services);
+  const serviceBeats = uuids.map(
+    (uuid): Request => ({
+      method: 'POST',
+      path: `/v1/services/${uuid}/heartbeat`,
+      token: registry.token,
+      body: {},
+    }),
+  );
+  const bareService = await startBareLike(bench, registry, {
+    method: 'POST',
+    path: `/v1/services/${uuids[0]}/heartbeat`,
+    body: {},
+  });
+  const service = await compare(bench, [
+    {
+      name: 'service heartbeat',
+      url: registry.url,
+      pid: registry.server.pid,
+      requests: async () => [serviceBeats],
+    },
+    {
+      name: 'bare',
+      url: bareService.url,
+      pid: bareService.server.pid,
+      requests: async () => [serviceBeats],
+    },
+    ...etcdSide,
+  ]);
+  rows.push(...rowsOf('service heartbeat', service, { tls }));
+  await bareService.server.stop();
+
+  bench.say('host heartbeats');
+  const joined = await joinHosts(registry, hosts);
+  const [first] = await primed(registry, joined.slice(0, 1));
+  if (first === undefined) throw new Error('no host joined');
+  const bareHost = await startBareLike(bench, registry, {
+    method: 'POST',
+    path: first.path,
+    body: { ...(first.body as object), seq: 2 },
+    token: first.token ?? '',
+  });
+  let bareBeats: readonly Request[] = [];
+  const host = await compare(bench, [
+    {
+      name: 'host heartbeat',
+      url: registry.url,
+      pid: registry.server.pid,
+      async requests() {
+        bareBeats = await primed(registry, joined);
+        return [bareBeats];
+      },
+    },
+    { name: 'bare', url: bareHost.url, pid: bareHost.server.pid, requests: async () => [bareBeats] },
+    ...etcdSide,
+  ]);
+  rows.push(...rowsOf('host heartbeat', host, { tls }));
+  for (const server of [registry.server, bareHost.server, etcd?.server]) await server?.stop();
+  return {
+    title: `Heartbeats over HTTP/1.1 keep-alive${tls ? ' in TLS 1.3' : ''}, SQLite registry (${connections} connections)`,
+    rows,
+    notes: [
+      `${services} service records and ${hosts} hosts in turn; each beat with its bearer token, each host's with a growing seq and the registry's own mark, as agents send it. etcd: ${leases} leases, /v3/lease/keepalive.`,
+      ...medians([...service, ...host]),
+    ],
+  };
+}
+
+function rowsOf(work: string, [ours, bare, etcd]: Result[], { tls }: { tls: boolean }): Row[] {
   if (ours === undefined || bare === undefined) throw new Error('a comparison has two sides');
+  const besideBare = row({
+    work,
+    ours: perSecond(ours.perSecond),
+    beside: `bare ${perSecond(bare.perSecond)}`,
+    ratio: ours.perSecond / bare.perSecond,
+    reach: '≥ 0.8 ×',
+    met: ours.perSecond >= 0.8 * bare.perSecond,
+    cpu: [ours.cpuUs, bare.cpuUs],
+  });
+  if (tls) return [besideBare];
   const reachEtcd = '≥ 5 × etcd';
   return [
-    row({
-      work,
-      ours: perSecond(ours.perSecond),
-      beside: `bare ${perSecond(bare.perSecond)}`,
-      ratio: ours.perSecond / bare.perSecond,
-      reach: '≥ 0.8 ×',
-      met: ours.perSecond >= 0.8 * bare.perSecond,
-      cpu: [ours.cpuUs, bare.cpuUs],
-    }),
+    besideBare,
     etcd === undefined
       ? notMeasured(work, reachEtcd, 'etcd: not there')
       : row({

@@ -17,18 +17,22 @@ import { agentIdle, agentStart } from './agent.ts';
 import { type Bench, type BenchGroup, baseNode, root } from './bench.ts';
 import { binarySize } from './binary.ts';
 import { durable } from './durable.ts';
-import { heartbeats } from './heartbeats.ts';
+import { heartbeats, heartbeatsTls } from './heartbeats.ts';
 import { isUp } from './is-up.ts';
 import { describeMachine } from './machine.ts';
 import { offline } from './offline.ts';
 import { Processes } from './processes.ts';
 import { recovery } from './recovery.ts';
+import { storm } from './storm.ts';
 import { type Group, printGroup } from './table.ts';
 import { findTools } from './tools.ts';
+import { trust } from './trust.ts';
 import { watch } from './watch.ts';
 
 const groups: readonly BenchGroup[] = [
   heartbeats,
+  heartbeatsTls,
+  trust,
   isUp,
   durable,
   watch,
@@ -36,6 +40,7 @@ const groups: readonly BenchGroup[] = [
   agentIdle,
   recovery,
   offline,
+  storm,
   binarySize,
 ];
 

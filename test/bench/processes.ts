@@ -32,14 +32,14 @@ export class Processes {
     if (pinned) execFileSync('taskset', ['-acp', String(loadCore), String(process.pid)], { stdio: 'ignore' });
   }
 
-  /** On the server core. */
+  /** On the server core, or on the other: a load generator that is told and listened to like a server. */
   server(
     file: string,
     args: readonly string[],
-    options: { env?: NodeJS.ProcessEnv; cwd?: string } = {},
+    options: { env?: NodeJS.ProcessEnv; cwd?: string; core?: number } = {},
   ): Server {
     const [command, all] = pinned
-      ? ['taskset', ['-c', String(serverCore), file, ...args]]
+      ? ['taskset', ['-c', String(options.core ?? serverCore), file, ...args]]
       : [file, [...args]];
     const child = spawn(command, all, {
       stdio: ['ignore', 'pipe', 'pipe'],
