@@ -21,20 +21,25 @@ export function builtInRoles(cacheDir: string | undefined): Roles {
         config: shown(config),
       });
     },
-    async restore({ file, dataDir, force }, { clock }) {
+    async restore({ file, dataDir, force, passphrase }, { clock }) {
       const { restore, roleOfBackup } = await import('../store/engine/backup.ts');
       const addon = addonFor();
       const role = roleOfBackup({ file, addon });
-      const { kept } = await restore({
+      const { keys, kept } = await restore({
         file,
         dataDir,
         role,
         force,
+        passphrase,
         now: clock.now(),
         pid: process.pid,
         addon,
       });
-      return { role, kept };
+      return { role, keys, kept };
+    },
+    async addKeys(request) {
+      const { addKeys } = await import('../store/engine/backup-keys.ts');
+      await addKeys({ ...request, addon: addonFor() });
     },
   };
 }

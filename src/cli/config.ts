@@ -221,6 +221,19 @@ export async function readToken(io: Io, file: string | undefined): Promise<strin
   return requireToken(file === '-' ? await readStdin(io) : await readTokenFile(io, file), file);
 }
 
+/** A passphrase: `--passphrase-file` (`-` is stdin), then HOLDFAST_PASSPHRASE, else null. Its last line break is none of it. */
+export async function readPassphrase(io: Io, flags: Flags): Promise<string | null> {
+  const file = flags['passphraseFile'] as string | undefined;
+  const text =
+    file === undefined
+      ? nonEmpty(io.env['HOLDFAST_PASSPHRASE'])
+      : (file === '-' ? await readStdin(io) : await readTokenFile(io, file)).replace(/\r?\n$/, '');
+  if (text === undefined) return null;
+  if (text === '' || text.includes('\n'))
+    throw new UsageError('Cannot use the passphrase: expected one line that is not empty');
+  return text;
+}
+
 const logLevelDefault: LogLevel = 'info';
 const registryDefault: Listen = { host: '127.0.0.1', port: 7420 };
 const agentDefault: Listen = { host: '127.0.0.1', port: 7421 };

@@ -65,6 +65,8 @@ export interface RestoreRequest {
   readonly dataDir: string;
   /** Over a folder that holds a store already: keeps the old one beside it. */
   readonly force: boolean;
+  /** Of the keys in the backup; asked only when there are any. Null: none was given. */
+  readonly passphrase: () => Promise<string | null>;
 }
 
 export interface Roles {
@@ -77,5 +79,7 @@ export interface Roles {
   restore(
     request: RestoreRequest,
     context: RoleContext,
-  ): Promise<{ readonly role: 'registry' | 'agent'; readonly kept: string | null }>;
+  ): Promise<{ readonly role: 'registry' | 'agent'; readonly keys: boolean; readonly kept: string | null }>;
+  /** Seals the registry's key files into a backup that has just been written. */
+  addKeys(request: { file: string; dataDir: string; passphrase: string }): Promise<void>;
 }

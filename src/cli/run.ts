@@ -120,6 +120,7 @@ function refuseSecrets(argv: readonly string[]): void {
 const secretFlags: Readonly<Record<string, string>> = {
   '--token': '--token-file FILE (- reads stdin), or HOLDFAST_TOKEN',
   '--password': '--token-file FILE (- reads stdin), or HOLDFAST_TOKEN',
+  '--passphrase': '--passphrase-file FILE (- reads stdin), or HOLDFAST_PASSPHRASE',
   '--database': 'the variable HOLDFAST_DATABASE_URL',
   '--database-url': 'the variable HOLDFAST_DATABASE_URL',
 };

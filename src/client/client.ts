@@ -40,8 +40,11 @@ export interface HoldfastClient {
   status(): Promise<Readonly<Record<string, unknown>>>;
   config(): Promise<{ readonly version: number; readonly config: Readonly<Record<string, unknown>> }>;
   version(): Promise<{ readonly version: string; readonly commit: string; readonly wire: readonly number[] }>;
-  /** Writes a copy of the server's store to a new file; resolves with its size in bytes. `conflict` when it exists. */
-  backup(file: string): Promise<number>;
+  /**
+   * Writes a copy of the server's store to a new file; resolves with its size in bytes. `conflict` when it exists.
+   * `finish` may still change the file before it gets its name.
+   */
+  backup(file: string, options?: { finish?: (partial: string) => Promise<void> }): Promise<number>;
   /** The untouched text of a JSON answer, for a path and query of the API. */
   get(path: string): Promise<string>;
   /** Any request as data, such as `livenessRequests.get(uuid)`, with the answer's text and its checked document. */
@@ -68,7 +71,7 @@ function clientOf(connection: Connection): HoldfastClient {
     status: async () => (await connection.call(systemRequests.status())).document,
     config: async () => (await connection.call(systemRequests.config())).document,
     version: async () => (await connection.call(systemRequests.version())).document,
-    backup: (file) => backup(connection, file),
+    backup: (file, options) => backup(connection, file, options),
     get: async (path) =>
       (await connection.call({ method: 'GET', path, answer: expectBody(Type.Unknown()) })).text,
     call: (request) => connection.call(request),

@@ -36,20 +36,21 @@ export const systemRequests = {
 /**
  * Streams a consistent copy of the store into `file`: whole and on disk, or not there at all. Resolves with its size.
  * `conflict` when the file exists, also when it appeared meanwhile; what the server refuses (`unprocessable` on
- * PostgreSQL). A crash may leave a file `.<name>.<hex>.partial`.
+ * PostgreSQL). `finish` may still change the file before it gets its name. A crash may leave a file `.<name>.<hex>.partial`.
  */
 export async function backup(
   connection: Connection,
   file: string,
-  options: { signal?: AbortSignal } = {},
+  options: { signal?: AbortSignal; finish?: (partial: string) => Promise<void> } = {},
 ): Promise<number> {
+  const { finish, ...rest } = options;
   await refuseExisting(file);
   const unique = Buffer.from(connection.random.bytes(8)).toString('hex');
   const partial = join(dirname(file), `.${basename(file)}.${unique}.partial`);
   // In a folder where others write too, a name that they can guess may be a link of theirs: 'wx' follows none.
   const output = await open(partial, 'wx', 0o600);
   try {
-    const { mediaType, body } = await connection.open(paths.backup, { accept: backupMediaType, ...options });
+    const { mediaType, body } = await connection.open(paths.backup, { accept: backupMediaType, ...rest });
     if (mediaType !== backupMediaType) {
       throw new LinkError(
         'foreign',
@@ -59,6 +60,7 @@ export async function backup(
     await pipeline(body, output.createWriteStream({ flush: true }), {
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
+    await finish?.(partial);
     await placeNew(partial, file);
     return (await stat(file)).size;
   } finally {

@@ -387,12 +387,16 @@ test('restore passes on what was asked, and tells what was kept', async () => {
   const requests: unknown[] = [];
   const roles: Partial<Roles> = {
     async restore(request) {
-      requests.push(request);
-      return { role: 'registry', kept: '/d.kept' };
+      const { passphrase, ...rest } = request;
+      requests.push({ ...rest, passphrase: await passphrase() });
+      return { role: 'registry', keys: false, kept: '/d.kept' };
     },
   };
   const { code, stderr } = await cli(['restore', '/b', '--data-dir', '/d', '--force'], { roles });
-  assert.deepEqual([code, requests], [0, [{ file: '/b', dataDir: '/d', force: true }]]);
-  assert.match(stderr, /kept the store that was there: \/d\.kept\nrestored the registry's store into \/d/);
+  assert.deepEqual([code, requests], [0, [{ file: '/b', dataDir: '/d', force: true, passphrase: null }]]);
+  assert.match(
+    stderr,
+    /kept the store that was there: \/d\.kept\nrestored the registry's store into \/d\nthe backup holds no keys/,
+  );
   assert.equal((await cli(['restore', '/b'])).code, 2);
 });

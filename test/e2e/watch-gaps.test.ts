@@ -145,6 +145,7 @@ const restored: GoBack = async (_t, stage, registry) => {
     force: true,
     now: stage.clock.now(),
     pid: process.pid,
+    passphrase: async () => null,
   });
 };
 
@@ -229,6 +230,7 @@ test('a watcher that was connected through a restart and a restore is told reset
     force: true,
     now: stage.clock.now(),
     pid: process.pid,
+    passphrase: async () => null,
   });
   const third = await stage.registry({ dataDir: first.dataDir, port });
   await watching.until(({ updates }) => updates.some(({ kind }) => kind === 'reset'));

@@ -19,9 +19,11 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type Database from 'better-sqlite3';
+import { makeFolder } from '../../base/folder.ts';
 import { formatInstant } from '../../base/time.ts';
 import { AppError } from '../../domain/error.ts';
 import type { Mark } from '../../domain/event.ts';
+import { type KeyFiles, takeKeys, writeKeys } from './backup-keys.ts';
 import { prepareDataDir, storeFiles, syncFile, syncPath } from './files.ts';
 import { logStatements, readTail, verifyChain } from './log.ts';
 import { pendingMigrations, sqliteVersion } from './migrate.ts';
@@ -102,6 +104,8 @@ export interface RestoreOptions {
   role: 'agent' | 'registry';
   /** Replace a store that is there; its files are kept in `replaced-…` beside it. */
   force: boolean;
+  /** Of the keys in the backup; asked only when there are any. Null: there is none. */
+  passphrase: () => Promise<string | null>;
   now: number;
   pid: number;
   addon?: object | undefined;
@@ -109,12 +113,14 @@ export interface RestoreOptions {
 
 export interface RestoreResult {
   readonly head: Mark;
-  /** Where the files of the replaced store are. */
+  /** Whether the backup held keys, which are in place now. */
+  readonly keys: boolean;
+  /** Where the files of the replaced store, or its keys, are. */
   readonly kept: string | null;
 }
 
 /**
- * Makes a backup the store of `dataDir`. `not-found`, `unprocessable` (it is damaged, of another kind or newer than
+ * Makes a backup the store of `dataDir`, with the keys that it holds. `not-found`, `bad-request` (passphrase), `unprocessable` (it is damaged, of another kind or newer than
  * this program), `conflict` (a store is running there, or there is one and `force` is not set).
  */
 export async function restore(options: RestoreOptions): Promise<RestoreResult> {
@@ -137,11 +143,16 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
     copyFileSync(file, copy);
     // Copying gives the copy the mode of its source.
     chmodSync(copy, 0o600);
-    const head = await checkCopy(copy, options);
-    const kept = full || existsSync(`${files.database}-wal`) ? keepOld(files.database, now) : null;
+    const { head, keys } = await checkCopy(copy, options);
+    let kept = full || existsSync(`${files.database}-wal`) ? keepOld(files.database, now) : null;
+    // Before the database: a registry that starts without its keys makes new ones, which no host knows.
+    if (keys !== null) {
+      kept = keepOldKeys(join(dataDir, 'keys'), now) ?? kept;
+      await writeKeys(dataDir, keys);
+    }
     renameSync(copy, files.database);
     syncFile(files.database);
-    return { head, kept };
+    return { head, keys: keys !== null, kept };
   } finally {
     removeDatabase(copy);
     owner.release();
@@ -149,7 +160,10 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
 }
 
 /** Everything that can be wrong with a backup, before the old store is touched. Leaves the note for the next start. */
-async function checkCopy(copy: string, { file, role, now, addon }: RestoreOptions): Promise<Mark> {
+async function checkCopy(
+  copy: string,
+  { file, role, passphrase, now, addon }: RestoreOptions,
+): Promise<{ head: Mark; keys: KeyFiles | null }> {
   const refuse = (detail: string, cause?: unknown) =>
     new AppError('unprocessable', `Cannot restore "${file}": ${detail}; nothing was changed`, { cause });
   const db = connect({ file: copy, addon });
@@ -172,7 +186,7 @@ async function checkCopy(copy: string, { file, role, now, addon }: RestoreOption
       key: 'restored',
       value: `restored at ${formatInstant(now)}`,
     });
-    return head;
+    return { head, keys: await takeKeys(db, { file, passphrase }) };
   } catch (error) {
     if (isDamage(error)) throw refuse(`it is damaged (${error.message})`, error);
     throw error;
@@ -195,6 +209,17 @@ function keepOld(database: string, now: number): string {
   syncPath(dirname(folder));
   for (const name of [`${database}-wal`, `${database}-shm`]) rmSync(name, { force: true });
   return folder;
+}
+
+/** Keys that are there are kept too: they may be what hosts know. */
+function keepOldKeys(folder: string, now: number): string | null {
+  if (!existsSync(folder)) return null;
+  const kept = join(dirname(folder), `replaced-${formatInstant(now).replaceAll(':', '')}`);
+  makeFolder(kept, 0o700);
+  renameSync(folder, join(kept, 'keys'));
+  syncPath(kept);
+  syncPath(dirname(folder));
+  return kept;
 }
 
 function removeDatabase(path: string): void {

@@ -14,6 +14,7 @@ import { test } from 'node:test';
 import Database from 'better-sqlite3';
 import { systemCaller } from '../../../src/domain/access.ts';
 import { type RestoreOptions, restore } from '../../../src/store/engine/backup.ts';
+import { addKeys } from '../../../src/store/engine/backup-keys.ts';
 import type { OpenStore } from '../../../src/store/engine/core.ts';
 import { openStore } from '../../../src/store/engine/store.ts';
 import { FakeClock } from '../../helpers/clock.ts';
@@ -47,6 +48,7 @@ function restoreInto(dataDir: string, file: string, options: Partial<RestoreOpti
     force: false,
     now: startMs,
     pid: process.pid,
+    passphrase: async () => null,
     ...options,
   });
 }
@@ -198,4 +200,52 @@ test('restore() finds a flipped page of a backup', async (t) => {
   const dataDir = join(folder, 'other');
   mkdirSync(dataDir, { mode: 0o700 });
   await assert.rejects(restoreInto(dataDir, file), { code: 'unprocessable', message: /it is damaged/ });
+});
+
+test('addKeys() seals the key files into a backup, restore() puts them in place and keeps those that were there', async (t) => {
+  const folder = tempFolder(t);
+  const { dataDir, file } = await stored(folder, 5);
+  const keys = { 'signing.pem': '-----BEGIN PRIVATE KEY-----\nold\n', 'ca.pem': 'ca' };
+  mkdirSync(join(dataDir, 'keys'), { mode: 0o700 });
+  for (const [name, text] of Object.entries(keys))
+    writeFileSync(join(dataDir, 'keys', name), text, { mode: 0o600 });
+  await addKeys({ file, dataDir, passphrase: 'correct horse battery' });
+  assert(!readFileSync(file).includes('PRIVATE KEY'));
+
+  const elsewhere = join(folder, 'elsewhere');
+  for (const [passphrase, message] of [
+    [null, /--passphrase-file/],
+    ['wrong horse battery', /the passphrase is wrong/],
+  ] as const) {
+    await assert.rejects(restoreInto(elsewhere, file, { passphrase: async () => passphrase }), {
+      code: 'bad-request',
+      message,
+    });
+    assert(!existsSync(join(elsewhere, 'holdfast.db')) && !existsSync(join(elsewhere, 'keys')));
+  }
+  mkdirSync(join(elsewhere, 'keys'), { mode: 0o700 });
+  writeFileSync(join(elsewhere, 'keys/signing.pem'), 'another');
+  const passphrase = async () => 'correct horse battery';
+  const result = await restoreInto(elsewhere, file, { passphrase });
+  assert.equal(result.keys, true);
+  for (const [name, text] of Object.entries(keys)) {
+    assert.equal(readFileSync(join(elsewhere, 'keys', name), 'utf8'), text);
+    assert.equal(statSync(join(elsewhere, 'keys', name)).mode & 0o777, 0o600);
+  }
+  const kept = readdirSync(elsewhere).find((name) => name.startsWith('replaced-'));
+  assert.equal(readFileSync(join(elsewhere, kept ?? '', 'keys/signing.pem'), 'utf8'), 'another');
+  const database = new Database(join(elsewhere, 'holdfast.db'), { readonly: true });
+  assert.deepEqual(database.prepare("SELECT key FROM meta WHERE key LIKE '%keys%'").all(), []);
+  database.close();
+  const restored = await open(elsewhere, startMs + 10);
+  await restored.close();
+});
+
+test('addKeys() refuses a folder without keys and leaves the backup as it was', async (t) => {
+  const { dataDir, file } = await stored(tempFolder(t), 1);
+  const before = readFileSync(file);
+  await assert.rejects(addKeys({ file, dataDir, passphrase: 'correct horse battery' }), {
+    code: 'not-found',
+  });
+  assert(readFileSync(file).equals(before));
 });
