@@ -38,6 +38,7 @@ function startHost({ id, credential }: { id: string; credential: string }): Hear
   return startHeartbeat({
     ...shared,
     hostId: id,
+    machineId: `machine-${id}`,
     bootId: randomUUID(),
     hosts: {
       async beat(caller, hostId, beat) {
