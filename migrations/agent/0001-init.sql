@@ -103,7 +103,7 @@ CREATE INDEX components_by_name ON components (name, detector);
 -- would speak of reports that it does not mean.
 CREATE TABLE outbox (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
-  type TEXT NOT NULL CHECK (type IN ('service', 'service-deleted', 'services')),
+  type TEXT NOT NULL CHECK (type IN ('service', 'service-deleted', 'services', 'host')),
   uuid TEXT,
   at_ms INTEGER NOT NULL,
   body TEXT NOT NULL,

@@ -283,6 +283,9 @@ export class Connection {
     return this.headers({
       accept: `application/json, ${problemMediaType}`,
       ...(request.body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...(request.ifMatch == null
+        ? {}
+        : { 'if-match': request.ifMatch.map((version) => `"${version}"`).join(', ') }),
       ...(request.creates === true
         ? { 'idempotency-key': Buffer.from(random.bytes(16)).toString('hex') }
         : {}),

@@ -1,5 +1,6 @@
 /** Hosts over the wire: requests as data, and the contract made of them. */
 import type { Beat } from '../domain/host.ts';
+import type { HostPatch, VersionCondition } from '../domain/host-change.ts';
 import type { CheckIn } from '../domain/inventory.ts';
 import type {
   HostFilter,
@@ -28,7 +29,7 @@ import { paths } from '../wire/paths.ts';
 import { listOf } from '../wire/schema.ts';
 import type { Connection } from './connection.ts';
 import { readPage } from './page.ts';
-import { type ApiRequest, expectBody } from './request.ts';
+import { type ApiRequest, expectBody, expectNothing } from './request.ts';
 
 /**
  * Beats, check-ins and reports are not retried here: the agent's loops send the newest beat, the difference that is
@@ -57,6 +58,31 @@ export const hostRequests = {
       path: paths.hosts,
       query: { ...filter, ...page },
       answer: expectBody(listOf(HostSchema)),
+    }) satisfies ApiRequest,
+  change: (idOrName: string, patch: HostPatch, condition: VersionCondition = null) =>
+    ({
+      method: 'PATCH',
+      path: paths.host(idOrName),
+      body: patch,
+      ifMatch: condition,
+      answer: expectBody(HostSchema),
+      // By name, a second attempt after a rename would miss the host; a version is good once.
+      idempotent: patch.name === undefined && patch.version === undefined && condition === null,
+    }) satisfies ApiRequest,
+  /** Not retried: a second attempt after a lost answer would report `not-found` for what the first one did. */
+  remove: (idOrName: string, condition: VersionCondition = null) =>
+    ({
+      method: 'DELETE',
+      path: paths.host(idOrName),
+      ifMatch: condition,
+      answer: expectNothing,
+    }) satisfies ApiRequest,
+  revoke: (idOrName: string) =>
+    ({
+      method: 'DELETE',
+      path: paths.hostCredential(idOrName),
+      answer: expectNothing,
+      idempotent: true,
     }) satisfies ApiRequest,
   beat: (id: string, beat: Beat) =>
     ({
@@ -91,6 +117,14 @@ export function createHosts(connection: Connection): HostService {
     get: async (idOrName) => readHost((await connection.call(hostRequests.get(idOrName))).document),
     list: async (filter, page) =>
       readPage((await connection.call(hostRequests.list(filter, page))).document, readHost),
+    change: async (_caller, idOrName, patch, condition) =>
+      readHost((await connection.call(hostRequests.change(idOrName, patch, condition))).document),
+    async remove(_caller, idOrName, condition) {
+      await connection.call(hostRequests.remove(idOrName, condition));
+    },
+    async revoke(_caller, idOrName) {
+      await connection.call(hostRequests.revoke(idOrName));
+    },
     beat: async (_caller, id, beat) =>
       readBeatAnswer((await connection.call(hostRequests.beat(id, beat))).document),
     checkIn: async (_caller, id, checkIn) =>

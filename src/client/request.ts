@@ -8,10 +8,12 @@ import type { Static, TSchema } from 'typebox';
 export type Query = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>;
 
 export interface ApiRequest<Answer = unknown> {
-  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   readonly path: string;
   readonly query?: Query;
   readonly body?: unknown;
+  /** The versions that it is meant for; null or absent: whichever there is. */
+  readonly ifMatch?: readonly number[] | null;
   /** What the answer must be; null: 204 and nothing. Made by `expect`. */
   readonly answer: Expectation<Answer>;
   /** Doing it twice has the effect of doing it once, so it may be retried. Default: GET only. */

@@ -19,6 +19,8 @@ export interface HostRecord {
   readonly status: Status;
   readonly reason: StatusReason | null;
   readonly firstSeenMs: number;
+  /** When its credentials were ended; null when it has some. */
+  readonly revokedAtMs: number | null;
   readonly version: number;
 }
 
@@ -45,6 +47,7 @@ export interface HostDocument {
   readonly firstSeen: string;
   readonly lastSeen: string | null;
   readonly conflict: 'clone' | null;
+  readonly revokedAt: string | null;
   readonly version: number;
 }
 
@@ -109,15 +112,19 @@ export interface HostDecision {
   readonly change: EventType | null;
 }
 
+/** A host name in its one form; `bad-request` for one that would be none, or would hide a host behind its id. */
+export function requireHostName(wished: string, action: string): string {
+  const name = normaliseHostName(wished);
+  if (name !== '' && parseUuid(name) === undefined) return name;
+  const problem = name === '' ? 'is empty' : 'looks like the id of a host';
+  throw new AppError('bad-request', `Cannot ${action}: the host name ${problem}, choose another`, {
+    field: 'name',
+  });
+}
+
 /** The names a joining host may get, best first: the wished one, or with the last 4 or 8 digits of its id. */
 export function hostNameCandidates(wished: string, id: string): string[] {
-  const name = normaliseHostName(wished);
-  if (name === '' || parseUuid(name) !== undefined) {
-    const problem = name === '' ? 'is empty' : 'looks like the id of a host';
-    throw new AppError('bad-request', `Cannot join: the host name ${problem}, choose another`, {
-      field: 'name',
-    });
-  }
+  const name = requireHostName(wished, 'join');
   const digits = id.replaceAll('-', '');
   return [name, `${name.slice(0, 248)}-${digits.slice(-4)}`, `${name.slice(0, 244)}-${digits.slice(-8)}`];
 }
@@ -166,6 +173,7 @@ export function hostDocument(view: HostView): HostDocument {
     firstSeen: formatInstant(view.firstSeenMs),
     lastSeen: view.lastSeenMs === null ? null : formatInstant(view.lastSeenMs),
     conflict: view.conflict,
+    revokedAt: view.revokedAtMs === null ? null : formatInstant(view.revokedAtMs),
     version,
   };
 }

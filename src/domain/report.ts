@@ -2,6 +2,7 @@
 import { parseInstant } from '../base/time.ts';
 import { AppError } from './error.ts';
 import { requirePrintable, requireUuid } from './ids.ts';
+import { type Labels, readLabels } from './labels.ts';
 import {
   type Maintenance,
   type StatusReason,
@@ -14,20 +15,24 @@ import {
 import type { Report } from './services.ts';
 
 export type ReportContent =
-  | { readonly kind: 'service'; readonly record: ToldRecord }
+  | { readonly kind: 'service'; readonly record: ReportedRecord }
   | { readonly kind: 'service-deleted'; readonly uuid: string }
-  | { readonly kind: 'services'; readonly records: readonly ToldRecord[] };
+  | { readonly kind: 'services'; readonly records: readonly ReportedRecord[] }
+  | { readonly kind: 'host'; readonly self: Labels };
+
+/** It is on the host that reports it, whatever it says, and whatever that one is called by now. */
+export type ReportedRecord = Omit<ToldRecord, 'host'>;
 
 /**
- * A report's content. Its records belong to `host`, whatever they say. Throws `bad-request` whose field starts with
+ * A report's content. Throws `bad-request` (`unprocessable` for too many labels) whose field starts with
  * `items/<index>`, so that the agent can tell which report is refused for good.
  */
-export function readReport(report: Report, index: number, host: string): ReportContent {
+export function readReport(report: Report, index: number): ReportContent {
   const field = `items/${index}/body`;
   const body = objectOf(report.body, field);
   switch (report.type) {
     case 'service':
-      return { kind: 'service', record: readTold(body, field, host) };
+      return { kind: 'service', record: readTold(body, field) };
     case 'service-deleted':
       return {
         kind: 'service-deleted',
@@ -39,14 +44,16 @@ export function readReport(report: Report, index: number, host: string): ReportC
       return {
         kind: 'services',
         records: items.map((item, i) =>
-          readTold(objectOf(item, `${field}/items/${i}`), `${field}/items/${i}`, host),
+          readTold(objectOf(item, `${field}/items/${i}`), `${field}/items/${i}`),
         ),
       };
     }
+    case 'host':
+      return { kind: 'host', self: readLabels(body['self'], `${field}/self`) };
   }
 }
 
-function readTold(body: Record<string, unknown>, field: string, host: string): ToldRecord {
+function readTold(body: Record<string, unknown>, field: string): ReportedRecord {
   const { region, reason, ttl, status } = body;
   const up = statuses.find((word) => word === status);
   if (up === undefined) throw refused(`${field}/status`, 'UP or DOWN');
@@ -58,7 +65,6 @@ function readTold(body: Record<string, unknown>, field: string, host: string): T
   return {
     uuid: requireUuid(textOf(body['uuid'], `${field}/uuid`), `${field}/uuid`),
     type: requirePrintable(textOf(body['type'], `${field}/type`), `${field}/type`),
-    host,
     region:
       region === null || region === undefined
         ? null

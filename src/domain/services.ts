@@ -6,6 +6,7 @@
 import type { Caller, TokenRole } from './access.ts';
 import type { Mark, Position, Revision, Selection } from './event.ts';
 import type { Beat, BeatAnswer, HostView } from './host.ts';
+import type { HostPatch, VersionCondition } from './host-change.ts';
 import type { CheckIn, CheckInAnswer, ComponentView } from './inventory.ts';
 import type { IsUp, IsUpQuery, ServicePatch, ServiceView, Status } from './liveness.ts';
 import type { SignedTarget } from './target.ts';
@@ -96,6 +97,15 @@ export interface HostService {
   get(idOrName: string): Promise<HostView>;
   /** Ordered by name. */
   list(filter: HostFilter, page: PageRequest): Promise<Page<HostView>>;
+  /**
+   * By id or by name; what is on a renamed host follows its name. `not-found`; `conflict` when the name is taken or
+   * `patch.version` is stale; `precondition-failed` when the host is of none of the versions in `condition`.
+   */
+  change(caller: Caller, idOrName: string, patch: HostPatch, condition: VersionCondition): Promise<HostView>;
+  /** By id or by name: the host with its records, components and credentials. `not-found`; `precondition-failed`. */
+  remove(caller: Caller, idOrName: string, condition: VersionCondition): Promise<void>;
+  /** By id or by name: ends all its credentials at once. It stays known, and may join again. `not-found`. */
+  revoke(caller: Caller, idOrName: string): Promise<void>;
   /** `not-found`; `identity-conflict` for a machine that is not the host, but a copy of it. */
   beat(caller: Caller, id: string, beat: Beat): Promise<BeatAnswer>;
   /** `not-found`; `identity-conflict` while two machines claim to be the host. */
@@ -157,8 +167,11 @@ export interface Report {
   readonly body: unknown;
 }
 
-/** `service`: a record that the agent holds, as it is now. `service-deleted`: its uuid. `services`: all that it holds. */
-export const reportTypes = ['service', 'service-deleted', 'services'] as const;
+/**
+ * `service`: a record that the agent holds, as it is now. `service-deleted`: its uuid. `services`: all that it holds.
+ * `host`: what the host says of itself.
+ */
+export const reportTypes = ['service', 'service-deleted', 'services', 'host'] as const;
 export type ReportType = (typeof reportTypes)[number];
 
 export interface ComponentService {

@@ -185,7 +185,18 @@ export class Exchange {
     const bodyResult = service.body === null ? true : service.body(body);
     if (bodyResult !== true) throw bodyResult.error;
     const lastEventId = request.headers['last-event-id'] as string | undefined;
-    return { context, services: context.services, caller, params, query, body, requestId, lastEventId };
+    const ifMatch = request.headers['if-match'];
+    return {
+      context,
+      services: context.services,
+      caller,
+      params,
+      query,
+      body,
+      requestId,
+      lastEventId,
+      ifMatch,
+    };
   }
 
   /** A POST that creates, at most once per `Idempotency-Key` where the role remembers them. */

@@ -8,6 +8,7 @@ import {
   BeatBody,
   beatAnswerDocument,
   HostFilterQuery,
+  HostPatchBody,
   HostSchema,
   JoinAnswerSchema,
   JoinBody,
@@ -18,6 +19,7 @@ import {
   ReportBody,
   readBeat,
   readHostFilter,
+  readHostPatch,
   readJoin,
   readRenewal,
   readReportBatch,
@@ -25,7 +27,16 @@ import {
 } from '../wire/host.ts';
 import { CheckInAnswerSchema, CheckInBody, readCheckIn } from '../wire/inventory.ts';
 import { listOf } from '../wire/schema.ts';
-import { type Call, type HttpServices, listAnswer, ok, operation, param, tagged } from './operation.ts';
+import {
+  type Call,
+  type HttpServices,
+  listAnswer,
+  ok,
+  operation,
+  param,
+  readIfMatch,
+  tagged,
+} from './operation.ts';
 import { pageRequest } from './page.ts';
 
 const tag = 'hosts';
@@ -79,6 +90,46 @@ export const getHost = operation({
   codes: ['not-found'],
   async handle(call) {
     return tagged(hostDocument(await hostsOf(call.services).get(param(call, 'host'))));
+  },
+});
+
+export const changeHost = operation({
+  id: 'changeHost',
+  tag,
+  summary: 'Rename a host, move it to another region, set and remove labels',
+  body: HostPatchBody,
+  answers: { 200: HostSchema },
+  codes: ['not-found', 'conflict', 'precondition-failed', 'unprocessable'],
+  async handle(call) {
+    const patch = readHostPatch(call.body);
+    const hosts = hostsOf(call.services);
+    const view = await hosts.change(call.caller, param(call, 'host'), patch, readIfMatch(call.ifMatch));
+    return tagged(hostDocument(view));
+  },
+});
+
+export const removeHost = operation({
+  id: 'removeHost',
+  tag,
+  summary: 'Remove a host with its records, components and credentials',
+  answers: { 204: null },
+  codes: ['not-found', 'precondition-failed'],
+  async handle(call) {
+    const hosts = hostsOf(call.services);
+    await hosts.remove(call.caller, param(call, 'host'), readIfMatch(call.ifMatch));
+    return { kind: 'empty', status: 204 };
+  },
+});
+
+export const revokeHost = operation({
+  id: 'revokeHost',
+  tag,
+  summary: 'End all credentials of a host at once; it stays known, and may join again',
+  answers: { 204: null },
+  codes: ['not-found'],
+  async handle(call) {
+    await hostsOf(call.services).revoke(call.caller, param(call, 'host'));
+    return { kind: 'empty', status: 204 };
   },
 });
 

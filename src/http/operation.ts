@@ -8,9 +8,10 @@ import type { Static, TSchema } from 'typebox';
 import type { Clock } from '../base/clock.ts';
 import { formatInstant } from '../base/time.ts';
 import type { Caller } from '../domain/access.ts';
-import type { ErrorCode } from '../domain/error.ts';
+import { AppError, type ErrorCode } from '../domain/error.ts';
 import { formatPosition } from '../domain/event.ts';
 import type { HostFacts } from '../domain/host.ts';
+import type { VersionCondition } from '../domain/host-change.ts';
 import type {
   AccessService,
   ComponentService,
@@ -94,8 +95,9 @@ export interface Call<Query = unknown, Body = unknown> {
   readonly query: Query;
   readonly body: Body;
   readonly requestId: string;
-  /** `Last-Event-ID`, the one header that a handler asks for. */
+  /** `Last-Event-ID` and `If-Match`, the headers that handlers ask for. */
   readonly lastEventId: string | undefined;
+  readonly ifMatch: string | undefined;
 }
 
 export type Answer =
@@ -182,4 +184,19 @@ export function listAnswer<T>(page: Page<T>, document: (item: T) => unknown): An
 /** A parameter that the route's own path names; empty when the path ends before it. */
 export function param(call: Call, name: string): string {
   return call.params[name] ?? '';
+}
+
+/**
+ * `If-Match` (RFC 9110 §13.1.1) as the versions that its tags name; null when there is none, or `*`. Throws
+ * `bad-request` for what is no list of tags. A tag that is not ours, or weak, is of no version.
+ */
+export function readIfMatch(header: string | undefined): VersionCondition {
+  const text = header?.trim();
+  if (text === undefined || text === '*') return null;
+  if (!/^(?:W\/)?"[^"]*"(?: *, *(?:W\/)?"[^"]*")*$/.test(text)) {
+    throw new AppError('bad-request', 'Cannot read If-Match: expected tags such as "3", or *', {
+      field: 'if-match',
+    });
+  }
+  return Array.from(text.matchAll(/(?<!W\/)"(\d{1,15})"/g), ([, version]) => Number(version));
 }

@@ -48,7 +48,7 @@ const readRevisionsMax = 1_024;
  * Idle and slow subscriptions, and those whose credential ended, are looked for this often at least; what is due within
  * the next tick is due now.
  */
-const tickMaxMs = 5_000;
+const tickMaxMs = 2_000;
 
 export class WatchHub {
   readonly #log: EventLog;

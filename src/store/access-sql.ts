@@ -48,6 +48,12 @@ export function accessStatements(dialect: Dialect) {
         .where('host_id', '=', arg('hostId'))
         .where('revoked_at_ms', 'is', null),
     ),
+    setSubject: compile(dialect, (query, arg: Arg<{ hostId: string; subject: string }>) =>
+      query
+        .updateTable('tokens')
+        .set({ subject: arg('subject') })
+        .where('host_id', '=', arg('hostId')),
+    ),
     /** Tokens of a subject that have not ended. */
     ofSubject: compile(dialect, (query, arg: Arg<{ subject: string }>) =>
       query

@@ -244,6 +244,16 @@ export class AccessStore implements AccessService {
     await this.#end(tx, await tx.all(this.#sql.ofHost, { hostId }));
   }
 
+  /** A host is called otherwise: so is whoever comes with its credentials. */
+  async renameHost(tx: Transaction, host: { readonly id: string; readonly name: string }): Promise<void> {
+    const subject = `host:${host.name}`;
+    const live = await tx.all(this.#sql.ofHost, { hostId: host.id });
+    await tx.run(this.#sql.setSubject, { hostId: host.id, subject });
+    tx.onCommit(() => {
+      for (const row of live) this.#remember({ ...row, subject });
+    });
+  }
+
   async #insertCredential(
     tx: Transaction,
     host: CredentialHost,

@@ -16,7 +16,7 @@ import type { AccessStore, CredentialHost, JoinGrant } from './access.ts';
 import type { Store, Transaction } from './engine/port.ts';
 import type { HostRow } from './engine/query.ts';
 import type { HostMemory } from './host-memory.ts';
-import { type hostStatements, rowOf } from './host-sql.ts';
+import { type hostStatements, recordOf, rowOf } from './host-sql.ts';
 
 export interface HostIdentityOptions {
   readonly store: Store;
@@ -133,6 +133,7 @@ export class HostIdentity {
       status: 'UP',
       reason: null,
       firstSeenMs: tx.now,
+      revokedAtMs: null,
       version: 1,
     };
     const row = rowOf(record, {
@@ -160,6 +161,7 @@ export class HostIdentity {
     const joined = { id, public_key: publicKey, generation, joined_by: grant?.tokenId ?? null };
     await tx.run(sql.setJoined, joined);
     tx.onCommit(() => {
+      memory.remember(recordOf({ ...row, revoked_at_ms: null }));
       const facts = memory.facts(id);
       facts.publicKey = publicKey;
       facts.sessions = noSessions;

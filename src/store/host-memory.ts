@@ -85,9 +85,18 @@ export class HostMemory {
   /** Replaces the record of a host, whose name may have changed. */
   remember(record: HostRecord): number {
     const slot = this.presence.find(record.id);
-    if (slot !== undefined) this.#idByName.delete(this.presence.record(slot).name);
+    const before = slot === undefined ? undefined : this.presence.record(slot);
+    // Another host may have taken the name in the same commit.
+    if (before !== undefined && this.#idByName.get(before.name) === record.id)
+      this.#idByName.delete(before.name);
     this.#idByName.set(record.name, record.id);
     return this.presence.put(record.id, record, null);
+  }
+
+  forget({ id, name }: HostRecord): void {
+    this.presence.remove(id);
+    this.#facts.delete(id);
+    if (this.#idByName.get(name) === id) this.#idByName.delete(name);
   }
 
   /** An id goes before a name, so that no name can hide a host. */

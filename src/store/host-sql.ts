@@ -64,6 +64,36 @@ export function hostStatements(dialect: Dialect) {
         outbox_seq: arg('outbox_seq'),
       }),
     ),
+    /** What selectors and its target show of a host; each change counts in its target. */
+    setFacts: compile(
+      dialect,
+      (query, arg: Arg<Pick<HostRow, 'id' | 'name' | 'region' | 'labels' | 'version'>>) =>
+        query
+          .updateTable('hosts')
+          .set((row) => ({
+            name: arg('name'),
+            region: arg('region'),
+            labels: arg('labels'),
+            version: arg('version'),
+            target_serial: row('target_serial', '+', 1),
+          }))
+          .where('id', '=', arg('id')),
+    ),
+    setSelf: compile(dialect, (query, arg: Arg<Pick<HostRow, 'id' | 'self' | 'version'>>) =>
+      query
+        .updateTable('hosts')
+        .set({ self: arg('self'), version: arg('version') })
+        .where('id', '=', arg('id')),
+    ),
+    setRevoked: compile(dialect, (query, arg: Arg<{ id: string; atMs: number | null; version: number }>) =>
+      query
+        .updateTable('hosts')
+        .set({ revoked_at_ms: arg('atMs'), version: arg('version') })
+        .where('id', '=', arg('id')),
+    ),
+    remove: compile(dialect, (query, arg: Arg<{ id: string }>) =>
+      query.deleteFrom('hosts').where('id', '=', arg('id')),
+    ),
     setStatus: compile(
       dialect,
       (query, arg: Arg<{ id: string; status: Status; reason: StatusReason | null; version: number }>) =>
@@ -145,6 +175,7 @@ export function recordOf(row: HostRow): HostRecord {
     status: row.status,
     reason: row.reason,
     firstSeenMs: row.first_seen_ms,
+    revokedAtMs: row.revoked_at_ms,
     version: row.version,
   };
 }

@@ -19,6 +19,7 @@ import {
   type HostView,
   hostEvent,
 } from '../domain/host.ts';
+import type { HostPatch, VersionCondition } from '../domain/host-change.ts';
 import type { CheckIn, CheckInAnswer } from '../domain/inventory.ts';
 import { type StatusCounts, statusCounts } from '../domain/presence.ts';
 import { type ReportContent, readReport } from '../domain/report.ts';
@@ -37,6 +38,7 @@ import type { Trust } from '../domain/trust.ts';
 import type { AccessStore } from './access.ts';
 import type { Store, Transaction } from './engine/port.ts';
 import type { HostRow } from './engine/query.ts';
+import { HostChanges } from './host-changes.ts';
 import { clonedHost, HostIdentity } from './host-identity.ts';
 import { type HostCapacity, type HostFacts, HostMemory, hostNotFound } from './host-memory.ts';
 import { type HeardRow, hostStatements, recordOf } from './host-sql.ts';
@@ -73,6 +75,7 @@ export class HostStore implements HostService {
   readonly #sql: ReturnType<typeof hostStatements>;
   readonly #trust: () => Trust;
   readonly #identity: HostIdentity;
+  readonly #changes: HostChanges;
 
   constructor(options: HostStoreOptions) {
     this.memory = new HostMemory(options.clock, options.capacity);
@@ -84,6 +87,7 @@ export class HostStore implements HostService {
     this.#sql = hostStatements(options.store.dialect);
     this.#trust = options.trust;
     this.#identity = new HostIdentity({ ...options, memory: this.memory, sql: this.#sql });
+    this.#changes = new HostChanges({ ...options, memory: this.memory, sql: this.#sql });
   }
 
   /** Reads memory anew from the store. */
@@ -101,6 +105,18 @@ export class HostStore implements HostService {
 
   renew(id: string, request: RenewalRequest): Promise<RenewalAnswer> {
     return this.#identity.renew(id, request);
+  }
+
+  change(caller: Caller, idOrName: string, patch: HostPatch, condition: VersionCondition): Promise<HostView> {
+    return this.#changes.change(caller, idOrName, patch, condition);
+  }
+
+  remove(caller: Caller, idOrName: string, condition: VersionCondition): Promise<void> {
+    return this.#changes.remove(caller, idOrName, condition);
+  }
+
+  revoke(caller: Caller, idOrName: string): Promise<void> {
+    return this.#changes.revoke(caller, idOrName);
   }
 
   async get(idOrName: string): Promise<HostView> {
@@ -147,10 +163,10 @@ export class HostStore implements HostService {
   }
 
   async checkIn(caller: Caller, id: string, checkIn: CheckIn): Promise<CheckInAnswer> {
-    const { name } = this.memory.presence.record(this.memory.slotOfId(id));
+    this.memory.slotOfId(id);
     this.#refuseUndecided(id, 'check in');
     return this.#store.write(caller, async (tx) => {
-      const { inventory_hash: hash } = await this.#load(tx, id);
+      const { name, inventory_hash: hash } = await this.#load(tx, id);
       const answer = await this.#inventory.apply(tx, { id, name, hash }, checkIn);
       if (answer.accepted && answer.hash !== hash)
         await tx.run(this.#sql.setInventory, { id, hash: answer.hash });
@@ -162,12 +178,9 @@ export class HostStore implements HostService {
   }
 
   async report(caller: Caller, id: string, batch: ReportBatch): Promise<{ readonly acked: number }> {
-    const { name } = this.memory.presence.record(this.memory.slotOfId(id));
+    this.memory.slotOfId(id);
     this.#refuseUndecided(id, 'take reports');
-    const reports = batch.items.map((item, index) => ({
-      seq: item.seq,
-      content: readReport(item, index, name),
-    }));
+    const reports = batch.items.map((item, index) => ({ seq: item.seq, content: readReport(item, index) }));
     return this.#store.write(caller, async (tx) => {
       const row = await this.#load(tx, id);
       requireCurrentLife(row, batch.epoch);
@@ -220,13 +233,18 @@ export class HostStore implements HostService {
     return this.#store.write(systemCaller, async (tx) => {
       const slot = this.memory.find(id);
       if (slot === undefined || this.memory.presence.deadlineMs(slot) > this.#clock.monotonic()) return;
-      await this.#transit(tx, await this.#load(tx, id), goneAs('lapsed'));
+      const row = await tx.get(this.#sql.byId, { id });
+      // Removed in this very batch.
+      if (row !== undefined) await this.#transit(tx, row, goneAs('lapsed'));
     });
   }
 
   /** A host heard while its lapse was being written is UP again. */
   revive(id: string): Promise<void> {
-    return this.#change(systemCaller, id, decideHostBeat);
+    return this.#store.write(systemCaller, async (tx) => {
+      const row = await tx.get(this.#sql.byId, { id });
+      if (row !== undefined) await this.#transit(tx, row, decideHostBeat);
+    });
   }
 
   /** Tells once what thinned events have left untold. */
@@ -237,8 +255,9 @@ export class HostStore implements HostService {
       const slot = this.memory.find(id);
       if (slot === undefined || this.memory.presence.record(slot).status === toldStatus) continue;
       await this.#store.write(systemCaller, async (tx) => {
-        const row = await this.#load(tx, id);
-        await this.#write(tx, { ...recordOf(row), version: row.version + 1 }, changeTo(row));
+        const row = await tx.get(this.#sql.byId, { id });
+        if (row !== undefined)
+          await this.#write(tx, { ...recordOf(row), version: row.version + 1 }, changeTo(row));
       });
     }
   }
@@ -372,11 +391,13 @@ export class HostStore implements HostService {
     const gone = row.status === 'UP' ? null : row.reason === 'left' ? 'left' : 'host';
     switch (content.kind) {
       case 'service':
-        return this.#liveness.held.told(tx, content.record, gone, `${field}/uuid`);
+        return this.#liveness.held.told(tx, { ...content.record, host: row.name }, gone, `${field}/uuid`);
       case 'service-deleted':
         return this.#liveness.held.toldDeleted(tx, content.uuid, row.name);
       case 'services':
         return this.#liveness.held.toldAll(tx, row.name, content.records, gone, `${field}/items`);
+      case 'host':
+        return this.#changes.self(tx, row, content.self);
     }
   }
 

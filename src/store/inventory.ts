@@ -65,6 +65,12 @@ export class InventoryStore implements ComponentService {
     return { accepted: true, hash };
   }
 
+  /** In the transaction that removes a host: what was installed on it is gone with it. */
+  async forgetHost(tx: Transaction, host: { readonly id: string; readonly name: string }): Promise<void> {
+    const gone = await this.#all(tx, host.id);
+    if (gone.length > 0) await this.#write(tx, { ...host, hash: null }, diffComponents(gone, []));
+  }
+
   async ofHost(idOrName: string, page: PageRequest): Promise<Page<ComponentView>> {
     const hostId = this.#hostId(idOrName);
     const head = this.#store.log.head();

@@ -1,9 +1,15 @@
 /**
- * At a registry: the records that agents hold. An agent tells what became of them, within the transaction of its host;
- * they fall and return with that host.
+ * At a registry: what a host's own transaction does to records. An agent tells what became of those that it holds,
+ * which fall and return with the host; a host that is renamed or removed takes all that are on it along.
  */
 import { AppError } from '../domain/error.ts';
-import { decideHostLost, decideHostReturned, decideTold, type ToldRecord } from '../domain/liveness.ts';
+import {
+  decideHostLost,
+  decideHostReturned,
+  decideMoved,
+  decideTold,
+  type ToldRecord,
+} from '../domain/liveness.ts';
 import type { Transaction } from './engine/port.ts';
 import type { ServiceRecords } from './liveness-records.ts';
 
@@ -51,7 +57,7 @@ export class HeldRecords {
   async toldAll(
     tx: Transaction,
     host: string,
-    all: readonly ToldRecord[],
+    all: readonly Omit<ToldRecord, 'host'>[],
     hostGone: 'host' | 'left' | null,
     field: string,
   ): Promise<void> {
@@ -59,13 +65,35 @@ export class HeldRecords {
     for (const record of await this.#records.heldByAgentOf(tx, host)) {
       if (!kept.has(record.uuid)) await this.#records.forget(tx, 'service.deleted', record);
     }
-    for (const [index, told] of all.entries()) await this.told(tx, told, hostGone, `${field}/${index}/uuid`);
+    for (const [index, told] of all.entries())
+      await this.told(tx, { ...told, host }, hostGone, `${field}/${index}/uuid`);
   }
 
   /** The host is lost or has left, and with it the records that its agent holds. */
   async hostGone(tx: Transaction, host: string, reason: 'host' | 'left'): Promise<void> {
     for (const record of await this.#records.heldByAgentOf(tx, host))
       await this.#records.apply(tx, record, decideHostLost(record, reason), { heard: false });
+  }
+
+  /** The host is called otherwise: what is on it follows. `conflict` (details.holder) when something is there already. */
+  async hostRenamed(tx: Transaction, from: string, to: string): Promise<void> {
+    for (const record of await this.#records.ofHost(tx, from)) {
+      const holder = await this.#records.atPlace(tx, { type: record.type, host: to });
+      if (holder !== undefined) {
+        throw new AppError(
+          'conflict',
+          `Cannot rename host "${from}" to "${to}": service ${holder.uuid} is registered as "${record.type}" there already, delete it first`,
+          { field: 'name', details: { holder: holder.uuid } },
+        );
+      }
+      await this.#records.apply(tx, record, decideMoved(record, to), { heard: false });
+    }
+  }
+
+  /** The host is gone, and with it all that was on it. */
+  async hostRemoved(tx: Transaction, host: string): Promise<void> {
+    for (const record of await this.#records.ofHost(tx, host))
+      await this.#records.forget(tx, 'service.deleted', record);
   }
 
   /** The host is back, and its records are what its agent told last. */

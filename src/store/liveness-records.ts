@@ -51,6 +51,10 @@ export class ServiceRecords {
     return row === undefined ? undefined : recordOf(row);
   }
 
+  async ofHost(tx: Transaction, host: string): Promise<ServiceRecord[]> {
+    return (await tx.all(this.#sql.ofHost, { host })).map(recordOf);
+  }
+
   async heldByAgentOf(tx: Transaction, host: string): Promise<ServiceRecord[]> {
     return (await tx.all(this.#sql.heldByAgent, { host })).map(recordOf);
   }

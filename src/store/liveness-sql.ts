@@ -59,6 +59,9 @@ export function serviceStatements(dialect: Dialect) {
         .where('type', '=', arg('type'))
         .where('host', '=', arg('host')),
     ),
+    ofHost: compile(dialect, (query, arg: Arg<{ host: string }>) =>
+      query.selectFrom('services').select(columns).where('host', '=', arg('host')).orderBy('uuid'),
+    ),
     heldByAgent: compile(dialect, (query, arg: Arg<{ host: string }>) =>
       query
         .selectFrom('services')

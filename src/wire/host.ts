@@ -3,7 +3,9 @@ import { type Static, Type } from 'typebox';
 import { limits } from '../base/limits.ts';
 import { formatInstant } from '../base/time.ts';
 import type { Beat, BeatAnswer, HostDocument, HostView } from '../domain/host.ts';
+import type { HostPatch } from '../domain/host-change.ts';
 import { normaliseHostName } from '../domain/ids.ts';
+import { readLabelPatch } from '../domain/labels.ts';
 import {
   type HostFilter,
   type JoinAnswer,
@@ -57,6 +59,7 @@ export const HostSchema = strictObject(
     firstSeen: Instant,
     lastSeen: nullable(Instant),
     conflict: nullable(words(['clone'], { description: 'More than one machine claims to be this host' })),
+    revokedAt: nullable(Instant),
     version: Count,
   },
   { description: 'A host' },
@@ -67,6 +70,16 @@ export const HostFilterQuery = strictObject({
   region: repeatable(Name),
   status: repeatable(StatusSchema),
   ...pageQuery,
+});
+
+/** A merge patch: what is absent stays, null removes a label or the region. */
+export const HostPatchBody = strictObject({
+  name: Type.Optional(Name),
+  region: Type.Optional(nullable(Type.String({ minLength: 1, maxLength: limits.wordLengthMax }))),
+  labels: Type.Optional(
+    Type.Record(Type.String(), nullable(Type.String()), { description: 'null removes a label' }),
+  ),
+  version: Type.Optional(Count),
 });
 
 export const JoinBody = strictObject({
@@ -146,12 +159,18 @@ export function readHostFilter(query: Static<typeof HostFilterQuery>): HostFilte
   };
 }
 
+export function readHostPatch(body: Static<typeof HostPatchBody>): HostPatch {
+  const { labels, ...same } = body;
+  return { ...same, ...(labels === undefined ? {} : { labels: readLabelPatch(labels, 'labels') }) };
+}
+
 export function readHost(document: HostDocument): HostView {
-  const { firstSeen, lastSeen, ...same } = document;
+  const { firstSeen, lastSeen, revokedAt, ...same } = document;
   return {
     ...same,
     firstSeenMs: readInstant(firstSeen, 'firstSeen'),
     lastSeenMs: lastSeen === null ? null : readInstant(lastSeen, 'lastSeen'),
+    revokedAtMs: revokedAt === null ? null : readInstant(revokedAt, 'revokedAt'),
   };
 }
 

@@ -14,6 +14,7 @@ import {
   type Revision,
 } from '../../src/domain/event.ts';
 import type { HostView } from '../../src/domain/host.ts';
+import { decideHostPatch, requireVersion } from '../../src/domain/host-change.ts';
 import {
   decideBeat,
   decideMaintain,
@@ -328,6 +329,7 @@ export class FakeHosts implements HostService {
       status: 'UP',
       reason: null,
       firstSeenMs: now,
+      revokedAtMs: null,
       lastSeenMs: now,
       version: 4,
       confirmed: true,
@@ -343,6 +345,20 @@ export class FakeHosts implements HostService {
       position: null,
       stale: false,
     };
+  }
+
+  async change(...[, idOrName, patch, condition]: Parameters<HostService['change']>): Promise<HostView> {
+    const view = await this.get(idOrName);
+    requireVersion(view, condition);
+    return { ...view, ...decideHostPatch(view, patch).at(-1)?.after };
+  }
+
+  async remove(...[, idOrName, condition]: Parameters<HostService['remove']>): Promise<void> {
+    requireVersion(await this.get(idOrName), condition);
+  }
+
+  async revoke(...[, idOrName]: Parameters<HostService['revoke']>): Promise<void> {
+    await this.get(idOrName);
   }
 
   async beat() {

@@ -40,6 +40,7 @@ class FakeFleet {
       status: 'UP',
       reason: null,
       firstSeenMs: 0,
+      revokedAtMs: null,
       version: 1,
       confirmed: true,
       lastSeenMs: 0,

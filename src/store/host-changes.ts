@@ -1,0 +1,139 @@
+/**
+ * What people change of hosts: name, region, labels; that a host's credentials end, that it is gone. One revision each,
+ * with all that follows from it. A change is told with what it replaced, so that watches of a selection follow.
+ */
+import type { Caller } from '../domain/access.ts';
+import { AppError } from '../domain/error.ts';
+import { type HostRecord, type HostView, hostEvent } from '../domain/host.ts';
+import {
+  decideHostPatch,
+  decideHostRevoked,
+  decideHostSelf,
+  type HostPatch,
+  type HostStep,
+  requireVersion,
+  type VersionCondition,
+} from '../domain/host-change.ts';
+import type { Labels } from '../domain/labels.ts';
+import type { AccessStore } from './access.ts';
+import type { Store, Transaction } from './engine/port.ts';
+import type { HostRow } from './engine/query.ts';
+import { type HostMemory, hostNotFound } from './host-memory.ts';
+import { type hostStatements, recordOf } from './host-sql.ts';
+import type { InventoryStore } from './inventory.ts';
+import type { LivenessStore } from './liveness.ts';
+
+export interface HostChangesOptions {
+  readonly store: Store;
+  readonly liveness: LivenessStore;
+  readonly inventory: InventoryStore;
+  readonly access: AccessStore;
+  readonly memory: HostMemory;
+  readonly sql: ReturnType<typeof hostStatements>;
+}
+
+export class HostChanges {
+  readonly #options: HostChangesOptions;
+
+  constructor(options: HostChangesOptions) {
+    this.#options = options;
+  }
+
+  /** As `HostService.change`. */
+  change(caller: Caller, idOrName: string, patch: HostPatch, condition: VersionCondition): Promise<HostView> {
+    const { sql, liveness, access, memory } = this.#options;
+    return this.#write(caller, idOrName, async (tx, before) => {
+      requireVersion(before, condition);
+      const steps = decideHostPatch(before, patch);
+      const after = steps.at(-1)?.after;
+      if (after === undefined) return this.#view(before);
+      const renamed = after.name !== before.name;
+      if (renamed) await this.#requireFree(tx, after.name);
+      this.#tell(tx, steps);
+      const { id, name, region, version } = after;
+      const labels = JSON.stringify(after.labels);
+      await tx.run(sql.setFacts, { id, name, region, labels, version });
+      if (renamed) {
+        await liveness.held.hostRenamed(tx, before.name, name);
+        await access.renameHost(tx, after);
+      }
+      tx.onCommit(() => memory.remember(after));
+      return this.#view(after);
+    });
+  }
+
+  /** As `HostService.remove`. */
+  remove(caller: Caller, idOrName: string, condition: VersionCondition): Promise<void> {
+    const { sql, liveness, inventory, access, memory } = this.#options;
+    return this.#write(caller, idOrName, async (tx, record) => {
+      requireVersion(record, condition);
+      tx.append(hostEvent('host.removed', this.#view(record)));
+      await liveness.held.hostRemoved(tx, record.name);
+      await inventory.forgetHost(tx, record);
+      await access.endHostCredentials(tx, record.id);
+      await tx.run(sql.remove, { id: record.id });
+      tx.onCommit(() => memory.forget(record));
+    });
+  }
+
+  /** As `HostService.revoke`. Credentials end also where the host was revoked already. */
+  revoke(caller: Caller, idOrName: string): Promise<void> {
+    const { sql, access, memory } = this.#options;
+    return this.#write(caller, idOrName, async (tx, record) => {
+      await access.endHostCredentials(tx, record.id);
+      const step = decideHostRevoked(record, tx.now);
+      if (step === null) return;
+      const { id, revokedAtMs, version } = step.after;
+      await tx.run(sql.setRevoked, { id, atMs: revokedAtMs, version });
+      this.#tell(tx, [step]);
+      tx.onCommit(() => memory.remember(step.after));
+    });
+  }
+
+  /** In the transaction of a report: what the host says of itself now. */
+  async self(tx: Transaction, row: HostRow, self: Labels): Promise<void> {
+    const { sql, memory } = this.#options;
+    const step = decideHostSelf(recordOf(row), self);
+    if (step === null) return;
+    const { id, version } = step.after;
+    await tx.run(sql.setSelf, { id, self: JSON.stringify(self), version });
+    this.#tell(tx, [step]);
+    tx.onCommit(() => memory.remember(step.after));
+  }
+
+  async #write<T>(
+    caller: Caller,
+    idOrName: string,
+    fn: (tx: Transaction, record: HostRecord) => Promise<T>,
+  ): Promise<T> {
+    const { store, memory, sql } = this.#options;
+    const { id } = memory.presence.record(memory.slotOf(idOrName));
+    return store.write(caller, async (tx) => {
+      const row = await tx.get(sql.byId, { id });
+      if (row === undefined) throw hostNotFound(idOrName);
+      return fn(tx, recordOf(row));
+    });
+  }
+
+  async #requireFree(tx: Transaction, name: string): Promise<void> {
+    const holder = await tx.get(this.#options.sql.byName, { name });
+    if (holder === undefined) return;
+    throw new AppError(
+      'conflict',
+      `Cannot rename the host: "${name}" is the name of host ${holder.id}, choose another`,
+      { field: 'name', details: { holder: holder.id } },
+    );
+  }
+
+  #tell(tx: Transaction, steps: readonly HostStep[]): void {
+    for (const { change, before, after } of steps) tx.append(hostEvent(change, this.#view(after), before));
+  }
+
+  /** A record of this transaction, with what is known of the host beside it. */
+  #view(record: HostRecord): HostView {
+    const { memory } = this.#options;
+    const slot = memory.presence.find(record.id);
+    if (slot === undefined) throw hostNotFound(record.id);
+    return { ...memory.view(slot), ...record };
+  }
+}
