@@ -14,6 +14,7 @@ import { adminSocket } from '../http/listen.ts';
 import { createHttpServer, type HttpLimits } from '../http/server.ts';
 import { AccessStore } from '../store/access.ts';
 import { keepAdminToken } from '../store/admin-token.ts';
+import { AuditStore } from '../store/audit.ts';
 import { backupStream } from '../store/engine/backup-stream.ts';
 import type { OpenStore } from '../store/engine/core.ts';
 import { openStore } from '../store/engine/store.ts';
@@ -185,6 +186,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     answers,
   });
 
+  const audit = new AuditStore({ store, clock });
   const idempotency = new IdempotencyStore({ store, clock });
   const compaction = startLoop({
     ...shared,
@@ -197,6 +199,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
       await store.compact({ signal });
       await idempotency.forget();
       await access.forget();
+      await audit.forget();
     },
   });
   undo.add('compact', () => compaction.stop());
@@ -222,6 +225,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
       liveness,
       components: inventory,
       tokens: new TokenStore({ store, clock, access, joinText: null }),
+      audit,
       log: store.log,
       idempotency,
       snapshots: new Snapshots({ store, clock, liveness: own }),

@@ -4,6 +4,7 @@
  * may meet (`unavailable`, `storage-full`, `internal`) stand at each method.
  */
 import type { Caller, TokenRole } from './access.ts';
+import type { AuditEntry, AuditVerification } from './audit.ts';
 import type { Mark, Position, Revision, Selection } from './event.ts';
 import type { Beat, BeatAnswer, HostView } from './host.ts';
 import type { HostPatch, VersionCondition } from './host-change.ts';
@@ -289,4 +290,24 @@ export interface IssuedToken {
   readonly record: TokenRecord;
   /** `hf_…`, or `hfj1.…` for one that joins; shown once. */
   readonly token: string;
+}
+
+export interface AuditFilter {
+  readonly actor?: readonly string[];
+  /** Types of events, or families: `token.*`. */
+  readonly type?: readonly string[];
+  readonly host?: readonly string[];
+  /** From this instant on. */
+  readonly sinceMs?: number;
+  /** Before this instant. */
+  readonly untilMs?: number;
+}
+
+export interface AuditService {
+  /** The latest first. */
+  list(filter: AuditFilter, page: PageRequest): Promise<Page<AuditEntry>>;
+  /** Walks the whole chain of what is kept. */
+  verify(): Promise<AuditVerification>;
+  /** Somebody known was refused (`token.refused`); told once a minute for each subject and operation. */
+  refused(caller: Caller, operation: string, path: string): Promise<void>;
 }

@@ -5,6 +5,7 @@
  * Roles are FORMATS "Roles". On a path with `:host`, role `host` may only be that host, by its id.
  */
 import type { Role } from '../domain/access.ts';
+import * as audit from './audit.ts';
 import type { Access } from './auth.ts';
 import { events } from './events.ts';
 import * as host from './host.ts';
@@ -69,6 +70,8 @@ const table: readonly [Route['method'], string, Route['on'], Access, Operation][
   ['GET',    '/v1/tokens',                     'both',     admins,          token.listTokens],
   ['GET',    '/v1/tokens/:token',              'both',     admins,          token.getToken],
   ['DELETE', '/v1/tokens/:token',              'both',     admins,          token.revokeToken],
+  ['GET',    '/v1/audit',                      'both',     admins,          audit.listAudit],
+  ['GET',    '/v1/audit/verification',         'both',     admins,          audit.verifyAudit],
   ['GET',    '/v1/whoami',                     'both',     'known',         token.whoami],
 
   ['GET',    '/v1/watch',                      'both',     hostsSelf,       watch],

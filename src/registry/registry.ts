@@ -13,6 +13,7 @@ import { adminSocket } from '../http/listen.ts';
 import { createHttpServer, type HttpLimits } from '../http/server.ts';
 import { AccessStore } from '../store/access.ts';
 import { keepAdminToken } from '../store/admin-token.ts';
+import { AuditStore } from '../store/audit.ts';
 import { backupStream } from '../store/engine/backup-stream.ts';
 import type { OpenStore } from '../store/engine/core.ts';
 import { openStore, type StoreLimits } from '../store/engine/store.ts';
@@ -100,6 +101,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     onRewind: rewinder({ store, clock, logger }),
   });
   const tokens = new TokenStore({ store, clock, access, joinText: null });
+  const audit = new AuditStore({ store, clock });
   const idempotency = new IdempotencyStore({ store, clock });
   const snapshots = new Snapshots({ store, clock, liveness, hosts });
 
@@ -164,6 +166,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       await store.compact({ signal });
       await idempotency.forget();
       await access.forget();
+      await audit.forget();
     },
   });
   undo.add('compact', () => compacting.stop());
@@ -181,6 +184,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       hosts,
       components: inventory,
       tokens,
+      audit,
       log: store.log,
       snapshots,
       idempotency,

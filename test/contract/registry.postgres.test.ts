@@ -2,6 +2,7 @@
 import { openPostgresStore } from '../../src/store/engine/postgres-store.ts';
 import { usePostgres } from '../helpers/postgres.ts';
 import { accessContract } from './access.contract.ts';
+import { auditContract } from './audit.contract.ts';
 import { hostContract } from './host.contract.ts';
 import { hostChangeContract } from './host-change.contract.ts';
 import { idempotencyContract } from './idempotency.contract.ts';
@@ -17,6 +18,7 @@ const open: OpenStoreForTest = async (t, clock) => {
 };
 
 accessContract(open);
+auditContract(open);
 livenessContract(open);
 hostContract(open);
 identityContract(open);

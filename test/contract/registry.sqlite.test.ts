@@ -2,6 +2,7 @@
 import { openStore } from '../../src/store/engine/store.ts';
 import { tempFolder } from '../helpers/temp.ts';
 import { accessContract } from './access.contract.ts';
+import { auditContract } from './audit.contract.ts';
 import { hostContract } from './host.contract.ts';
 import { hostChangeContract } from './host-change.contract.ts';
 import { idempotencyContract } from './idempotency.contract.ts';
@@ -16,6 +17,7 @@ const open: OpenStoreForTest = async (t, clock) => {
 };
 
 accessContract(open);
+auditContract(open);
 livenessContract(open);
 hostContract(open);
 identityContract(open);
