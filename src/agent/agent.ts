@@ -10,7 +10,7 @@ import { Undo } from '../base/undo.ts';
 import { systemCaller } from '../domain/access.ts';
 import { normaliseHostName } from '../domain/ids.ts';
 import type { ComponentService, LivenessService } from '../domain/services.ts';
-import { adminSocket } from '../http/listen.ts';
+import { roleSockets } from '../http/listen.ts';
 import { createHttpServer, type HttpLimits } from '../http/server.ts';
 import { AccessStore } from '../store/access.ts';
 import { keepAdminToken } from '../store/admin-token.ts';
@@ -57,7 +57,7 @@ export interface AgentOptions extends Partial<Surroundings> {
   } | null;
   /** Where it serves, `port` 0 takes a free one; null or absent: nowhere on TCP. */
   readonly listen?: { readonly host: string; readonly port: number } | null;
-  /** Where `admin.sock` goes; null or absent: no Unix socket. */
+  /** Where the Unix sockets go, one for each privilege; null or absent: none. */
   readonly socketDir?: string | null;
   /** A client of the registry with this bearer token; ours when absent. */
   readonly connect?: (url: string, token: string) => RegistryPeer;
@@ -244,7 +244,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
   undo.add('server', () => server.close());
   const bound = await server.listen([
     ...(listen === null ? [] : [{ kind: 'tcp', ...listen } as const]),
-    ...(socketDir === null ? [] : [adminSocket(socketDir)]),
+    ...(socketDir === null ? [] : roleSockets('agent', socketDir)),
   ]);
   own.ready();
   // Behind the sockets: reading what dpkg knows takes as long as a tenth of the start.

@@ -25,7 +25,9 @@ export interface Route {
   readonly operation: Operation;
 }
 
-const viewers: Role[] = ['viewer', 'operator', 'approver', 'admin'];
+/** Who may see what is not for everybody on the machine: configuration, targets, output. */
+const insiders: Role[] = ['viewer', 'operator', 'approver', 'admin'];
+const viewers: Role[] = [...insiders, 'reader'];
 const hostsSelf: Role[] = [...viewers, 'host'];
 /** Who asks whether something is alive: everyone who may read or report it. */
 const livenessReaders: Role[] = [...viewers, 'reporter', 'host'];
@@ -78,7 +80,7 @@ const table: readonly [Route['method'], string, Route['on'], Access, Operation][
   ['GET',    '/v1/events',                     'both',     hostsSelf,       events],
 
   ['GET',    '/v1/status',                     'both',     viewers,         system.getStatus],
-  ['GET',    '/v1/config',                     'both',     viewers,         system.getConfig],
+  ['GET',    '/v1/config',                     'both',     insiders,        system.getConfig],
   ['GET',    '/v1/backup',                     'both',     admins,          system.getBackup],
 
   ['GET',    '/livez',                         'both',     'open',          probes.livez],

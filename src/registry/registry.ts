@@ -9,7 +9,7 @@ import { LagMeter } from '../base/lag.ts';
 import { startLoop } from '../base/loop.ts';
 import { type Surroundings, surroundings } from '../base/surroundings.ts';
 import { Undo } from '../base/undo.ts';
-import { adminSocket } from '../http/listen.ts';
+import { roleSockets } from '../http/listen.ts';
 import { createHttpServer, type HttpLimits } from '../http/server.ts';
 import { AccessStore } from '../store/access.ts';
 import { keepAdminToken } from '../store/admin-token.ts';
@@ -40,7 +40,7 @@ export interface RegistryOptions extends Partial<Surroundings> {
   readonly listen?: { readonly host: string; readonly port: number };
   /** PostgreSQL instead of the embedded store; a secret. */
   readonly databaseUrl?: string | null;
-  /** Where `admin.sock` goes; null or absent: no Unix socket. */
+  /** Where the Unix sockets go, one for each privilege; null or absent: none. */
   readonly socketDir?: string | null;
   /** What `GET /v1/config` shows; no secrets. */
   readonly config?: object;
@@ -205,7 +205,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
   undo.add('sweep', () => sweeping.stop());
   const [tcp] = await server.listen([
     { kind: 'tcp', ...listen },
-    ...(socketDir === null ? [] : [adminSocket(socketDir)]),
+    ...(socketDir === null ? [] : roleSockets('registry', socketDir)),
   ]);
   // Counted from here: before, nobody could be heard.
   hosts.memory.ready();
