@@ -87,8 +87,14 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     random,
     heldBy: 'registry',
     hostOf: (name) => hosts.find(name),
+    factsOf: (name) => hosts.memory.named(name),
   });
-  const inventory = new InventoryStore({ store, clock, hostId: (host) => hosts.idOf(host) });
+  const inventory = new InventoryStore({
+    store,
+    clock,
+    hostId: (host) => hosts.idOf(host),
+    hostIds: (filter) => hosts.idsOf(filter),
+  });
   const hosts: HostStore = new HostStore({
     store,
     clock,
@@ -188,7 +194,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       log: store.log,
       snapshots,
       idempotency,
-      hostFacts: (name) => hosts.find(name),
+      hostFacts: (name) => hosts.memory.named(name),
       health: () => registryChecks(parts),
       status: async () => registryStatus(parts, { version, dataDir }),
       config: async () => ({ version: 1, config: options.config ?? {} }),

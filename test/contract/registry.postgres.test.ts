@@ -8,6 +8,7 @@ import { hostChangeContract } from './host-change.contract.ts';
 import { idempotencyContract } from './idempotency.contract.ts';
 import { identityContract } from './identity.contract.ts';
 import { livenessContract, type OpenStoreForTest } from './liveness.contract.ts';
+import { selectorContract } from './selector.contract.ts';
 
 const postgres = usePostgres();
 
@@ -23,4 +24,5 @@ livenessContract(open);
 hostContract(open);
 identityContract(open);
 hostChangeContract(open);
+selectorContract(open);
 idempotencyContract(open);

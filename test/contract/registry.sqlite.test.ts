@@ -8,6 +8,7 @@ import { hostChangeContract } from './host-change.contract.ts';
 import { idempotencyContract } from './idempotency.contract.ts';
 import { identityContract } from './identity.contract.ts';
 import { livenessContract, type OpenStoreForTest } from './liveness.contract.ts';
+import { selectorContract } from './selector.contract.ts';
 
 const open: OpenStoreForTest = async (t, clock) => {
   const dataDir = tempFolder(t);
@@ -22,4 +23,5 @@ livenessContract(open);
 hostContract(open);
 identityContract(open);
 hostChangeContract(open);
+selectorContract(open);
 idempotencyContract(open);
