@@ -51,12 +51,15 @@ async function startRegistry(
 ): Promise<RunningRole> {
   const { createRegistry } = await import('../registry/registry.ts');
   const { clock, random, logger } = context;
-  const { dataDir, listen, socketDir, databaseUrl } = config;
+  const { dataDir, listen, socketDir, databaseUrl, tls, advertiseUrls, behindProxy } = config;
   return createRegistry({
     dataDir,
     listen,
     socketDir,
     databaseUrl,
+    tls,
+    advertiseUrls,
+    behindProxy,
     clock,
     random,
     logger,

@@ -3,9 +3,10 @@ import { join } from 'node:path';
 import { socketPathBytesMax } from '../base/socket-path.ts';
 import { isAppError } from '../domain/error.ts';
 import { checkDataDir } from '../store/engine/files.ts';
-import { agentConfig, readToken, registryConfig, type Settings, upConfigs } from './config.ts';
+import { agentConfig, readToken, type Settings, upConfigs } from './config.ts';
 import { ConfigurationError } from './exit.ts';
 import type { Io } from './io.ts';
+import { registryConfig } from './registry-config.ts';
 import type { AgentConfig, Listen, RegistryConfig } from './roles.ts';
 
 /** Throws `ConfigurationError` for the first mistake. A token on stdin is not read. */
@@ -18,8 +19,14 @@ export async function checkStart(io: Io, given: Settings): Promise<void> {
       checkFolders(agent);
       return;
     }
-    case 'registry':
-      return checkFolders(registryConfig(io, given));
+    case 'registry': {
+      const config = registryConfig(io, given);
+      checkFolders(config);
+      if (config.tls.kind !== 'given') return;
+      const { readGivenPair } = await import('../registry/tls.ts');
+      await readGivenPair(config.tls, io.clock.now());
+      return;
+    }
     case 'agent': {
       const tokenFile = given.get('tokenFile');
       checkFolders(agentConfig(io, given));

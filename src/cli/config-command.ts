@@ -94,6 +94,7 @@ function rowsOf(io: Io, given: Settings): Row[] {
 
 function textOf(value: unknown): string {
   if (value === null) return 'none';
+  if (Array.isArray(value)) return value.join(', ');
   if (typeof value !== 'object') return String(value);
   const { host, port } = value as { host: string; port: number };
   return `${host.includes(':') ? `[${host}]` : host}:${port}`;

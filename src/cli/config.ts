@@ -69,24 +69,6 @@ export async function readSettings(io: Io, role: RoleCommand, flags: Flags): Pro
   return new Settings(role, given);
 }
 
-/** What `holdfast registry` starts with. */
-export function registryConfig(io: Io, given: Settings): RegistryConfig {
-  if (given.get('tls') !== 'off') {
-    throw new ConfigurationError(
-      'Cannot start the registry with TLS: this version cannot serve it yet; for a registry on this machine alone pass "--tls off"',
-    );
-  }
-  const { dataDir, socketDir } = roleLocations(io, 'registry', given.get('dataDir'));
-  return {
-    dataDir,
-    listen: requireLoopback(given.get('listen') ?? registryDefault, 'the registry'),
-    socketDir: given.get('socket') ?? socketDir,
-    logLevel: given.get('logLevel') ?? logLevelDefault,
-    tls: 'off',
-    databaseUrl: given.get('databaseUrl') ?? null,
-  };
-}
-
 /** What `holdfast agent` starts with. */
 export function agentConfig(io: Io, given: Settings): AgentConfig {
   const url = given.get('registry');
@@ -119,7 +101,9 @@ export function upConfigs(
       ...places.registry,
       logLevel,
       listen: requireLoopback(given.get('registryListen') ?? registryDefault, 'the registry'),
-      tls: 'off',
+      tls: { kind: 'off' },
+      advertiseUrls: [],
+      behindProxy: false,
       databaseUrl: null,
     },
     agent: {
@@ -152,6 +136,10 @@ export function defaultOf(io: Io, given: Settings, name: SettingName): unknown {
       return hostOf(io, given).name;
     case 'logLevel':
       return logLevelDefault;
+    case 'tls':
+      return given.get('tlsCert') === undefined ? 'own' : undefined;
+    case 'behindProxy':
+      return false;
     default:
       return undefined;
   }
@@ -234,8 +222,8 @@ export async function readPassphrase(io: Io, flags: Flags): Promise<string | nul
   return text;
 }
 
-const logLevelDefault: LogLevel = 'info';
-const registryDefault: Listen = { host: '127.0.0.1', port: 7420 };
+export const logLevelDefault: LogLevel = 'info';
+export const registryDefault: Listen = { host: '127.0.0.1', port: 7420 };
 const agentDefault: Listen = { host: '127.0.0.1', port: 7421 };
 
 function hostOf(io: Io, given: Settings): { name: string; region: string | null } {
@@ -248,11 +236,16 @@ function joinTokenOf(io: Io, file: string | undefined): (() => Promise<string>) 
 }
 
 function requireLoopback(listen: Listen, who: string): Listen {
+  if (isLoopbackListen(listen)) return listen;
   const host = listen.host.includes(':') ? `[${listen.host}]` : listen.host;
-  if (isLoopback(host)) return listen;
   throw new ConfigurationError(
     `Cannot let ${who} listen on ${host}:${listen.port} without TLS: everybody there could read along; use a loopback address such as 127.0.0.1:${listen.port}`,
   );
+}
+
+/** Whether only this machine reaches it. */
+export function isLoopbackListen({ host }: Listen): boolean {
+  return isLoopback(host.includes(':') ? `[${host}]` : host);
 }
 
 function requireSafeRegistry(url: string): string {

@@ -1,5 +1,6 @@
 /** Exit codes: the closed list of DESIGN §11, and which one an error means. */
 
+import { FileError } from '../base/atomic-file.ts';
 import { LinkError } from '../client/link.ts';
 import { AppError, type ErrorCode } from '../domain/error.ts';
 
@@ -46,7 +47,8 @@ export class ConfigurationError extends Error {
 /** The server's own answer decides; `LinkError` when there was none. */
 export function exitCodeOf(error: unknown): ExitCode {
   if (error instanceof UsageError) return exitCodes.usage;
-  if (error instanceof ConfigurationError) return exitCodes.configuration;
+  // A file that is not as it must be says so itself, with what to do.
+  if (error instanceof ConfigurationError || error instanceof FileError) return exitCodes.configuration;
   if (error instanceof LinkError)
     return error.failure === 'timed-out' ? exitCodes.timedOut : exitCodes.unreachable;
   return error instanceof AppError ? byCode[error.code] : exitCodes.failed;

@@ -1,7 +1,8 @@
 /** `holdfast registry` */
 import type { Command } from 'commander';
-import { type Flags, readSettings, registryConfig } from './config.ts';
+import { type Flags, readSettings } from './config.ts';
 import { action, type Context, examples } from './context.ts';
+import { registryConfig } from './registry-config.ts';
 import { roleOptions, serve } from './serve.ts';
 
 export function define(command: Command, context: Context): void {
@@ -9,7 +10,8 @@ export function define(command: Command, context: Context): void {
   roleOptions(command, 'registry')
     .description(
       'Runs the fleet registry: it knows every host, what is alive on it and what is installed.\n' +
-        'It writes admin.token into its data directory, and {"ready":"registry",…} to stdout once it serves.',
+        'It serves HTTPS by a CA of its own; ca.pem and admin.token in its data directory are what a client needs.\n' +
+        'Once it serves it writes {"ready":"registry",…} to stdout.',
     )
     .addHelpText(
       'after',
@@ -23,5 +25,10 @@ export function define(command: Command, context: Context): void {
         });
       }),
     );
-  examples(command, ['registry --tls off', 'registry --tls off --listen 127.0.0.1:0 --data-dir ./registry']);
+  examples(command, [
+    'registry',
+    'registry --listen 0.0.0.0:7420 --advertise-url https://registry.example:7420',
+    'registry --listen 127.0.0.1:7420 --tls off --behind-proxy --advertise-url https://registry.example',
+    'registry --tls off --listen 127.0.0.1:0 --data-dir ./registry',
+  ]);
 }

@@ -20,8 +20,15 @@ interface RoleConfig {
   readonly logLevel: LogLevel;
 }
 
+/** `own`: a certificate of its own CA; `given`: in files that somebody else keeps. */
+export type TlsConfig =
+  | { readonly kind: 'own' | 'off' }
+  | { readonly kind: 'given'; readonly certFile: string; readonly keyFile: string };
+
 export interface RegistryConfig extends RoleConfig {
-  readonly tls: 'off';
+  readonly tls: TlsConfig;
+  readonly advertiseUrls: readonly string[];
+  readonly behindProxy: boolean;
   /** A secret; null: the embedded SQLite. */
   readonly databaseUrl: string | null;
 }

@@ -56,11 +56,39 @@ export const settings = {
     read: readPath,
   },
   tls: {
-    flag: '--tls <off>',
+    flag: '--tls <own|off>',
     env: 'HOLDFAST_TLS',
     key: 'tls',
-    help: 'off: plain HTTP, on a loopback address only',
+    help: 'own (default): by a CA of its own; off: plain HTTP, on a loopback address or behind a proxy',
     read: readTls,
+  },
+  tlsCert: {
+    flag: '--tls-cert <file>',
+    env: 'HOLDFAST_TLS_CERT',
+    key: 'tlsCert',
+    help: 'certificate and its chain, PEM, instead of its own; read again when it changes',
+    read: readPath,
+  },
+  tlsKey: {
+    flag: '--tls-key <file>',
+    env: 'HOLDFAST_TLS_KEY',
+    key: 'tlsKey',
+    help: 'private key of --tls-cert, PEM',
+    read: readPath,
+  },
+  advertiseUrl: {
+    flag: '--advertise-url <url,url>',
+    env: 'HOLDFAST_ADVERTISE_URL',
+    key: 'advertiseUrl',
+    help: 'where hosts find the registry; also names of its own certificate',
+    read: readUrls,
+  },
+  behindProxy: {
+    flag: '--behind-proxy',
+    env: 'HOLDFAST_BEHIND_PROXY',
+    key: 'behindProxy',
+    help: 'a proxy that ends TLS stands in front: any Host is answered, and probes need a token',
+    read: readSwitch,
   },
   databaseUrl: {
     flag: null,
@@ -114,7 +142,18 @@ export type RoleCommand = (typeof roleCommands)[number];
 
 export const settingsOf: Readonly<Record<RoleCommand, readonly SettingName[]>> = {
   up: ['dataDir', 'registryListen', 'agentListen', 'name', 'region', 'logLevel'],
-  registry: ['dataDir', 'listen', 'socket', 'tls', 'databaseUrl', 'logLevel'],
+  registry: [
+    'dataDir',
+    'listen',
+    'socket',
+    'tls',
+    'tlsCert',
+    'tlsKey',
+    'advertiseUrl',
+    'behindProxy',
+    'databaseUrl',
+    'logLevel',
+  ],
   agent: ['dataDir', 'listen', 'socket', 'registry', 'tokenFile', 'name', 'region', 'logLevel'],
 };
 
@@ -155,9 +194,31 @@ function readWord<const Words extends readonly string[]>(value: unknown, words: 
 }
 
 /** YAML reads `off` of version 1.1 as false; both mean the same. */
-function readTls(value: unknown): 'off' {
-  if (value === 'off' || value === false) return 'off';
-  throw new Error('expected off: this version serves plain HTTP only');
+function readTls(value: unknown): 'own' | 'off' {
+  return value === false ? 'off' : readWord(value, ['own', 'off']);
+}
+
+/** A flag without a value, `true` in a file, one of four words in a variable. */
+function readSwitch(value: unknown): boolean {
+  if (value === true || value === 'true' || value === '1') return true;
+  if (value === false || value === 'false' || value === '0') return false;
+  throw new Error('expected true or false');
+}
+
+/** A list, or a text with commas. */
+function readUrls(value: unknown): string[] {
+  const list: unknown[] = Array.isArray(value) ? value : readText(value).split(',');
+  if (list.length === 0) throw new Error('expected a URL');
+  return [...new Set(list.map(readUrl))];
+}
+
+function readUrl(value: unknown): string {
+  const url = typeof value === 'string' ? URL.parse(value.trim()) : null;
+  if (url === null || !['http:', 'https:'].includes(url.protocol))
+    throw new Error('expected URLs such as https://registry.example:7420');
+  if (`${url.username}${url.password}${url.search}${url.hash}` !== '')
+    throw new Error('expected URLs of a name, a port and perhaps a path');
+  return url.href.replace(/\/+$/, '');
 }
 
 /** `127.0.0.1:7420`, `localhost:0`, `[::1]:7420`. */

@@ -8,14 +8,7 @@
 import { Type } from 'typebox';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { type Random, systemRandom } from '../base/random.ts';
-import type {
-  AuditService,
-  ComponentService,
-  HostService,
-  LivenessService,
-  TokenService,
-} from '../domain/services.ts';
-import { createAudit } from './audit.ts';
+import type { ComponentService, HostService, LivenessService, TokenService } from '../domain/services.ts';
 import { Connection, type ConnectionOptions } from './connection.ts';
 import { createHosts } from './host.ts';
 import { createComponents } from './inventory.ts';
@@ -42,7 +35,6 @@ export interface HoldfastClient {
   readonly hosts: HostService;
   readonly components: ComponentService;
   readonly tokens: TokenService;
-  readonly audit: Omit<AuditService, 'refused'>;
   /** What happens, from a position on, across reconnects; see `WatchOptions`. */
   watch(options?: WatchOptions): AsyncGenerator<WatchUpdate, void, undefined>;
   status(): Promise<Readonly<Record<string, unknown>>>;
@@ -75,7 +67,6 @@ function clientOf(connection: Connection): HoldfastClient {
     hosts: createHosts(connection),
     components: createComponents(connection),
     tokens: createTokens(connection),
-    audit: createAudit(connection),
     watch: (options) => watch(connection, options),
     status: async () => (await connection.call(systemRequests.status())).document,
     config: async () => (await connection.call(systemRequests.config())).document,

@@ -64,6 +64,7 @@ export const eventTypes = [
   'system.suspected',
   'system.region-lost',
   'system.rewound',
+  'system.rotated',
 ] as const;
 export type EventType = (typeof eventTypes)[number];
 

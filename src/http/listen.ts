@@ -7,7 +7,19 @@ import { socketPathBytesMax } from '../base/socket-path.ts';
 import type { Caller } from '../domain/access.ts';
 import { AppError, isAppError } from '../domain/error.ts';
 import type { Entrance } from './auth.ts';
-import type { Kind } from './operation.ts';
+
+/** A private key and its certificate chain, PEM. */
+export interface TlsPair {
+  readonly key: string;
+  readonly cert: string;
+}
+
+/** Where a listener's certificate comes from. */
+export interface TlsSource {
+  current(): TlsPair;
+  /** Called with each pair that takes the place of the one before. Returns how to stop. */
+  subscribe(listener: (pair: TlsPair) => void): () => void;
+}
 
 export interface TcpListener {
   readonly kind: 'tcp';
@@ -17,6 +29,8 @@ export interface TcpListener {
   readonly port: number;
   /** A proxy stands in front, so who is on this machine cannot be told: probes need a token, Host is not checked. */
   readonly behindProxy?: boolean;
+  /** HTTPS; plain HTTP without it. */
+  readonly tls?: TlsSource;
 }
 
 export interface UnixListener {
@@ -27,32 +41,21 @@ export interface UnixListener {
   readonly caller: Caller;
 }
 
-/**
- * The Unix sockets of a role, one for each privilege, where whoever may open the file is its caller: `admin.sock`
- * (its owner and root, everything), `agent.sock` of an agent (the group too: programs of this host that report), and
- * `read.sock` (everybody who can reach the folder: what a viewer sees, without what is nobody's business).
- */
-export function roleSockets(kind: Kind, folder: string): UnixListener[] {
-  const socket = (name: string, mode: number, caller: Caller): UnixListener => ({
+/** `admin.sock` of a role: whoever may open it is `local`, and may do everything. */
+export function adminSocket(folder: string): UnixListener {
+  return {
     kind: 'unix',
-    path: join(folder, name),
-    mode,
-    caller,
-  });
-  return [
-    socket('admin.sock', 0o600, { role: 'admin', subject: 'local' }),
-    ...(kind === 'agent'
-      ? [socket('agent.sock', 0o660, { role: 'reporter', subject: 'local-program' })]
-      : []),
-    socket('read.sock', 0o666, { role: 'reader', subject: 'local-reader' }),
-  ];
+    path: join(folder, 'admin.sock'),
+    mode: 0o600,
+    caller: { role: 'admin', subject: 'local' },
+  };
 }
 
 export type Listener = TcpListener | UnixListener;
 
 export interface Bound {
   readonly listener: Listener;
-  /** `http://127.0.0.1:7420`, or `unix:/run/holdfast/agent/admin.sock`. */
+  /** `https://127.0.0.1:7420`, or `unix:/run/holdfast/agent/admin.sock`. */
   readonly url: string;
   /** Removes what was left in the file system. */
   release(): Promise<void>;
@@ -75,7 +78,7 @@ async function bindTcp(server: Server, listener: TcpListener): Promise<Bound> {
   const { address, family, port: bound } = server.address() as AddressInfo;
   return {
     listener,
-    url: `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`,
+    url: `${listener.tls === undefined ? 'http' : 'https'}://${family === 'IPv6' ? `[${address}]` : address}:${bound}`,
     release: () => Promise.resolve(),
   };
 }
@@ -88,7 +91,7 @@ async function bindUnix(server: Server, listener: UnixListener): Promise<Bound> 
   const { path, mode } = listener;
   checkLength(path);
   await refuseTaken(path);
-  await makeSocketFolder(dirname(path));
+  makeFolder(dirname(path), 0o700);
   // Not join(): it would take the dot away, and the folder would be made beside, where we may have no right to.
   const folder = await mkdtemp(`${dirname(path)}/.`);
   try {
@@ -110,12 +113,6 @@ async function bindUnix(server: Server, listener: UnixListener): Promise<Bound> 
       if (found?.ino === ino) await rm(path, { force: true });
     },
   };
-}
-
-/** Open to all, because each socket in it has its own mode; a folder that is there keeps the mode that somebody gave it. */
-async function makeSocketFolder(path: string): Promise<void> {
-  // What mkdir was given has lost the bits of the umask.
-  if (makeFolder(path, 0o755) !== undefined) await chmod(path, 0o755);
 }
 
 function checkLength(path: string): void {
@@ -188,6 +185,7 @@ function listenError(error: NodeJS.ErrnoException, name: string): unknown {
   });
 }
 
-function isLoopback(host: string): boolean {
+/** Whether only this machine reaches a listener at this address. */
+export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 }

@@ -2,7 +2,6 @@
 import { STATUS_CODES } from 'node:http';
 import { type TSchema, Type } from 'typebox';
 import { type ErrorCode, errorCodes } from '../domain/error.ts';
-import { AuditEntrySchema } from '../wire/audit.ts';
 import { BeatAnswerSchema, HostSchema } from '../wire/host.ts';
 import { ComponentSchema, ComponentSummarySchema } from '../wire/inventory.ts';
 import { IsUpSchema, ServicePatchSchema, ServiceSchema } from '../wire/liveness.ts';
@@ -38,7 +37,6 @@ const named: readonly [string, TSchema][] = [
   ['Component', ComponentSchema],
   ['ComponentSummary', ComponentSummarySchema],
   ['Token', TokenSchema],
-  ['AuditEntry', AuditEntrySchema],
   ['Check', CheckSchema],
   ['Health', HealthSchema],
   ['Problem', ProblemSchema],
@@ -48,7 +46,7 @@ const tags: Readonly<Record<string, string>> = {
   liveness: 'What is alive: service records, heartbeats, is-up',
   hosts: 'Machines with an agent',
   inventory: 'What is installed',
-  access: 'Who may: tokens, who the caller is, and the audit of what was done',
+  access: 'Who may: tokens, and who the caller is',
   watch: 'The ordered log, live and resumable',
   system: 'The role itself',
   probes: 'For machines that look after this one',

@@ -1,7 +1,14 @@
 /**
  * The server of a role: one router, any number of listeners; each has its own callers, all share the limits.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from 'node:http';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Clock } from '../base/clock.ts';
@@ -13,14 +20,13 @@ import { createInstantFormatter } from '../base/time.ts';
 import { AppError } from '../domain/error.ts';
 import { paths } from '../wire/paths.ts';
 import { statusOf } from '../wire/problem.ts';
-import { checkHead, type Entrance, headersMax, identify } from './auth.ts';
+import { authorise, checkHead, type Entrance, headersMax, identify } from './auth.ts';
 import { HostHistory } from './host-history.ts';
-import { type Bound, bind, entranceThrough, type Listener } from './listen.ts';
+import { type Bound, bind, entranceThrough, type Listener, type TlsPair, type TlsSource } from './listen.ts';
 import { Metrics, type RouteMeter, type Sample } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import type { HttpContext, HttpServices, Kind } from './operation.ts';
 import { asAppError, problemBytes } from './problem.ts';
-import { authoriseNoted } from './refusal.ts';
 import { createRouter, enterThrough, entranceOf, requestIds, type Serve } from './router.ts';
 import { checkRoutes, methodsAt, pathOf, type Route, routesOf } from './routes.ts';
 import type { WatchLimits } from './subscription.ts';
@@ -84,6 +90,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     logger.error({ err: error, work: name }, 'background work failed'),
   );
   const sockets = new Set<Socket>();
+  const secured = new Set<Socket>();
   let openApi: string | undefined;
   let closing = false;
   const metrics = new Metrics({
@@ -122,13 +129,13 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     routes,
     group,
     sockets,
+    secured,
     watchEndpoint,
     strayMeter,
     requestIdOf,
     limits,
-    logger,
   };
-  const servers: Server[] = [];
+  const servers: AnyServer[] = [];
   const bound: Bound[] = [];
 
   const close = async () => {
@@ -139,7 +146,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     context.history?.close();
     watchEndpoint.close();
     // Node counts a connection that has not said anything yet as busy.
-    for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
+    for (const socket of [...sockets, ...secured]) if (socket.bytesRead === 0) socket.destroy();
     const cancelCut = clock.after(limits.drainMs, () => {
       for (const socket of sockets) socket.destroy();
     });
@@ -153,7 +160,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     async listen(listeners) {
       const places: Bound[] = [];
       for (const listener of listeners) {
-        const server = createEntrance(entranceThrough(listener), parts);
+        const tls = listener.kind === 'tcp' ? listener.tls : undefined;
+        const server = createEntrance(entranceThrough(listener), parts, tls);
         const place = await bind(server, listener);
         servers.push(server);
         bound.push(place);
@@ -171,17 +179,20 @@ interface Parts {
   readonly routes: readonly Route[];
   readonly group: Group;
   readonly sockets: Set<Socket>;
+  /** The inner sides of those that speak TLS: they count what was said, the outer ones a handshake too. */
+  readonly secured: Set<Socket>;
   readonly watchEndpoint: WatchEndpoint;
   readonly strayMeter: RouteMeter;
   readonly requestIdOf: (request: IncomingMessage) => string;
   readonly limits: HttpLimits;
-  readonly logger: Logger;
 }
 
+type AnyServer = Server | TlsServer;
+
 /** The HTTP server of one listener. */
-function createEntrance(entrance: Entrance, parts: Parts): Server {
-  const { route, group, sockets, limits } = parts;
-  const server = createServer({
+function createEntrance(entrance: Entrance, parts: Parts, tls: TlsSource | undefined): AnyServer {
+  const { route, group, sockets, secured, limits } = parts;
+  const options = {
     maxHeaderSize: standardLimits.headersBytes,
     headersTimeout: limits.headerTimeMs,
     requestTimeout: limits.requestTimeMs,
@@ -194,8 +205,10 @@ function createEntrance(entrance: Entrance, parts: Parts): Server {
     // We ask for Host ourselves: Node's own refusal has no body.
     requireHostHeader: false,
     // Any other upgrade (h2c) is an offer that one may pass over.
-    shouldUpgradeCallback: (request) => request.headers.upgrade?.toLowerCase() === 'websocket',
-  });
+    shouldUpgradeCallback: (request: IncomingMessage) =>
+      request.headers.upgrade?.toLowerCase() === 'websocket',
+  };
+  const server = tls === undefined ? createServer(options) : createTlsEntrance(options, tls, limits);
   server.maxConnections = limits.connectionsMax;
   // Node drops further headers without a word; one more than the most, so that `checkHead` sees that there are too many.
   server.maxHeadersCount = headersMax + 1;
@@ -212,32 +225,44 @@ function createEntrance(entrance: Entrance, parts: Parts): Server {
     group.own('upgrade', upgrade(request, socket, head, parts));
   });
   server.on('clientError', (error, socket) => refuseBytes(error, socket, parts));
-  server.on('connection', (socket) => {
+  keepWhileOpen(server, 'connection', sockets);
+  keepWhileOpen(server, 'secureConnection', secured);
+  return server;
+}
+
+function keepWhileOpen(server: AnyServer, event: string, sockets: Set<Socket>): void {
+  server.on(event, (socket: Socket) => {
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
   });
+}
+
+function createTlsEntrance(options: ServerOptions, tls: TlsSource, limits: HttpLimits): TlsServer {
+  const secure = (pair: TlsPair) => ({ ...pair, minVersion: 'TLSv1.3' as const });
+  const server = createTlsServer({
+    ...options,
+    ...secure(tls.current()),
+    handshakeTimeout: limits.headerTimeMs,
+  });
+  // Connections that are open keep theirs; whoever comes from now on gets the new one.
+  const unsubscribe = tls.subscribe((pair) => server.setSecureContext(secure(pair)));
+  server.on('close', unsubscribe);
+  // Node hands a failed handshake on as a `clientError`, whose answer would wait for the handshake for good.
+  server.removeAllListeners('tlsClientError');
+  server.on('tlsClientError', (_error, socket) => socket.destroy());
   return server;
 }
 
 /** A WebSocket is asked for: the same questions as for any request, answered before it is one. */
 async function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, parts: Parts): Promise<void> {
-  const { context, routes, watchEndpoint, strayMeter, requestIdOf, logger } = parts;
+  const { context, routes, watchEndpoint, strayMeter, requestIdOf } = parts;
   socket.on('error', () => socket.destroy());
   try {
     const entrance = entranceOf(request);
     checkHead(request, entrance);
     const path = pathOf(request.url ?? '');
     const found = await identify(request, entrance, context.services.access);
-    const caller = authoriseNoted(
-      {
-        allowed: path === paths.watch ? watchAccess(routes) : 'known',
-        found,
-        own: undefined,
-        operation: watch.id,
-        url: request.url,
-      },
-      { audit: context.services.audit, logger },
-    );
+    const caller = authorise(path === paths.watch ? watchAccess(routes) : 'known', found, undefined);
     if (path !== paths.watch) {
       const known = methodsAt(routes, path).length > 0;
       throw new AppError(
@@ -278,7 +303,7 @@ function watchAccess(routes: readonly Route[]): Route['access'] {
   return route.access;
 }
 
-function closeServer(server: Server): Promise<void> {
+function closeServer(server: AnyServer): Promise<void> {
   return new Promise((resolve) => {
     server.close(() => resolve());
     server.closeIdleConnections();

@@ -9,11 +9,11 @@ import { LagMeter } from '../base/lag.ts';
 import { startLoop } from '../base/loop.ts';
 import { type Surroundings, surroundings } from '../base/surroundings.ts';
 import { Undo } from '../base/undo.ts';
-import { roleSockets } from '../http/listen.ts';
+import { AppError } from '../domain/error.ts';
+import { adminSocket, isLoopback } from '../http/listen.ts';
 import { createHttpServer, type HttpLimits } from '../http/server.ts';
 import { AccessStore } from '../store/access.ts';
 import { keepAdminToken } from '../store/admin-token.ts';
-import { AuditStore } from '../store/audit.ts';
 import { backupStream } from '../store/engine/backup-stream.ts';
 import type { OpenStore } from '../store/engine/core.ts';
 import { openStore, type StoreLimits } from '../store/engine/store.ts';
@@ -27,6 +27,7 @@ import { Lead } from './lead.ts';
 import { rewinder } from './rewind.ts';
 import { registryChecks, registrySamples, registryStatus } from './status.ts';
 import { Sweep, sweepEveryMs } from './sweep.ts';
+import { RegistryTrust, type TlsChoice } from './trust.ts';
 
 /** A quarter of the beats that one core was measured at, and the handshakes that it does beside its work. */
 const capacity = { beatsPerSecondMax: 10_000, returnsPerSecondMax: 1_000 };
@@ -40,8 +41,14 @@ export interface RegistryOptions extends Partial<Surroundings> {
   readonly listen?: { readonly host: string; readonly port: number };
   /** PostgreSQL instead of the embedded store; a secret. */
   readonly databaseUrl?: string | null;
-  /** Where the Unix sockets go, one for each privilege; null or absent: none. */
+  /** Where `admin.sock` goes; null or absent: no Unix socket. */
   readonly socketDir?: string | null;
+  /** Absent: plain HTTP, which goes to loopback addresses only, unless `behindProxy`. */
+  readonly tls?: TlsChoice;
+  /** Where hosts find it, best first; also names of its own certificate. */
+  readonly advertiseUrls?: readonly string[];
+  /** A proxy that ends TLS stands in front: Host is not checked, and probes need a token. */
+  readonly behindProxy?: boolean;
   /** What `GET /v1/config` shows; no secrets. */
   readonly config?: object;
   /** The native addon in the single binary. */
@@ -50,7 +57,7 @@ export interface RegistryOptions extends Partial<Surroundings> {
 }
 
 export interface Registry {
-  /** Where it serves: `http://127.0.0.1:7420`. */
+  /** Where it serves: `https://127.0.0.1:7420`. */
   readonly url: string;
   readonly dataDir: string;
   /** Rejects when it cannot go on; never resolves. */
@@ -69,6 +76,9 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     dataDir,
     listen = listenDefault,
     socketDir = null,
+    tls = { kind: 'off' },
+    advertiseUrls = [],
+    behindProxy = false,
     clock,
     random,
     logger,
@@ -77,8 +87,20 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
   } = options;
   const shared = { clock, random, logger };
 
+  requireSafeListener(listen, { tls, behindProxy });
   const store = await openEither(options);
   undo.add('store', () => store.close());
+
+  const trust = await RegistryTrust.open({
+    ...shared,
+    store,
+    dataDir,
+    tls,
+    listenHost: listen.host,
+    advertiseUrls,
+    behindProxy,
+  });
+  const { certificate } = trust;
 
   const access = new AccessStore({ store, clock, random });
   const liveness: LivenessStore = new LivenessStore({
@@ -87,14 +109,8 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     random,
     heldBy: 'registry',
     hostOf: (name) => hosts.find(name),
-    factsOf: (name) => hosts.memory.named(name),
   });
-  const inventory = new InventoryStore({
-    store,
-    clock,
-    hostId: (host) => hosts.idOf(host),
-    hostIds: (filter) => hosts.idsOf(filter),
-  });
+  const inventory = new InventoryStore({ store, clock, hostId: (host) => hosts.idOf(host) });
   const hosts: HostStore = new HostStore({
     store,
     clock,
@@ -107,7 +123,6 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     onRewind: rewinder({ store, clock, logger }),
   });
   const tokens = new TokenStore({ store, clock, access, joinText: null });
-  const audit = new AuditStore({ store, clock });
   const idempotency = new IdempotencyStore({ store, clock });
   const snapshots = new Snapshots({ store, clock, liveness, hosts });
 
@@ -118,6 +133,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       await access.load();
       await liveness.load();
       await hosts.load();
+      await trust.settle();
       await keepAdminToken({ access, file: join(dataDir, 'admin.token') });
     },
   });
@@ -172,12 +188,24 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       await store.compact({ signal });
       await idempotency.forget();
       await access.forget();
-      await audit.forget();
     },
   });
   undo.add('compact', () => compacting.stop());
 
-  const parts = { store, lead, hosts, liveness, sweep, sweeping, clock };
+  if (certificate !== undefined) {
+    const renewing = startLoop({
+      ...shared,
+      name: 'certificate',
+      everyMs: certificate.everyMs,
+      firstMs: certificate.everyMs,
+      backoffBaseMs: 60_000,
+      backoffCapMs: 3_600_000,
+      run: () => certificate.look(),
+    });
+    undo.add('certificate', () => renewing.stop());
+  }
+
+  const parts = { store, trust, lead, hosts, liveness, sweep, sweeping, clock };
   const server = await createHttpServer({
     kind: 'registry',
     services: {
@@ -190,11 +218,10 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       hosts,
       components: inventory,
       tokens,
-      audit,
       log: store.log,
       snapshots,
       idempotency,
-      hostFacts: (name) => hosts.memory.named(name),
+      hostFacts: (name) => hosts.find(name),
       health: () => registryChecks(parts),
       status: async () => registryStatus(parts, { version, dataDir }),
       config: async () => ({ version: 1, config: options.config ?? {} }),
@@ -210,9 +237,10 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
   // Undone before the server: once it stops listening, silence is no longer theirs.
   undo.add('sweep', () => sweeping.stop());
   const [tcp] = await server.listen([
-    { kind: 'tcp', ...listen },
-    ...(socketDir === null ? [] : roleSockets('registry', socketDir)),
+    { kind: 'tcp', ...listen, behindProxy, ...(certificate === undefined ? {} : { tls: certificate }) },
+    ...(socketDir === null ? [] : [adminSocket(socketDir)]),
   ]);
+  trust.listening(tcp?.url ?? '');
   // Counted from here: before, nobody could be heard.
   hosts.memory.ready();
   liveness.ready();
@@ -226,7 +254,20 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
   };
 }
 
-/** PostgreSQL when there is a URL; its data directory then holds the admin token and the sockets only. */
+/** Credentials must not travel where others listen. */
+function requireSafeListener(
+  { host, port }: { host: string; port: number },
+  { tls, behindProxy }: { tls: TlsChoice; behindProxy: boolean },
+): void {
+  if (tls.kind !== 'off' || behindProxy || isLoopback(host)) return;
+  throw new AppError(
+    'bad-request',
+    `Cannot listen on ${host}:${port} without TLS: everybody there could read along; use a loopback address, or TLS`,
+    { field: 'listen' },
+  );
+}
+
+/** PostgreSQL when there is a URL; its data directory then holds keys, the admin token and the sockets only. */
 async function openEither(options: RegistryOptions & Surroundings): Promise<OpenStore> {
   const { dataDir, databaseUrl, clock, random, logger, addon } = options;
   const limits = options.limits?.store ?? {};

@@ -9,9 +9,11 @@ import type { HostStore } from '../store/host.ts';
 import type { LivenessStore } from '../store/liveness.ts';
 import type { Lead } from './lead.ts';
 import type { Sweep } from './sweep.ts';
+import type { RegistryTrust } from './trust.ts';
 
 export interface RegistryParts {
   readonly store: OpenStore;
+  readonly trust: RegistryTrust;
   readonly lead: Lead;
   readonly hosts: HostStore;
   readonly liveness: LivenessStore;
@@ -43,7 +45,7 @@ export function registryStatus(
   };
 }
 
-export function registryChecks({ store, lead, sweep, sweeping, clock }: RegistryParts): Health {
+export function registryChecks({ store, trust, lead, sweep, sweeping, clock }: RegistryParts): Health {
   const { state, detail } = store.health();
   const stuckMs = clock.monotonic() - sweeping.lastProgressMs;
   return {
@@ -53,6 +55,7 @@ export function registryChecks({ store, lead, sweep, sweeping, clock }: Registry
         state === 'ok'
           ? { status: 'ok' }
           : { status: state === 'failed' ? 'failed' : 'degraded', detail: detail ?? state },
+      tls: trust.check(),
       sweep:
         stuckMs < sweepStuckMs && sweeping.failures === 0
           ? { status: 'ok' }

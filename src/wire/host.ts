@@ -24,9 +24,7 @@ import {
   nullable,
   pageQuery,
   readInstant,
-  readSelector,
   repeatable,
-  SelectorText,
   strictObject,
   Uuid,
   words,
@@ -71,7 +69,6 @@ export const HostFilterQuery = strictObject({
   name: repeatable(Name),
   region: repeatable(Name),
   status: repeatable(StatusSchema),
-  selector: Type.Optional(SelectorText),
   ...pageQuery,
 });
 
@@ -154,9 +151,8 @@ export const ReportBody = strictObject({
 export const ReportAnswer = strictObject({ acked: Count });
 
 export function readHostFilter(query: Static<typeof HostFilterQuery>): HostFilter {
-  const { name, region, status, selector } = query;
+  const { name, region, status } = query;
   return {
-    ...(selector === undefined ? {} : { selector: readSelector(selector) }),
     ...(name === undefined ? {} : { name: name.map(normaliseHostName) }),
     ...(region === undefined ? {} : { region }),
     ...(status === undefined ? {} : { status }),

@@ -25,9 +25,7 @@ import {
   pageQuery,
   readDuration,
   readInstant,
-  readSelector,
   repeatable,
-  SelectorText,
   strictObject,
   Uuid,
   words,
@@ -88,7 +86,6 @@ export const ServiceFilterQuery = strictObject({
   type: repeatable(Name),
   host: repeatable(Name),
   status: repeatable(StatusSchema),
-  selector: Type.Optional(SelectorText),
   ...pageQuery,
 });
 
@@ -161,9 +158,8 @@ export function servicePatchBody(patch: ServicePatch): Static<typeof ServicePatc
 }
 
 export function readServiceFilter(query: Static<typeof ServiceFilterQuery>): ServiceFilter {
-  const { uuid, region, type, host, status, selector } = query;
+  const { uuid, region, type, host, status } = query;
   return {
-    ...(selector === undefined ? {} : { selector: readSelector(selector) }),
     ...(uuid === undefined ? {} : { uuid: uuid.map((text) => requireUuid(text)) }),
     ...(region === undefined ? {} : { region }),
     ...(type === undefined ? {} : { type }),

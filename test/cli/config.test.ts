@@ -74,7 +74,9 @@ test('up starts the registry, then an agent that reports to it, says when each i
     socketDir: '/run/user/7/holdfast/registry',
     listen: { host: '127.0.0.1', port: 7420 },
     logLevel: 'info',
-    tls: 'off',
+    tls: { kind: 'off' },
+    advertiseUrls: [],
+    behindProxy: false,
     databaseUrl: null,
   });
   assert.equal(started.agent?.registry?.url, 'http://127.0.0.1:7420');
@@ -142,16 +144,68 @@ test('the database URL comes from its variable only', async () => {
   const { stdout } = await cli(['config', 'print', 'registry'], {
     env: { HOLDFAST_DATABASE_URL: 'postgres://me:secret@db/fleet' },
   });
-  assert.match(stdout, /databaseUrl {2}\(set\) +HOLDFAST_DATABASE_URL/);
+  assert.match(stdout, /databaseUrl +\(set\) +HOLDFAST_DATABASE_URL/);
   assert.doesNotMatch(stdout, /secret/);
+});
+
+test('the registry serves TLS of its own unless it is told otherwise, beyond loopback too', async () => {
+  const started = async (argv: string[], env: Record<string, string> = {}) =>
+    (await startAndStop(['registry', ...argv], { env })).started.registry;
+  const plain = await started([]);
+  assert.deepEqual([plain?.tls, plain?.advertiseUrls, plain?.behindProxy], [{ kind: 'own' }, [], false]);
+  const far = await started([
+    ...['--listen', '0.0.0.0:7420'],
+    ...['--advertise-url', 'https://R.example:7420/,https://10.0.0.1:7420'],
+  ]);
+  assert.deepEqual(far?.advertiseUrls, ['https://r.example:7420', 'https://10.0.0.1:7420']);
+  const given = await started(['--tls-cert', '/c.pem', '--tls-key', '/k.pem']);
+  assert.deepEqual(given?.tls, { kind: 'given', certFile: '/c.pem', keyFile: '/k.pem' });
+  const proxied = await started(['--tls', 'off', '--listen', '0.0.0.0:1'], {
+    HOLDFAST_BEHIND_PROXY: 'true',
+    HOLDFAST_ADVERTISE_URL: 'https://registry.example/fleet',
+  });
+  assert.deepEqual(
+    [proxied?.behindProxy, proxied?.advertiseUrls],
+    [true, ['https://registry.example/fleet']],
+  );
+});
+
+test('registry settings stand in a file too, and config check reads a given certificate', async (t) => {
+  const text =
+    'tls: off\nbehindProxy: true\nlisten: 0.0.0.0:1\nadvertiseUrl: [https://a.example, https://b.example]\n';
+  const path = file(t, text);
+  const { started } = await startAndStop(['registry', '--config', path]);
+  assert.deepEqual(started.registry?.advertiseUrls, ['https://a.example', 'https://b.example']);
+  assert.deepEqual(started.registry?.tls, { kind: 'off' });
+  const printed = await cli(['config', 'print', 'registry', '--config', path]);
+  assert.match(printed.stdout, /advertiseUrl +https:\/\/a\.example, https:\/\/b\.example +.*:4\n/);
+  const given = file(t, `dataDir: ${tempFolder(t)}\ntlsCert: /nonexistent.crt\ntlsKey: /nonexistent.key\n`);
+  const { code, stderr } = await cli(['config', 'check', 'registry', '--config', given]);
+  assert.equal(code, 78);
+  assert.match(stderr, /Cannot serve TLS with \/nonexistent\.crt: it does not exist/);
 });
 
 test('what cannot be is refused with 78, its place, and what to do', async (t) => {
   for (const [argv, words] of [
-    [['registry'], /pass "--tls off"/],
     [['registry', '--tls', 'off', '--listen', '0.0.0.0:7420'], /without TLS.*127\.0\.0\.1:7420/],
-    [['registry', '--tls', 'on'], /--tls: "on" given, expected off/],
+    [['registry', '--tls', 'on'], /--tls: "on" given, expected one of own, off/],
     [['registry', '--tls', 'off', '--listen', '7420'], /--listen: "7420" given, expected host:port/],
+    [['registry', '--tls-cert', '/c'], /--tls-cert alone: pass --tls-key too/],
+    [['registry', '--tls-key', '/k'], /--tls-key alone: pass --tls-cert too/],
+    [['registry', '--tls', 'own', '--tls-cert', '/c', '--tls-key', '/k'], /either given or its own/],
+    [['registry', '--tls', 'off', '--tls-cert', '/c', '--tls-key', '/k'], /either given or none/],
+    [
+      ['registry', '--advertise-url', 'http://r.example'],
+      /Cannot advertise http:\/\/r\.example: .*unencrypted/,
+    ],
+    [['registry', '--advertise-url', 'http://localhost:1'], /answers https only/],
+    [['registry', '--tls', 'off', '--advertise-url', 'https://localhost:1'], /pass --behind-proxy/],
+    [
+      ['registry', '--advertise-url', 'https://r.example'],
+      /pass --listen 0\.0\.0\.0:7420, or --behind-proxy/,
+    ],
+    [['registry', '--advertise-url', 'r.example:7420'], /expected URLs such as https:/],
+    [['registry', '--advertise-url', 'https://r.example?a=1'], /a name, a port and perhaps a path/],
     [['agent'], /"--registry URL", or "--registry none"/],
     [['agent', '--registry', 'http://10.0.0.1:7420'], /unencrypted, use https/],
     [['agent', '--registry', 'registry'], /expected a URL/],

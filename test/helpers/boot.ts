@@ -4,7 +4,7 @@
  * reverse, and what is left over (a timer, a socket, an open file) fails it.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Agent, type AgentOptions, createAgent } from '../../src/agent/agent.ts';
@@ -43,6 +43,10 @@ export interface RegistryBoot {
   readonly dataDir?: string;
   readonly port?: number;
   readonly limits?: RegistryOptions['limits'];
+  /** Plain HTTP when absent. With `own`, `http` verifies it by the ca.pem that it wrote. */
+  readonly tls?: RegistryOptions['tls'];
+  readonly advertiseUrls?: readonly string[];
+  readonly behindProxy?: boolean;
 }
 
 export interface AgentBoot {
@@ -54,7 +58,6 @@ export interface AgentBoot {
   /** What is installed; nothing when absent. */
   readonly detectors?: readonly Detector[];
   readonly connect?: AgentOptions['connect'];
-  readonly limits?: AgentOptions['limits'];
 }
 
 export class Stage<C extends Clock = FakeClock> {
@@ -71,9 +74,12 @@ export class Stage<C extends Clock = FakeClock> {
     t.after(() => this.#end());
   }
 
-  /** Time moves when `clock.advance` (or `passTime`) says so. */
-  static open(t: TestEnd, { leftoversMs = 5_000 } = {}): Stage<FakeClock> {
-    return new Stage(t, new FakeClock(), leftoversMs);
+  /**
+   * Time moves when `clock.advance` (or `passTime`) says so. It begins in 2026; TLS needs `startMs` of today, because
+   * OpenSSL asks the machine.
+   */
+  static open(t: TestEnd, { leftoversMs = 5_000, startMs = Date.UTC(2026, 0, 1) } = {}): Stage<FakeClock> {
+    return new Stage(t, new FakeClock({ startMs }), leftoversMs);
   }
 
   /** Time is real. */
@@ -88,9 +94,12 @@ export class Stage<C extends Clock = FakeClock> {
   }
 
   async registry(options: RegistryBoot = {}): Promise<Booted<Registry>> {
-    const { dataDir = this.folder(), port = 0 } = options;
+    const { dataDir = this.folder(), port = 0, tls, advertiseUrls, behindProxy } = options;
     const role = await createRegistry({
       ...this.#shared(),
+      ...(tls === undefined ? {} : { tls }),
+      ...(advertiseUrls === undefined ? {} : { advertiseUrls }),
+      ...(behindProxy === undefined ? {} : { behindProxy }),
       dataDir,
       listen: { host: '127.0.0.1', port },
       limits: { ...options.limits, store: { ballastBytes: 0, ...options.limits?.store } },
@@ -106,7 +115,6 @@ export class Stage<C extends Clock = FakeClock> {
       registry,
       detectors = [],
       connect,
-      limits = {},
     } = options;
     const machine = this.folder();
     const role = await createAgent({
@@ -117,7 +125,6 @@ export class Stage<C extends Clock = FakeClock> {
       listen: { host: '127.0.0.1', port: 0 },
       registry: registry === null ? null : { url: registry.url, joinToken: async () => registry.token },
       detectors,
-      limits,
       // No two hosts of one machine: without these files each mints an id of its own.
       machine: { machineId: join(machine, 'machine-id'), bootId: join(machine, 'boot_id') },
       ...(connect === undefined ? {} : { connect }),
@@ -151,7 +158,10 @@ export class Stage<C extends Clock = FakeClock> {
       await role.close();
     };
     this.closing(close);
-    return { role, url, dataDir, token, client, http: (one) => exchange(url, { token, ...one }), close };
+    const caFile = join(dataDir, 'ca.pem');
+    const http = (one: Exchange) =>
+      exchange(url, { token, ...(existsSync(caFile) ? { ca: readFileSync(caFile, 'utf8') } : {}), ...one });
+    return { role, url, dataDir, token, client, http, close };
   }
 
   async #end(): Promise<void> {

@@ -1,5 +1,7 @@
 /** One HTTP exchange as it is on the wire: no client of ours, no retry, a connection of its own. */
-import { type IncomingHttpHeaders, request as send } from 'node:http';
+import { type IncomingHttpHeaders, request as sendPlain } from 'node:http';
+import { request as sendTls } from 'node:https';
+import { isIP } from 'node:net';
 
 export interface Exchange {
   readonly method?: string;
@@ -10,6 +12,8 @@ export interface Exchange {
   /** An object is sent as JSON, a string as it is. */
   readonly body?: unknown;
   readonly timeoutMs?: number;
+  /** PEM of the CA to verify an https server by; null does not verify at all. */
+  readonly ca?: string | null;
 }
 
 export interface HttpAnswer {
@@ -23,15 +27,21 @@ export interface HttpAnswer {
 
 export function exchange(
   url: string,
-  { method = 'GET', path, token, headers = {}, body, timeoutMs = 10_000 }: Exchange,
+  { method = 'GET', path, token, headers = {}, body, timeoutMs = 10_000, ca }: Exchange,
 ): Promise<HttpAnswer> {
-  const { hostname, port } = new URL(url);
+  const { protocol, hostname, port } = new URL(url);
+  const secure = protocol === 'https:';
+  const send = secure ? sendTls : sendPlain;
   const bytes = body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body);
   return new Promise((resolve, reject) => {
     const request = send(
       {
-        host: hostname,
+        host: hostname.replace(/^\[|\]$/g, ''),
         port,
+        // Otherwise the name in a Host header of a test's own would be asked for.
+        ...(secure ? { servername: isIP(hostname) === 0 ? hostname : '' } : {}),
+        ...(secure && ca === null ? { rejectUnauthorized: false } : {}),
+        ...(secure && typeof ca === 'string' ? { ca } : {}),
         method,
         path,
         agent: false,

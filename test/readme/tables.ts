@@ -42,6 +42,9 @@ const errorMeaning: Record<ErrorCode, string> = {
 
 /** Why each package is here and not another, or our own code. */
 const dependencyReason: Record<string, string> = {
+  '@peculiar/asn1-schema': 'ASN.1 for the package below',
+  '@peculiar/asn1-x509':
+    'the structures of a certificate, which Node reads but does not make; loaded when one is made (175 KiB), without the container and the global polyfill that its larger sister needs',
   ajv: 'checks bodies against their schemas; compiled once, with our words for what is wrong',
   'better-sqlite3':
     'the fastest SQLite for Node, synchronous inside a transaction, with prebuilt addons for every platform',

@@ -1,0 +1,85 @@
+/**
+ * What hosts were told to believe this registry by, and how often that has changed: fingerprints only, never a key.
+ * The keys are files, which a copy of the database does not hold, so the two may part; then hosts have to be told.
+ */
+import type { Caller } from '../domain/access.ts';
+import type { Rotation } from '../domain/trust.ts';
+import type { Store } from './engine/port.ts';
+import { metaStatements, readMeta, writeMeta } from './meta-sql.ts';
+
+/** What targets tell beside what each says of its host. */
+export interface Told {
+  readonly urls: readonly string[];
+  /** Fingerprints: current, next. */
+  readonly keys: readonly string[];
+  readonly ca: readonly string[];
+}
+
+interface Kept extends Told {
+  /** One more with each change; part of every target's serial. */
+  readonly serial: number;
+}
+
+const trustKey = 'trust';
+
+export class TrustStore {
+  readonly #store: Store;
+  readonly #meta: ReturnType<typeof metaStatements>;
+  #kept: Kept | null = null;
+
+  constructor(store: Store) {
+    this.#store = store;
+    this.#meta = metaStatements(store.dialect);
+  }
+
+  /** As of the last commit; 0 before the first `tell`. */
+  get serial(): number {
+    return this.#kept?.serial ?? 0;
+  }
+
+  /**
+   * Notes what targets tell from now on; each kind of key that is another than before is an event. `effect` runs with
+   * the commit. Resolves with what was told before, null at the first time.
+   */
+  tell(caller: Caller, told: Told, effect: () => void = nothing): Promise<Told | null> {
+    return this.#store.write(caller, async (tx) => {
+      const text = await readMeta(tx, this.#meta, trustKey);
+      const before = text === null ? null : (JSON.parse(text) as Kept);
+      const same = before !== null && sameTold(before, told);
+      const kept: Kept = same ? before : { ...told, serial: (before?.serial ?? 0) + 1 };
+      if (!same) await writeMeta(tx, this.#meta, trustKey, JSON.stringify(kept));
+      if (before !== null) {
+        for (const [what, keys, was] of kinds(told, before))
+          if (keys.join() !== was.join())
+            tx.append({ type: 'system.rotated', body: { what, keys, before: was } });
+      }
+      tx.onCommit(() => {
+        this.#kept = kept;
+        effect();
+      });
+      return before;
+    });
+  }
+
+  /** Notes that the server's own certificate is another, which hosts need not be told. */
+  noteCertificate(caller: Caller, fingerprint: string): Promise<void> {
+    return this.#store.write(caller, async (tx) => {
+      tx.append({ type: 'system.rotated', body: { what: 'certificate', keys: [fingerprint] } });
+    });
+  }
+}
+
+function sameTold(a: Told, b: Told): boolean {
+  return [a.urls, a.keys, a.ca].map(String).join(' ') === [b.urls, b.keys, b.ca].map(String).join(' ');
+}
+
+function kinds(told: Told, before: Told): [Rotation, readonly string[], readonly string[]][] {
+  return [
+    ['signing-key', told.keys, before.keys],
+    ['ca', told.ca, before.ca],
+  ];
+}
+
+function nothing(): undefined {
+  return undefined;
+}
