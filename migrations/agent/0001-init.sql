@@ -141,6 +141,25 @@ CREATE TABLE remote_answers (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX remote_answers_by_age ON remote_answers (at_ms);
 
+-- What people and tokens did, one row for each event; `hash` chains it to the one before. Meta `audit_head` is where it
+-- ends and `audit_base` where it begins, so that a lost end shows.
+CREATE TABLE audit (
+  seq INTEGER PRIMARY KEY CHECK (seq >= 1),
+  at_ms INTEGER NOT NULL,
+  actor TEXT NOT NULL,
+  role TEXT NOT NULL,
+  token_id TEXT,
+  type TEXT NOT NULL,
+  host TEXT,
+  position TEXT NOT NULL,
+  body TEXT NOT NULL,
+  hash TEXT NOT NULL CHECK (length(hash) = 71)
+) STRICT;
+CREATE INDEX audit_by_actor ON audit (actor, seq);
+CREATE INDEX audit_by_type ON audit (type, seq);
+CREATE INDEX audit_by_host ON audit (host, seq) WHERE host IS NOT NULL;
+CREATE INDEX audit_by_time ON audit (at_ms);
+
 -- The first answer to a POST that creates, for whoever sends it again. No status: it was taken and not answered yet.
 CREATE TABLE idempotency (
   subject TEXT NOT NULL,

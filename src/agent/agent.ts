@@ -10,10 +10,11 @@ import { Undo } from '../base/undo.ts';
 import { systemCaller } from '../domain/access.ts';
 import { normaliseHostName } from '../domain/ids.ts';
 import type { ComponentService, LivenessService } from '../domain/services.ts';
-import { adminSocket } from '../http/listen.ts';
+import { roleSockets } from '../http/listen.ts';
 import { createHttpServer, type HttpLimits } from '../http/server.ts';
 import { AccessStore } from '../store/access.ts';
 import { keepAdminToken } from '../store/admin-token.ts';
+import { AuditStore } from '../store/audit.ts';
 import { backupStream } from '../store/engine/backup-stream.ts';
 import type { OpenStore } from '../store/engine/core.ts';
 import { openStore } from '../store/engine/store.ts';
@@ -56,7 +57,7 @@ export interface AgentOptions extends Partial<Surroundings> {
   } | null;
   /** Where it serves, `port` 0 takes a free one; null or absent: nowhere on TCP. */
   readonly listen?: { readonly host: string; readonly port: number } | null;
-  /** Where `admin.sock` goes; null or absent: no Unix socket. */
+  /** Where the Unix sockets go, one for each privilege; null or absent: none. */
   readonly socketDir?: string | null;
   /** A client of the registry with this bearer token; ours when absent. */
   readonly connect?: (url: string, token: string) => RegistryPeer;
@@ -185,6 +186,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     answers,
   });
 
+  const audit = new AuditStore({ store, clock });
   const idempotency = new IdempotencyStore({ store, clock });
   const compaction = startLoop({
     ...shared,
@@ -197,6 +199,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
       await store.compact({ signal });
       await idempotency.forget();
       await access.forget();
+      await audit.forget();
     },
   });
   undo.add('compact', () => compaction.stop());
@@ -222,6 +225,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
       liveness,
       components: inventory,
       tokens: new TokenStore({ store, clock, access, joinText: null }),
+      audit,
       log: store.log,
       idempotency,
       snapshots: new Snapshots({ store, clock, liveness: own }),
@@ -240,7 +244,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
   undo.add('server', () => server.close());
   const bound = await server.listen([
     ...(listen === null ? [] : [{ kind: 'tcp', ...listen } as const]),
-    ...(socketDir === null ? [] : [adminSocket(socketDir)]),
+    ...(socketDir === null ? [] : roleSockets('agent', socketDir)),
   ]);
   own.ready();
   // Behind the sockets: reading what dpkg knows takes as long as a tenth of the start.

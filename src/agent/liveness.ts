@@ -10,7 +10,13 @@ import type { Clock } from '../base/clock.ts';
 import type { Caller } from '../domain/access.ts';
 import { AppError, isAppError } from '../domain/error.ts';
 import { normaliseHostName } from '../domain/ids.ts';
-import type { IsUp, IsUpQuery, ServicePatch, ServiceView } from '../domain/liveness.ts';
+import {
+  type IsUp,
+  type IsUpQuery,
+  recordTest,
+  type ServicePatch,
+  type ServiceView,
+} from '../domain/liveness.ts';
 import type { BeatResult, LivenessService, Page, PageRequest, ServiceFilter } from '../domain/services.ts';
 import { decodeCursor, encodeCursor } from '../store/page.ts';
 import type { Remembered, RemoteAnswers } from '../store/remote-answers.ts';
@@ -203,11 +209,13 @@ export class AgentLiveness implements LivenessService {
     at: { own: readonly ServiceView[]; after: string },
     error: unknown,
   ): Page<ServiceView> {
+    if (filter.selector !== undefined) throw this.#cannotAnswer('hosts that a selector names', error);
     const hostName = this.#hostName();
+    const isSelected = recordTest(filter);
     const kept = this.#answers
       .recallAll<ServiceView>(recordPrefix)
       .map(({ answer }) => ({ ...answer, confirmed: false }))
-      .filter((view) => view.uuid > at.after && view.host !== hostName && matches(filter, view));
+      .filter((view) => view.uuid > at.after && view.host !== hostName && isSelected(view));
     const mayBeOwn = filter.host === undefined || filter.host.includes(hostName);
     if (kept.length === 0 && at.own.length === 0 && !mayBeOwn) throw this.#cannotAnswer('this list', error);
     const all = [...at.own, ...kept].sort(byUuid);
@@ -313,13 +321,6 @@ function mayPass(error: unknown): boolean {
     'unauthenticated',
     'forbidden',
   ].includes(error.code);
-}
-
-function matches(filter: ServiceFilter, view: ServiceView): boolean {
-  return (['uuid', 'type', 'host', 'region', 'status'] as const).every((field) => {
-    const wanted: readonly string[] | undefined = filter[field];
-    return wanted?.includes(view[field] ?? '') ?? true;
-  });
 }
 
 function byUuid(a: ServiceView, b: ServiceView): number {

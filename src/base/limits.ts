@@ -59,6 +59,18 @@ export const limitTable = {
     reached: 'bad-request',
     why: 'more than any document of ours needs; a deeper one only costs its reader stack',
   },
+  jsonMembersMax: {
+    value: 1_000,
+    unit: 'count',
+    reached: 'bad-request',
+    why: 'of one object, in bodies over 16 KiB; a million keys of a check-in took a second to read',
+  },
+  jsonValuesMax: {
+    value: 1_000_000,
+    unit: 'count',
+    reached: 'bad-request',
+    why: 'of a body; 40,000 records in one report have 600,000, and 16 MiB of {} would take 300 MB',
+  },
   headerTimeMs: {
     value: 5_000,
     unit: 'ms',

@@ -4,6 +4,7 @@ import { inventoryRequests } from '../client/inventory.ts';
 import type { ComponentSummary } from '../domain/services.ts';
 import type { Flags } from './config.ts';
 import { action, type Context, clientOptions, examples, outputOption, pageOptions } from './context.ts';
+import { UsageError } from './exit.ts';
 import { type Column, writeTable } from './output.ts';
 import { ago } from './words.ts';
 
@@ -15,15 +16,25 @@ export function define(command: Command, context: Context): void {
     .summary('list components, of all hosts or of one')
     .description('Lists components with how many hosts have which version; with --host, what is on that one.')
     .option('--host <host>', 'name or id of one host')
+    .option('--selector <selector>', 'only of hosts that match, such as "env=prod"')
     .action(
       action(context, async (flags: Flags) => {
-        const host = flags['host'] as string | undefined;
+        const { host, selector } = flags as { host?: string; selector?: string };
+        if (host !== undefined && selector !== undefined)
+          throw new UsageError(
+            'Cannot list components of one host and of many: pass either --host or --selector',
+          );
         await context.ask(flags, 'registry', (client) =>
           host === undefined
-            ? context.showList(flags, client, (page) => inventoryRequests.list(page), {
-                empty: 'no components: hosts report theirs shortly after they join',
-                write: (summaries, form) => writeTable(io, summaries, summaryColumns, form),
-              })
+            ? context.showList(
+                flags,
+                client,
+                (page) => inventoryRequests.list(selector === undefined ? {} : { selector }, page),
+                {
+                  empty: 'no components: hosts report theirs shortly after they join',
+                  write: (summaries, form) => writeTable(io, summaries, summaryColumns, form),
+                },
+              )
             : context.showList(flags, client, (page) => inventoryRequests.ofHost(host, page), {
                 empty: `no components: ${host} has not reported any yet`,
                 write: (components, form) =>
@@ -37,6 +48,7 @@ export function define(command: Command, context: Context): void {
   examples(ls, [
     'components ls',
     'components ls --host edge-1',
+    'components ls --selector env=prod,tier=web',
     'components ls --host edge-1 -o json --limit 1000',
   ]);
 }

@@ -45,6 +45,7 @@ function defineLs(command: Command, context: Context): void {
       'Lists service records. A repeated filter matches any of its values; different filters must all match.',
     )
     .option('--status <status>', 'UP or DOWN', collect)
+    .option('--selector <selector>', 'only on hosts that match, such as "env=prod"')
     .action(
       action(context, async (flags: Flags) => {
         await context.ask(flags, 'agent', (client) =>
@@ -61,6 +62,7 @@ function defineLs(command: Command, context: Context): void {
   examples(ls, [
     'services ls',
     'services ls --status DOWN',
+    'services ls --selector env=prod',
     'services ls --region us-east --region us-west -o json',
   ]);
 }
@@ -304,6 +306,7 @@ function filterOf(flags: Flags): ServiceFilter {
     ...(type === undefined ? {} : { type }),
     ...(host === undefined ? {} : { host }),
     ...(region === undefined ? {} : { region }),
+    ...(typeof flags['selector'] === 'string' ? { selector: flags['selector'] } : {}),
     ...(status === undefined ? {} : { status: status as ServiceFilter['status'] & object }),
   };
 }

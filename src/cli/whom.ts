@@ -18,7 +18,9 @@ import type { Io } from './io.ts';
 import { type Role, socketFolders } from './locations.ts';
 
 /** The socket with all rights: the file's permissions are the credential. */
-const socketName = 'admin.sock';
+const adminSocket = 'admin.sock';
+/** For everybody on the machine, to look: asked where the other one is not ours to open. */
+const readSocket = 'read.sock';
 
 /** Finds the server, says on stderr which one, and opens nothing yet. Exit 6 names what was tried. */
 export async function connect(io: Io, flags: Flags, role: Role): Promise<HoldfastClient> {
@@ -53,26 +55,32 @@ async function findTarget(
       words: `${url.value}${url.source === '--url' ? '' : ` (${url.source})`}`,
     };
   const folders = folder === undefined ? socketFolders(io, role) : [folder, join(folder, role)];
-  const sockets = folders.map((one) => join(one, socketName));
-  const found = await firstThatAnswers(io, sockets);
+  const found = await firstThatAnswers(io, folders);
   const who = folder === undefined ? `the ${role} on this machine` : `the server at ${folder}`;
   if ('socket' in found)
     return { target: found, words: `${folder === undefined ? `${who} at ` : ''}${found.socket}` };
   throw found.denied === undefined
-    ? new LinkError('unreachable', `Cannot find ${who}: nobody answers at ${sockets.join(', ')}`)
+    ? new LinkError(
+        'unreachable',
+        `Cannot find ${who}: nobody answers at ${folders.map((one) => join(one, adminSocket)).join(', ')}`,
+      )
     : new AppError('forbidden', `Cannot open ${found.denied}: permission denied`);
 }
 
 /** A socket file may outlive its server, so each is tried, not only looked for. */
 async function firstThatAnswers(
   io: Io,
-  sockets: readonly string[],
+  folders: readonly string[],
 ): Promise<{ socket: string } | { denied: string | undefined }> {
   let denied: string | undefined;
-  for (const socket of sockets) {
+  for (const folder of folders) {
+    const socket = join(folder, adminSocket);
     const code = await probe(io, socket);
     if (code === null) return { socket };
-    if (code === 'EACCES') denied ??= socket;
+    if (code !== 'EACCES') continue;
+    denied ??= socket;
+    const open = join(folder, readSocket);
+    if ((await probe(io, open)) === null) return { socket: open };
   }
   return { denied };
 }

@@ -8,7 +8,14 @@
 import { Type } from 'typebox';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { type Random, systemRandom } from '../base/random.ts';
-import type { ComponentService, HostService, LivenessService, TokenService } from '../domain/services.ts';
+import type {
+  AuditService,
+  ComponentService,
+  HostService,
+  LivenessService,
+  TokenService,
+} from '../domain/services.ts';
+import { createAudit } from './audit.ts';
 import { Connection, type ConnectionOptions } from './connection.ts';
 import { createHosts } from './host.ts';
 import { createComponents } from './inventory.ts';
@@ -35,6 +42,7 @@ export interface HoldfastClient {
   readonly hosts: HostService;
   readonly components: ComponentService;
   readonly tokens: TokenService;
+  readonly audit: Omit<AuditService, 'refused'>;
   /** What happens, from a position on, across reconnects; see `WatchOptions`. */
   watch(options?: WatchOptions): AsyncGenerator<WatchUpdate, void, undefined>;
   status(): Promise<Readonly<Record<string, unknown>>>;
@@ -67,6 +75,7 @@ function clientOf(connection: Connection): HoldfastClient {
     hosts: createHosts(connection),
     components: createComponents(connection),
     tokens: createTokens(connection),
+    audit: createAudit(connection),
     watch: (options) => watch(connection, options),
     status: async () => (await connection.call(systemRequests.status())).document,
     config: async () => (await connection.call(systemRequests.config())).document,

@@ -52,7 +52,7 @@ export const hostRequests = {
     }) satisfies ApiRequest,
   get: (idOrName: string) =>
     ({ method: 'GET', path: paths.host(idOrName), answer: expectBody(HostSchema) }) satisfies ApiRequest,
-  list: (filter: HostFilter, page: Partial<PageRequest>) =>
+  list: ({ scope: _scope, ...filter }: HostFilter, page: Partial<PageRequest>) =>
     ({
       method: 'GET',
       path: paths.hosts,

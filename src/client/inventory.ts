@@ -1,5 +1,5 @@
 /** Installed components over the wire: requests as data, and the contract made of them. */
-import type { ComponentService, PageRequest } from '../domain/services.ts';
+import type { ComponentService, HostSelection, PageRequest } from '../domain/services.ts';
 import { ComponentSchema, ComponentSummarySchema, readComponent } from '../wire/inventory.ts';
 import { paths } from '../wire/paths.ts';
 import { listOf } from '../wire/schema.ts';
@@ -15,11 +15,11 @@ export const inventoryRequests = {
       query: { ...page },
       answer: expectBody(listOf(ComponentSchema)),
     }) satisfies ApiRequest,
-  list: (page: Partial<PageRequest>) =>
+  list: ({ selector }: HostSelection, page: Partial<PageRequest>) =>
     ({
       method: 'GET',
       path: paths.components,
-      query: { ...page },
+      query: { selector, ...page },
       answer: expectBody(listOf(ComponentSummarySchema)),
     }) satisfies ApiRequest,
 };
@@ -32,8 +32,11 @@ export function createComponents(connection: Connection): ComponentService {
         readComponent,
       );
     },
-    async list(page) {
-      return readPage((await connection.call(inventoryRequests.list(page))).document, (summary) => summary);
+    async list(filter, page) {
+      return readPage(
+        (await connection.call(inventoryRequests.list(filter, page))).document,
+        (summary) => summary,
+      );
     },
   };
 }

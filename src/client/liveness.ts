@@ -60,7 +60,7 @@ export const livenessRequests = {
       idempotent: true,
     }) satisfies ApiRequest,
   get: (uuid: string) => ({ method: 'GET', path: paths.service(uuid), answer: service }) satisfies ApiRequest,
-  list: (filter: ServiceFilter, page: Partial<PageRequest>) =>
+  list: ({ scope: _scope, ...filter }: ServiceFilter, page: Partial<PageRequest>) =>
     ({
       method: 'GET',
       path: paths.services,

@@ -64,6 +64,26 @@ export interface ServicePatch {
   readonly version?: number;
 }
 
+/** Conditions on a record's own fields: OR inside one, AND across. */
+export interface RecordFilter {
+  readonly uuid?: readonly string[];
+  readonly type?: readonly string[];
+  readonly host?: readonly string[];
+  readonly region?: readonly string[];
+  readonly status?: readonly Status[];
+}
+
+const filterFields = ['uuid', 'type', 'host', 'region', 'status'] as const;
+
+/** A filter read once, for many records. */
+export function recordTest(filter: RecordFilter): (record: ServiceRecord) => boolean {
+  const wanted = filterFields.flatMap((field) => {
+    const values: readonly string[] | undefined = filter[field];
+    return values === undefined ? [] : [{ field, values: new Set(values) }];
+  });
+  return (record) => wanted.every(({ field, values }) => values.has(record[field] ?? ''));
+}
+
 /** A decision: the record to store and the event to append with it. No change: nothing to write. */
 export interface Decision {
   readonly record: ServiceRecord;

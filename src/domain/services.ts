@@ -3,12 +3,13 @@
  * wire, the agent answers some by asking the registry. All throw `AppError`; the codes beyond the ones that any call
  * may meet (`unavailable`, `storage-full`, `internal`) stand at each method.
  */
-import type { Caller, TokenRole } from './access.ts';
+import type { Caller, TokenRole, TokenScope } from './access.ts';
+import type { AuditEntry, AuditVerification } from './audit.ts';
 import type { Mark, Position, Revision, Selection } from './event.ts';
 import type { Beat, BeatAnswer, HostView } from './host.ts';
 import type { HostPatch, VersionCondition } from './host-change.ts';
 import type { CheckIn, CheckInAnswer, ComponentView } from './inventory.ts';
-import type { IsUp, IsUpQuery, ServicePatch, ServiceView, Status } from './liveness.ts';
+import type { IsUp, IsUpQuery, RecordFilter, ServicePatch, ServiceView, Status } from './liveness.ts';
 import type { SignedTarget } from './target.ts';
 import type { TokenKind, TokenRecord, TokenRequest } from './token.ts';
 import type { JoinTrust, Rotation, Trust } from './trust.ts';
@@ -29,14 +30,16 @@ export interface Page<T> {
   readonly stale: boolean;
 }
 
-/** Lists are OR inside a field, AND across; an absent field is no condition. */
-export interface ServiceFilter {
-  readonly uuid?: readonly string[];
-  readonly type?: readonly string[];
-  readonly host?: readonly string[];
-  readonly region?: readonly string[];
-  readonly status?: readonly Status[];
+/** Which hosts a list is about: those that both name. */
+export interface HostSelection {
+  /** A selector over hosts. */
+  readonly selector?: string;
+  /** What the token of whoever asks is limited to. Never travels: a server knows it from the token. */
+  readonly scope?: TokenScope;
 }
+
+/** Lists are OR inside a field, AND across; an absent field is no condition. */
+export interface ServiceFilter extends RecordFilter, HostSelection {}
 
 export interface LivenessService {
   /** Registers under a fresh uuid. `conflict` (details.holder) when (type, host) is taken, unless `takeover`. */
@@ -75,7 +78,7 @@ export type BeatResult =
   | { readonly uuid: string; readonly code: null; readonly status: Status }
   | { readonly uuid: string; readonly code: 'not-found' | 'taken-over' };
 
-export interface HostFilter {
+export interface HostFilter extends HostSelection {
   readonly name?: readonly string[];
   readonly region?: readonly string[];
   readonly status?: readonly Status[];
@@ -177,8 +180,8 @@ export type ReportType = (typeof reportTypes)[number];
 export interface ComponentService {
   /** Of one host, by id or name; ordered by name, detector. `not-found`. */
   ofHost(idOrName: string, page: PageRequest): Promise<Page<ComponentView>>;
-  /** Over all hosts; ordered by name. */
-  list(page: PageRequest): Promise<Page<ComponentSummary>>;
+  /** Over all hosts that are meant; ordered by name. */
+  list(filter: HostSelection, page: PageRequest): Promise<Page<ComponentSummary>>;
 }
 
 export interface ComponentSummary {
@@ -289,4 +292,24 @@ export interface IssuedToken {
   readonly record: TokenRecord;
   /** `hf_…`, or `hfj1.…` for one that joins; shown once. */
   readonly token: string;
+}
+
+export interface AuditFilter {
+  readonly actor?: readonly string[];
+  /** Types of events, or families: `token.*`. */
+  readonly type?: readonly string[];
+  readonly host?: readonly string[];
+  /** From this instant on. */
+  readonly sinceMs?: number;
+  /** Before this instant. */
+  readonly untilMs?: number;
+}
+
+export interface AuditService {
+  /** The latest first. */
+  list(filter: AuditFilter, page: PageRequest): Promise<Page<AuditEntry>>;
+  /** Walks the whole chain of what is kept. */
+  verify(): Promise<AuditVerification>;
+  /** Somebody known was refused (`token.refused`); told once a minute for each subject and operation. */
+  refused(caller: Caller, operation: string, path: string): Promise<void>;
 }

@@ -28,7 +28,7 @@ export type Access = 'open' | 'proof' | 'known' | 'probe' | readonly Role[];
 export const anonymous: Caller = { role: 'viewer', subject: 'anonymous' };
 
 const knownRoles: readonly Role[] = [...tokenRoles, 'reader'];
-const probeRoles: readonly Role[] = ['viewer', 'operator', 'approver', 'admin'];
+const probeRoles: readonly Role[] = ['viewer', 'operator', 'approver', 'admin', 'reader'];
 /** Ours is a handful; browsers and proxies send 30. Node itself would drop what is too many without a word. */
 export const headersMax = 100;
 

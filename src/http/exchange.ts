@@ -13,6 +13,7 @@ import { readBody } from './body.ts';
 import type { RouteMeter } from './metrics.ts';
 import { type Answer, type Call, type HttpContext, jsonType } from './operation.ts';
 import { asAppError, MethodNotAllowed, problemAnswer } from './problem.ts';
+import { authoriseNoted } from './refusal.ts';
 import { isUnderV1, methodsAt, pathOf, type Route } from './routes.ts';
 import type { Validate } from './validate.ts';
 
@@ -147,7 +148,11 @@ export class Exchange {
     const { request, response, entrance, params } = this.#incoming;
     try {
       const { access } = service.route;
-      const caller = authorise(needsCaller(access, entrance) ? access : 'open', found, params['host']);
+      const allowed = needsCaller(access, entrance) ? access : 'open';
+      const { url } = request;
+      const { context, logger } = this.#options;
+      const asked = { allowed, found, own: params['host'], operation: service.route.operation.id, url };
+      const caller = authoriseNoted(asked, { audit: context.services.audit, logger });
       this.#caller = caller;
       if (request.headers.expect !== undefined) response.writeContinue();
       if (service.body === null) this.#handle(service, caller, undefined);

@@ -1,9 +1,11 @@
 /** Installed components over HTTP. */
 import {
+  ComponentFilterQuery,
   ComponentPageQuery,
   ComponentSchema,
   ComponentSummarySchema,
   componentDocument,
+  readComponentFilter,
 } from '../wire/inventory.ts';
 import { listOf } from '../wire/schema.ts';
 import { listAnswer, operation, param } from './operation.ts';
@@ -28,9 +30,10 @@ export const listComponents = operation({
   id: 'listComponents',
   tag,
   summary: 'Components over all hosts with their versions; ordered by name',
-  query: ComponentPageQuery,
+  query: ComponentFilterQuery,
   answers: { 200: listOf(ComponentSummarySchema) },
   async handle({ services, query }) {
-    return listAnswer(await services.components.list(pageRequest(query)), (summary) => summary);
+    const page = await services.components.list(readComponentFilter(query), pageRequest(query));
+    return listAnswer(page, (summary) => summary);
   },
 });

@@ -7,6 +7,7 @@ import { socketPathBytesMax } from '../base/socket-path.ts';
 import type { Caller } from '../domain/access.ts';
 import { AppError, isAppError } from '../domain/error.ts';
 import type { Entrance } from './auth.ts';
+import type { Kind } from './operation.ts';
 
 /** A private key and its certificate chain, PEM. */
 export interface TlsPair {
@@ -41,14 +42,25 @@ export interface UnixListener {
   readonly caller: Caller;
 }
 
-/** `admin.sock` of a role: whoever may open it is `local`, and may do everything. */
-export function adminSocket(folder: string): UnixListener {
-  return {
+/**
+ * The Unix sockets of a role, one for each privilege, where whoever may open the file is its caller: `admin.sock`
+ * (its owner and root, everything), `agent.sock` of an agent (the group too: programs of this host that report), and
+ * `read.sock` (everybody who can reach the folder: what a viewer sees, without what is nobody's business).
+ */
+export function roleSockets(kind: Kind, folder: string): UnixListener[] {
+  const socket = (name: string, mode: number, caller: Caller): UnixListener => ({
     kind: 'unix',
-    path: join(folder, 'admin.sock'),
-    mode: 0o600,
-    caller: { role: 'admin', subject: 'local' },
-  };
+    path: join(folder, name),
+    mode,
+    caller,
+  });
+  return [
+    socket('admin.sock', 0o600, { role: 'admin', subject: 'local' }),
+    ...(kind === 'agent'
+      ? [socket('agent.sock', 0o660, { role: 'reporter', subject: 'local-program' })]
+      : []),
+    socket('read.sock', 0o666, { role: 'reader', subject: 'local-reader' }),
+  ];
 }
 
 export type Listener = TcpListener | UnixListener;
@@ -91,7 +103,7 @@ async function bindUnix(server: Server, listener: UnixListener): Promise<Bound> 
   const { path, mode } = listener;
   checkLength(path);
   await refuseTaken(path);
-  makeFolder(dirname(path), 0o700);
+  await makeSocketFolder(dirname(path));
   // Not join(): it would take the dot away, and the folder would be made beside, where we may have no right to.
   const folder = await mkdtemp(`${dirname(path)}/.`);
   try {
@@ -113,6 +125,12 @@ async function bindUnix(server: Server, listener: UnixListener): Promise<Bound> 
       if (found?.ino === ino) await rm(path, { force: true });
     },
   };
+}
+
+/** Open to all, because each socket in it has its own mode; a folder that is there keeps the mode that somebody gave it. */
+async function makeSocketFolder(path: string): Promise<void> {
+  // What mkdir was given has lost the bits of the umask.
+  if (makeFolder(path, 0o755) !== undefined) await chmod(path, 0o755);
 }
 
 function checkLength(path: string): void {

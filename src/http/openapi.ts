@@ -2,6 +2,7 @@
 import { STATUS_CODES } from 'node:http';
 import { type TSchema, Type } from 'typebox';
 import { type ErrorCode, errorCodes } from '../domain/error.ts';
+import { AuditEntrySchema } from '../wire/audit.ts';
 import { BeatAnswerSchema, HostSchema } from '../wire/host.ts';
 import { ComponentSchema, ComponentSummarySchema } from '../wire/inventory.ts';
 import { IsUpSchema, ServicePatchSchema, ServiceSchema } from '../wire/liveness.ts';
@@ -37,6 +38,7 @@ const named: readonly [string, TSchema][] = [
   ['Component', ComponentSchema],
   ['ComponentSummary', ComponentSummarySchema],
   ['Token', TokenSchema],
+  ['AuditEntry', AuditEntrySchema],
   ['Check', CheckSchema],
   ['Health', HealthSchema],
   ['Problem', ProblemSchema],
@@ -46,7 +48,7 @@ const tags: Readonly<Record<string, string>> = {
   liveness: 'What is alive: service records, heartbeats, is-up',
   hosts: 'Machines with an agent',
   inventory: 'What is installed',
-  access: 'Who may: tokens, and who the caller is',
+  access: 'Who may: tokens, who the caller is, and the audit of what was done',
   watch: 'The ordered log, live and resumable',
   system: 'The role itself',
   probes: 'For machines that look after this one',

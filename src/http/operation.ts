@@ -14,6 +14,7 @@ import type { HostFacts } from '../domain/host.ts';
 import type { VersionCondition } from '../domain/host-change.ts';
 import type {
   AccessService,
+  AuditService,
   ComponentService,
   EventLog,
   HostService,
@@ -40,6 +41,7 @@ export interface HttpServices {
   readonly hosts?: HostService;
   readonly components: ComponentService;
   readonly tokens?: TokenService;
+  readonly audit?: AuditService;
   readonly log: EventLog;
   readonly snapshots: SnapshotSource;
   /** Facts of a host by its name, for selectors over events; without it only what the event itself says is known. */

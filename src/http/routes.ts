@@ -5,6 +5,7 @@
  * Roles are FORMATS "Roles". On a path with `:host`, role `host` may only be that host, by its id.
  */
 import type { Role } from '../domain/access.ts';
+import * as audit from './audit.ts';
 import type { Access } from './auth.ts';
 import { events } from './events.ts';
 import * as host from './host.ts';
@@ -24,7 +25,9 @@ export interface Route {
   readonly operation: Operation;
 }
 
-const viewers: Role[] = ['viewer', 'operator', 'approver', 'admin'];
+/** Who may see what is not for everybody on the machine: configuration, targets, output. */
+const insiders: Role[] = ['viewer', 'operator', 'approver', 'admin'];
+const viewers: Role[] = [...insiders, 'reader'];
 const hostsSelf: Role[] = [...viewers, 'host'];
 /** Who asks whether something is alive: everyone who may read or report it. */
 const livenessReaders: Role[] = [...viewers, 'reporter', 'host'];
@@ -69,13 +72,15 @@ const table: readonly [Route['method'], string, Route['on'], Access, Operation][
   ['GET',    '/v1/tokens',                     'both',     admins,          token.listTokens],
   ['GET',    '/v1/tokens/:token',              'both',     admins,          token.getToken],
   ['DELETE', '/v1/tokens/:token',              'both',     admins,          token.revokeToken],
+  ['GET',    '/v1/audit',                      'both',     admins,          audit.listAudit],
+  ['GET',    '/v1/audit/verification',         'both',     admins,          audit.verifyAudit],
   ['GET',    '/v1/whoami',                     'both',     'known',         token.whoami],
 
   ['GET',    '/v1/watch',                      'both',     hostsSelf,       watch],
   ['GET',    '/v1/events',                     'both',     hostsSelf,       events],
 
   ['GET',    '/v1/status',                     'both',     viewers,         system.getStatus],
-  ['GET',    '/v1/config',                     'both',     viewers,         system.getConfig],
+  ['GET',    '/v1/config',                     'both',     insiders,        system.getConfig],
   ['GET',    '/v1/backup',                     'both',     admins,          system.getBackup],
 
   ['GET',    '/livez',                         'both',     'open',          probes.livez],

@@ -66,10 +66,13 @@ export function compileSelection(
   const own = caller.role === 'host' ? (caller.hostId ?? '') : null;
   const tests: EventTest[] = [];
   if (own !== null) tests.push(hostCallerTest(own, history));
+  // Who was given power is for those alone who give it.
+  const admin = caller.role === 'admin';
+  if (!admin) tests.push((event) => !event.type.startsWith('token.'));
   const selects = selectionTest(normal, history);
   if (selects !== null) tests.push(selects);
   return {
-    key: `${own === null ? '' : `host ${own} `}${JSON.stringify(normal)}`,
+    key: `${own === null ? '' : `host ${own} `}${admin ? '' : 'no tokens '}${JSON.stringify(normal)}`,
     matches: tests.length === 0 ? null : (event) => tests.every((test) => test(event)),
     reach:
       history === null || (own === null && normal.hosts === undefined)

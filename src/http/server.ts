@@ -20,13 +20,14 @@ import { createInstantFormatter } from '../base/time.ts';
 import { AppError } from '../domain/error.ts';
 import { paths } from '../wire/paths.ts';
 import { statusOf } from '../wire/problem.ts';
-import { authorise, checkHead, type Entrance, headersMax, identify } from './auth.ts';
+import { checkHead, type Entrance, headersMax, identify } from './auth.ts';
 import { HostHistory } from './host-history.ts';
 import { type Bound, bind, entranceThrough, type Listener, type TlsPair, type TlsSource } from './listen.ts';
 import { Metrics, type RouteMeter, type Sample } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import type { HttpContext, HttpServices, Kind } from './operation.ts';
 import { asAppError, problemBytes } from './problem.ts';
+import { authoriseNoted } from './refusal.ts';
 import { createRouter, enterThrough, entranceOf, requestIds, type Serve } from './router.ts';
 import { checkRoutes, methodsAt, pathOf, type Route, routesOf } from './routes.ts';
 import type { WatchLimits } from './subscription.ts';
@@ -134,6 +135,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     strayMeter,
     requestIdOf,
     limits,
+    logger,
   };
   const servers: AnyServer[] = [];
   const bound: Bound[] = [];
@@ -185,6 +187,7 @@ interface Parts {
   readonly strayMeter: RouteMeter;
   readonly requestIdOf: (request: IncomingMessage) => string;
   readonly limits: HttpLimits;
+  readonly logger: Logger;
 }
 
 type AnyServer = Server | TlsServer;
@@ -255,14 +258,23 @@ function createTlsEntrance(options: ServerOptions, tls: TlsSource, limits: HttpL
 
 /** A WebSocket is asked for: the same questions as for any request, answered before it is one. */
 async function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, parts: Parts): Promise<void> {
-  const { context, routes, watchEndpoint, strayMeter, requestIdOf } = parts;
+  const { context, routes, watchEndpoint, strayMeter, requestIdOf, logger } = parts;
   socket.on('error', () => socket.destroy());
   try {
     const entrance = entranceOf(request);
     checkHead(request, entrance);
     const path = pathOf(request.url ?? '');
     const found = await identify(request, entrance, context.services.access);
-    const caller = authorise(path === paths.watch ? watchAccess(routes) : 'known', found, undefined);
+    const caller = authoriseNoted(
+      {
+        allowed: path === paths.watch ? watchAccess(routes) : 'known',
+        found,
+        own: undefined,
+        operation: watch.id,
+        url: request.url,
+      },
+      { audit: context.services.audit, logger },
+    );
     if (path !== paths.watch) {
       const known = methodsAt(routes, path).length > 0;
       throw new AppError(

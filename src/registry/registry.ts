@@ -10,10 +10,11 @@ import { startLoop } from '../base/loop.ts';
 import { type Surroundings, surroundings } from '../base/surroundings.ts';
 import { Undo } from '../base/undo.ts';
 import { AppError } from '../domain/error.ts';
-import { adminSocket, isLoopback } from '../http/listen.ts';
+import { isLoopback, roleSockets } from '../http/listen.ts';
 import { createHttpServer, type HttpLimits } from '../http/server.ts';
 import { AccessStore } from '../store/access.ts';
 import { keepAdminToken } from '../store/admin-token.ts';
+import { AuditStore } from '../store/audit.ts';
 import { backupStream } from '../store/engine/backup-stream.ts';
 import type { OpenStore } from '../store/engine/core.ts';
 import { openStore, type StoreLimits } from '../store/engine/store.ts';
@@ -41,7 +42,7 @@ export interface RegistryOptions extends Partial<Surroundings> {
   readonly listen?: { readonly host: string; readonly port: number };
   /** PostgreSQL instead of the embedded store; a secret. */
   readonly databaseUrl?: string | null;
-  /** Where `admin.sock` goes; null or absent: no Unix socket. */
+  /** Where the Unix sockets go, one for each privilege; null or absent: none. */
   readonly socketDir?: string | null;
   /** Absent: plain HTTP, which goes to loopback addresses only, unless `behindProxy`. */
   readonly tls?: TlsChoice;
@@ -109,8 +110,14 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     random,
     heldBy: 'registry',
     hostOf: (name) => hosts.find(name),
+    factsOf: (name) => hosts.memory.named(name),
   });
-  const inventory = new InventoryStore({ store, clock, hostId: (host) => hosts.idOf(host) });
+  const inventory = new InventoryStore({
+    store,
+    clock,
+    hostId: (host) => hosts.idOf(host),
+    hostIds: (filter) => hosts.idsOf(filter),
+  });
   const hosts: HostStore = new HostStore({
     store,
     clock,
@@ -123,6 +130,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     onRewind: rewinder({ store, clock, logger }),
   });
   const tokens = new TokenStore({ store, clock, access, joinText: null });
+  const audit = new AuditStore({ store, clock });
   const idempotency = new IdempotencyStore({ store, clock });
   const snapshots = new Snapshots({ store, clock, liveness, hosts });
 
@@ -188,6 +196,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       await store.compact({ signal });
       await idempotency.forget();
       await access.forget();
+      await audit.forget();
     },
   });
   undo.add('compact', () => compacting.stop());
@@ -218,10 +227,11 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       hosts,
       components: inventory,
       tokens,
+      audit,
       log: store.log,
       snapshots,
       idempotency,
-      hostFacts: (name) => hosts.find(name),
+      hostFacts: (name) => hosts.memory.named(name),
       health: () => registryChecks(parts),
       status: async () => registryStatus(parts, { version, dataDir }),
       config: async () => ({ version: 1, config: options.config ?? {} }),
@@ -238,7 +248,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
   undo.add('sweep', () => sweeping.stop());
   const [tcp] = await server.listen([
     { kind: 'tcp', ...listen, behindProxy, ...(certificate === undefined ? {} : { tls: certificate }) },
-    ...(socketDir === null ? [] : [adminSocket(socketDir)]),
+    ...(socketDir === null ? [] : roleSockets('registry', socketDir)),
   ]);
   trust.listening(tcp?.url ?? '');
   // Counted from here: before, nobody could be heard.

@@ -50,6 +50,8 @@ export class HostMemory {
   readonly #capacity: HostCapacity;
   readonly #facts = new Map<string, HostFacts>();
   readonly #idByName = new Map<string, string>();
+  /** All names in order, while it is known. */
+  #names: string[] | null = null;
   #trusted = true;
 
   constructor(clock: Clock, capacity: HostCapacity) {
@@ -61,6 +63,7 @@ export class HostMemory {
     this.presence.clear();
     this.#facts.clear();
     this.#idByName.clear();
+    this.#names = null;
     for (const row of rows) this.add(row);
     this.ready();
   }
@@ -82,6 +85,26 @@ export class HostMemory {
     return slot;
   }
 
+  /** All names after this one, in order; each list of selected hosts begins here. */
+  *namesAfter(after: string): Generator<string> {
+    this.#names ??= [...this.#idByName.keys()].sort();
+    const names = this.#names;
+    let [low, high] = [0, names.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((names[middle] ?? '') <= after) low = middle + 1;
+      else high = middle;
+    }
+    for (let at = low; at < names.length; at += 1) yield names[at] ?? '';
+  }
+
+  /** The host of this name as of the last commit. Never by its id: a record may be on a "host" that is called so. */
+  named(name: string): HostRecord | undefined {
+    const id = this.#idByName.get(name);
+    const slot = id === undefined ? undefined : this.presence.find(id);
+    return slot === undefined ? undefined : this.presence.record(slot);
+  }
+
   /** Replaces the record of a host, whose name may have changed. */
   remember(record: HostRecord): number {
     const slot = this.presence.find(record.id);
@@ -89,6 +112,7 @@ export class HostMemory {
     // Another host may have taken the name in the same commit.
     if (before !== undefined && this.#idByName.get(before.name) === record.id)
       this.#idByName.delete(before.name);
+    if (before?.name !== record.name) this.#names = null;
     this.#idByName.set(record.name, record.id);
     return this.presence.put(record.id, record, null);
   }
@@ -96,6 +120,7 @@ export class HostMemory {
   forget({ id, name }: HostRecord): void {
     this.presence.remove(id);
     this.#facts.delete(id);
+    this.#names = null;
     if (this.#idByName.get(name) === id) this.#idByName.delete(name);
   }
 

@@ -23,8 +23,10 @@ import type { HostPatch, VersionCondition } from '../domain/host-change.ts';
 import type { CheckIn, CheckInAnswer } from '../domain/inventory.ts';
 import { type StatusCounts, statusCounts } from '../domain/presence.ts';
 import { type ReportContent, readReport } from '../domain/report.ts';
+import { hostSelection } from '../domain/scope.ts';
 import type {
   HostFilter,
+  HostSelection,
   HostService,
   JoinAnswer,
   JoinRequest,
@@ -126,13 +128,12 @@ export class HostStore implements HostService {
   async list(filter: HostFilter, page: PageRequest): Promise<Page<HostView>> {
     const { epoch, revision } = this.#store.log.head();
     const after = page.cursor === undefined ? '' : (decodeCursor(page.cursor, 1)[0] ?? '');
-    const query = this.#sql.list(filter, after, page.limit + 1);
-    const rows = await this.#store.read((session) => session.query(query));
-    const names = rows.slice(0, page.limit).map((row) => row.name);
+    const found = await this.#namesAfter(after, filter, page.limit + 1);
+    const names = found.slice(0, page.limit);
     const last = names.at(-1);
     return {
       items: names.flatMap((name) => this.find(name) ?? []),
-      next: rows.length > page.limit && last !== undefined ? encodeCursor([last]) : null,
+      next: found.length > page.limit && last !== undefined ? encodeCursor([last]) : null,
       asOfMs: this.#clock.now(),
       position: { epoch, revision },
       stale: false,
@@ -272,6 +273,31 @@ export class HostStore implements HostService {
         return tx.run(this.#sql.setHeard, { heard: JSON.stringify(rows) });
       });
     }
+  }
+
+  /** Selectors are matched in memory: labels have no index, and 20,000 hosts are looked through in milliseconds. */
+  async #namesAfter(after: string, filter: HostFilter, limit: number): Promise<string[]> {
+    const { memory } = this;
+    const selects = hostSelection(filter);
+    if (selects === null) {
+      const rows = await this.#store.read((session) => session.query(this.#sql.list(filter, after, limit)));
+      return rows.map(({ name }) => name);
+    }
+    const names: string[] = [];
+    for (const name of memory.namesAfter(after)) {
+      const record = memory.named(name);
+      if (record === undefined || !selects(name, record) || !hasFields(filter, record)) continue;
+      names.push(name);
+      if (names.length === limit) break;
+    }
+    return names;
+  }
+
+  /** The ids of the hosts that are meant; null: all. */
+  idsOf(filter: HostSelection): string[] | null {
+    const selects = hostSelection(filter);
+    if (selects === null) return null;
+    return this.records().flatMap((record) => (selects(record.name, record) ? [record.id] : []));
   }
 
   /** None of a host that is gone. */
@@ -431,6 +457,14 @@ function sameMark(a: Mark, b: Mark | null): boolean {
 
 function goneAs(reason: 'lapsed' | 'left'): (record: HostRecord) => HostDecision {
   return (record) => decideHostGone(record, reason);
+}
+
+function hasFields({ name, region, status }: HostFilter, record: HostRecord): boolean {
+  return (
+    (name?.includes(record.name) ?? true) &&
+    (region === undefined || (record.region !== null && region.includes(record.region))) &&
+    (status?.includes(record.status) ?? true)
+  );
 }
 
 /** The event that tells the status as it is. */

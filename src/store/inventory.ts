@@ -14,7 +14,13 @@ import {
   inventoryHash,
   inventoryHashAfter,
 } from '../domain/inventory.ts';
-import type { ComponentService, ComponentSummary, Page, PageRequest } from '../domain/services.ts';
+import type {
+  ComponentService,
+  ComponentSummary,
+  HostSelection,
+  Page,
+  PageRequest,
+} from '../domain/services.ts';
 import type { Store, Transaction } from './engine/port.ts';
 import type { HostComponentRow } from './engine/query.ts';
 import { inventoryStatements } from './inventory-sql.ts';
@@ -32,13 +38,20 @@ export class InventoryStore implements ComponentService {
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #hostId: (idOrName: string) => string;
+  readonly #hostIds: (filter: HostSelection) => string[] | null;
   readonly #sql: ReturnType<typeof inventoryStatements>;
 
-  /** `hostId` finds a host by id or name and throws `not-found`. */
-  constructor(options: { store: Store; clock: Clock; hostId: (idOrName: string) => string }) {
+  /** `hostId` finds a host by id or name and throws `not-found`; `hostIds` finds those that are meant, null: all. */
+  constructor(options: {
+    store: Store;
+    clock: Clock;
+    hostId: (idOrName: string) => string;
+    hostIds: (filter: HostSelection) => string[] | null;
+  }) {
     this.#store = options.store;
     this.#clock = options.clock;
     this.#hostId = options.hostId;
+    this.#hostIds = options.hostIds;
     this.#sql = inventoryStatements(options.store.dialect);
   }
 
@@ -94,11 +107,15 @@ export class InventoryStore implements ComponentService {
     };
   }
 
-  async list(page: PageRequest): Promise<Page<ComponentSummary>> {
+  async list(filter: HostSelection, page: PageRequest): Promise<Page<ComponentSummary>> {
     const head = this.#store.log.head();
     const after = page.cursor === undefined ? '' : (decodeCursor(page.cursor, 1)[0] ?? '');
+    const hostIds = this.#hostIds(filter);
+    const apps = filter.scope?.apps;
     const rows = await this.#store.read((session) =>
-      session.all(this.#sql.summary, { after, limit: page.limit + 1 }),
+      hostIds === null && apps === undefined
+        ? session.all(this.#sql.summary, { after, limit: page.limit + 1 })
+        : session.query(this.#sql.summaryOf({ hostIds, apps, after, limit: page.limit + 1 })),
     );
     const versionsByName = new Map<string, { version: string; hosts: number }[]>();
     for (const { name, version, hosts } of rows) {

@@ -8,6 +8,7 @@ import type { Random } from '../base/random.ts';
 import type { Caller } from '../domain/access.ts';
 import { systemCaller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
+import type { HostFacts } from '../domain/host.ts';
 import { mintUuid } from '../domain/ids.ts';
 import {
   type Decision,
@@ -21,11 +22,13 @@ import {
   type Holder,
   type IsUp,
   type IsUpQuery,
+  recordTest,
   type ServicePatch,
   type ServiceRecord,
   type ServiceView,
 } from '../domain/liveness.ts';
 import { type Heard, type StatusCounts, statusCounts } from '../domain/presence.ts';
+import { hostSelection, Scope } from '../domain/scope.ts';
 import type { BeatResult, LivenessService, Page, PageRequest, ServiceFilter } from '../domain/services.ts';
 import type { Store, Transaction } from './engine/port.ts';
 import type { ServiceRow } from './engine/query.ts';
@@ -33,7 +36,7 @@ import { HeldRecords } from './liveness-held.ts';
 import { type HostOf, LivenessMemory, type Loaded } from './liveness-memory.ts';
 import { notFound, type OnChange, ServiceRecords } from './liveness-records.ts';
 import { loadPageMax, recordOf, serviceStatements } from './liveness-sql.ts';
-import { decodeCursor, encodeCursor } from './page.ts';
+import { decodeCursor, encodeCursor, firstBy } from './page.ts';
 
 /** Lapses written by one sweep at the most; the next sweep goes on. */
 const sweepWritesMax = 1_000;
@@ -48,6 +51,8 @@ export interface LivenessStoreOptions {
   onChange?: OnChange;
   /** At a registry: what is known of a host, for the records that its agent holds. */
   hostOf?: HostOf;
+  /** What selectors may ask of a host, by its name; nothing is known of any when absent. */
+  factsOf?: (name: string) => HostFacts | undefined;
 }
 
 export class LivenessStore implements LivenessService {
@@ -60,6 +65,7 @@ export class LivenessStore implements LivenessService {
   readonly #sql: ReturnType<typeof serviceStatements>;
   readonly #memory: LivenessMemory;
   readonly #records: ServiceRecords;
+  readonly #factsOf: (name: string) => HostFacts | undefined;
 
   constructor(options: LivenessStoreOptions) {
     this.#store = options.store;
@@ -75,6 +81,7 @@ export class LivenessStore implements LivenessService {
       onChange: options.onChange ?? (() => Promise.resolve()),
     });
     this.held = new HeldRecords(this.#records);
+    this.#factsOf = options.factsOf ?? (() => undefined);
   }
 
   static async open(options: LivenessStoreOptions): Promise<LivenessStore> {
@@ -171,18 +178,47 @@ export class LivenessStore implements LivenessService {
     // The head first: a change between the two is then seen again by a watcher, never missed.
     const head = this.#store.log.head();
     const after = page.cursor === undefined ? '' : (decodeCursor(page.cursor, 1)[0] ?? '');
-    const rows = await this.#store.read((session) =>
-      session.query(this.#sql.list(filter, after, page.limit + 1)),
-    );
-    const records = rows.slice(0, page.limit).map(recordOf);
+    const found = this.#selected(filter, after, page.limit + 1) ?? (await this.#rows(filter, after, page));
+    const records = found.slice(0, page.limit);
     const last = records.at(-1);
     return {
       items: records.map((record) => this.#memory.viewOf(record)),
-      next: rows.length > page.limit && last !== undefined ? encodeCursor([last.uuid]) : null,
+      next: found.length > page.limit && last !== undefined ? encodeCursor([last.uuid]) : null,
       asOfMs: this.#clock.now(),
       position: { epoch: head.epoch, revision: head.revision },
       stale: false,
     };
+  }
+
+  async #rows(filter: ServiceFilter, after: string, page: PageRequest): Promise<ServiceRecord[]> {
+    const query = this.#sql.list(filter, after, page.limit + 1);
+    return (await this.#store.read((session) => session.query(query))).map(recordOf);
+  }
+
+  /** By what is known of hosts, which is in memory; null when no host is asked about. */
+  #selected(filter: ServiceFilter, after: string, limit: number): ServiceRecord[] | null {
+    const selects = hostSelection(filter);
+    if (selects === null) return null;
+    const scope = filter.scope === undefined ? null : new Scope(filter.scope);
+    const byHost = new Map<string, boolean>();
+    const onHost = (host: string) => {
+      let selected = byHost.get(host);
+      if (selected === undefined) {
+        selected = selects(host, this.#factsOf(host));
+        byHost.set(host, selected);
+      }
+      return selected;
+    };
+    const { presence } = this.#memory;
+    const isSelected = recordTest(filter);
+    function* found(): Generator<ServiceRecord> {
+      for (const slot of presence.slots()) {
+        const record = presence.record(slot);
+        if (record.uuid <= after || !isSelected(record) || scope?.coversName(record.type) === false) continue;
+        if (onHost(record.host)) yield record;
+      }
+    }
+    return firstBy(found(), limit, ({ uuid }) => uuid);
   }
 
   delete(caller: Caller, at: IsUpQuery): Promise<void> {

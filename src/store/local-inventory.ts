@@ -9,6 +9,7 @@
 import type { Clock } from '../base/clock.ts';
 import { systemCaller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
+import type { HostFacts } from '../domain/host.ts';
 import { normaliseHostName } from '../domain/ids.ts';
 import {
   type CheckIn,
@@ -21,7 +22,14 @@ import {
   inventoryHash,
   inventoryHashAfter,
 } from '../domain/inventory.ts';
-import type { ComponentService, ComponentSummary, Page, PageRequest } from '../domain/services.ts';
+import { hostSelection } from '../domain/scope.ts';
+import type {
+  ComponentService,
+  ComponentSummary,
+  HostSelection,
+  Page,
+  PageRequest,
+} from '../domain/services.ts';
 import type { Store, Transaction } from './engine/port.ts';
 import type { OwnComponentRow } from './engine/query.ts';
 import { type BaseRow, inventoryStatements, type PendingRow } from './local-inventory-sql.ts';
@@ -33,6 +41,8 @@ export interface LocalInventoryOptions {
   readonly clock: Clock;
   /** What this host is called now: its name, and its id once it has joined. */
   readonly host: () => { readonly name: string; readonly id: string | null };
+  /** What selectors may ask of this host. */
+  readonly facts?: () => HostFacts | undefined;
 }
 
 const hashKey = 'inventory.hash';
@@ -42,6 +52,7 @@ export class LocalInventory implements ComponentService {
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #host: LocalInventoryOptions['host'];
+  readonly #facts: () => HostFacts | undefined;
   readonly #sql: ReturnType<typeof inventoryStatements>;
   readonly #meta: ReturnType<typeof metaStatements>;
   readonly #listeners = new Set<() => void>();
@@ -54,6 +65,7 @@ export class LocalInventory implements ComponentService {
     this.#store = options.store;
     this.#clock = options.clock;
     this.#host = options.host;
+    this.#facts = options.facts ?? (() => undefined);
     this.#sql = inventoryStatements(options.store.dialect);
     this.#meta = metaStatements(options.store.dialect);
   }
@@ -178,9 +190,11 @@ export class LocalInventory implements ComponentService {
   }
 
   /** Over all hosts, which here is one. */
-  async list(page: PageRequest): Promise<Page<ComponentSummary>> {
+  async list(filter: HostSelection, page: PageRequest): Promise<Page<ComponentSummary>> {
     const [after = ''] = page.cursor === undefined ? [] : decodeCursor(page.cursor, 1);
     const envelope = this.#envelope();
+    const { name } = this.#host();
+    if (hostSelection(filter)?.(name, this.#facts()) === false) return { ...envelope, items: [], next: null };
     return this.#store.read(async (session) => {
       const names = await session.all(this.#sql.names, { name: after, limit: page.limit + 1 });
       const [first, last] = [names[0], names.slice(0, page.limit).at(-1)];

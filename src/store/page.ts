@@ -5,6 +5,23 @@ export function encodeCursor(key: readonly string[]): string {
   return Buffer.from(JSON.stringify(key)).toString('base64url');
 }
 
+/** The first `count` by key, in order: of many, without sorting all of them. */
+export function firstBy<T>(items: Iterable<T>, count: number, key: (item: T) => string): T[] {
+  const byKey = (a: T, b: T) => (key(a) < key(b) ? -1 : 1);
+  const roomMax = 4 * count;
+  let kept: T[] = [];
+  /** What is not before this one is not among the first. */
+  let last: string | null = null;
+  for (const item of items) {
+    if (last !== null && key(item) >= last) continue;
+    kept.push(item);
+    if (kept.length < roomMax) continue;
+    kept = kept.sort(byKey).slice(0, count);
+    last = key(kept[count - 1] as T);
+  }
+  return kept.sort(byKey).slice(0, count);
+}
+
 /** The key of `parts` strings that `encodeCursor` hid; `bad-request` when it is something else. */
 export function decodeCursor(cursor: string, parts: number): string[] {
   const key = parse(Buffer.from(cursor, 'base64url').toString());

@@ -2,7 +2,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Position, Selection } from '../domain/event.ts';
 import { type HostRecord, hostDocument, selectableHost } from '../domain/host.ts';
-import { type ServiceRecord, serviceDocument } from '../domain/liveness.ts';
+import { recordTest, type ServiceRecord, serviceDocument } from '../domain/liveness.ts';
 import { matches, parseSelector } from '../domain/selector.ts';
 import type { SnapshotItem, SnapshotSource } from '../domain/services.ts';
 import type { Store } from './engine/port.ts';
@@ -58,8 +58,9 @@ export class Snapshots implements SnapshotSource {
   ): Generator<SnapshotItem> {
     const { liveness, hosts } = this.#options;
     const onHost = hostTest(selection, hosts);
+    const isSelected = recordTest(selection.services ?? {});
     for (const record of records) {
-      if (!selects(selection.services, record) || !onHost(record.host)) continue;
+      if (!isSelected(record) || !onHost(record.host)) continue;
       yield { kind: 'service', body: serviceDocument(liveness.viewOf(record), now) };
     }
   }
@@ -72,18 +73,6 @@ function* concatenated(...parts: Iterable<SnapshotItem>[]): Generator<SnapshotIt
 function wanted(selection: Selection, kind: SnapshotItem['kind']): boolean {
   if (selection.apps !== undefined) return false;
   return selection.types === undefined || selection.types.some((type) => type.startsWith(`${kind}.`));
-}
-
-function selects(services: Selection['services'], record: ServiceRecord): boolean {
-  const oneOf = (values: readonly string[] | undefined, value: string | null) =>
-    values === undefined || (value !== null && values.includes(value));
-  return (
-    services === undefined ||
-    (oneOf(services.uuid, record.uuid) &&
-      oneOf(services.type, record.type) &&
-      oneOf(services.host, record.host) &&
-      oneOf(services.region, record.region))
-  );
 }
 
 /** Whether a host, by its name, is selected. A host that never joined has a name and nothing else. */

@@ -24,7 +24,9 @@ import {
   nullable,
   pageQuery,
   readInstant,
+  readSelector,
   repeatable,
+  SelectorText,
   strictObject,
   Uuid,
   words,
@@ -69,6 +71,7 @@ export const HostFilterQuery = strictObject({
   name: repeatable(Name),
   region: repeatable(Name),
   status: repeatable(StatusSchema),
+  selector: Type.Optional(SelectorText),
   ...pageQuery,
 });
 
@@ -151,8 +154,9 @@ export const ReportBody = strictObject({
 export const ReportAnswer = strictObject({ acked: Count });
 
 export function readHostFilter(query: Static<typeof HostFilterQuery>): HostFilter {
-  const { name, region, status } = query;
+  const { name, region, status, selector } = query;
   return {
+    ...(selector === undefined ? {} : { selector: readSelector(selector) }),
     ...(name === undefined ? {} : { name: name.map(normaliseHostName) }),
     ...(region === undefined ? {} : { region }),
     ...(status === undefined ? {} : { status }),

@@ -5,7 +5,18 @@ import { formatInstant } from '../base/time.ts';
 import { AppError } from '../domain/error.ts';
 import { isPrintable } from '../domain/ids.ts';
 import type { CheckIn, ComponentView } from '../domain/inventory.ts';
-import { Count, Digest, Instant, nullable, pageQuery, readInstant, strictObject } from './schema.ts';
+import type { HostSelection } from '../domain/services.ts';
+import {
+  Count,
+  Digest,
+  Instant,
+  nullable,
+  pageQuery,
+  readInstant,
+  readSelector,
+  SelectorText,
+  strictObject,
+} from './schema.ts';
 
 const Word = Type.String({ minLength: 1, maxLength: limits.wordLengthMax });
 const Version = Type.String({ minLength: 1, maxLength: limits.versionLengthMax });
@@ -26,6 +37,11 @@ export const ComponentSummarySchema = strictObject({
 
 export const ComponentPageQuery = strictObject({ ...pageQuery });
 
+export const ComponentFilterQuery = strictObject({
+  selector: Type.Optional(SelectorText),
+  ...pageQuery,
+});
+
 export const CheckInBody = strictObject({
   base: nullable(Digest),
   hash: Digest,
@@ -39,6 +55,10 @@ export const CheckInBody = strictObject({
 });
 
 export const CheckInAnswerSchema = strictObject({ accepted: Type.Boolean(), hash: nullable(Digest) });
+
+export function readComponentFilter({ selector }: Static<typeof ComponentFilterQuery>): HostSelection {
+  return selector === undefined ? {} : { selector: readSelector(selector) };
+}
 
 /** Throws `bad-request` for what is not printable: it goes to terminals, logs and other tools as it is. */
 export function readCheckIn(body: Static<typeof CheckInBody>): CheckIn {

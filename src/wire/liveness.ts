@@ -25,7 +25,9 @@ import {
   pageQuery,
   readDuration,
   readInstant,
+  readSelector,
   repeatable,
+  SelectorText,
   strictObject,
   Uuid,
   words,
@@ -86,6 +88,7 @@ export const ServiceFilterQuery = strictObject({
   type: repeatable(Name),
   host: repeatable(Name),
   status: repeatable(StatusSchema),
+  selector: Type.Optional(SelectorText),
   ...pageQuery,
 });
 
@@ -158,8 +161,9 @@ export function servicePatchBody(patch: ServicePatch): Static<typeof ServicePatc
 }
 
 export function readServiceFilter(query: Static<typeof ServiceFilterQuery>): ServiceFilter {
-  const { uuid, region, type, host, status } = query;
+  const { uuid, region, type, host, status, selector } = query;
   return {
+    ...(selector === undefined ? {} : { selector: readSelector(selector) }),
     ...(uuid === undefined ? {} : { uuid: uuid.map((text) => requireUuid(text)) }),
     ...(region === undefined ? {} : { region }),
     ...(type === undefined ? {} : { type }),

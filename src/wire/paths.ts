@@ -24,6 +24,8 @@ export const paths = {
   tokens: '/v1/tokens',
   token: (id: string) => `/v1/tokens/${segment(id)}`,
   whoami: '/v1/whoami',
+  audit: '/v1/audit',
+  auditVerification: '/v1/audit/verification',
   watch: '/v1/watch',
   events: '/v1/events',
   status: '/v1/status',

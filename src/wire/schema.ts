@@ -3,6 +3,7 @@ import { type TProperties, type TSchema, Type } from 'typebox';
 import { limits } from '../base/limits.ts';
 import { parseDuration, parseInstant } from '../base/time.ts';
 import { AppError } from '../domain/error.ts';
+import { formatSelector, parseSelector } from '../domain/selector.ts';
 
 /** An object whose unknown fields are refused by name. */
 export function strictObject<T extends TProperties>(properties: T, options: { description?: string } = {}) {
@@ -40,6 +41,12 @@ export const pageQuery = {
   cursor: Type.Optional(Type.String({ maxLength: 512, description: 'Opaque: `next` of the page before' })),
 };
 
+export const SelectorText = Type.String({
+  minLength: 1,
+  maxLength: limits.selectorBytes,
+  description: 'A selector over hosts: env=prod,tier in (web,db)',
+});
+
 /** A list as FORMATS describes it. */
 export function listOf<T extends TSchema>(items: T) {
   return strictObject({
@@ -54,6 +61,11 @@ export function listOf<T extends TSchema>(items: T) {
 /** A query parameter that may be repeated. */
 export function repeatable<T extends TSchema>(schema: T) {
   return Type.Optional(Type.Array(schema, { maxItems: 100 }));
+}
+
+/** A selector in its normal form; `bad-request` naming `field` for what is none. */
+export function readSelector(text: string, field = 'selector'): string {
+  return formatSelector(parseSelector(text, field));
 }
 
 export function readInstant(text: string, field: string): number {

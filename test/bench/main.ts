@@ -84,7 +84,7 @@ async function main(options: Options): Promise<void> {
     stdio: ['ignore', 'inherit', 'inherit'],
   });
   const tools = await findTools(say);
-  const machine = describeMachine({ folder, tools, baseNode, options });
+  const machine = await describeMachine({ folder, tools, baseNode, options });
   console.log(machine.text);
   processes.pinSelf();
   const { seconds, rounds, seed } = options;

@@ -16,8 +16,14 @@ export interface Request {
 /** Connections of every run; enough to keep a server busy, few enough that the rate says something about latency. */
 export const connections = 64;
 
-/** V8 compiles what is hot only after some ten thousand requests. */
+/**
+ * V8 compiles what is hot only after some ten thousand requests, on the server's own core. Counted in requests: in two
+ * seconds of a busy machine there are too few, and what is measured then is the compiler (1.5 × the bare server's CPU a
+ * heartbeat in the first rounds, 1.28 × in the later ones of the same run).
+ */
+const warmUpRequests = 60_000;
 const warmUpSeconds = 2;
+const warmUpRunsMax = 6;
 
 /** One server in a comparison. */
 export interface Side {
@@ -47,7 +53,7 @@ export interface Result extends Run {
 /** Runs the sides in turn, A B C A B C …, after a warm-up each; the answer is in the order of `sides`. */
 export async function compare(bench: Bench, sides: readonly Side[]): Promise<Result[]> {
   const runs = sides.map((): Run[] => []);
-  for (const side of sides) await load(bench, side, warmUpSeconds);
+  for (const side of sides) await warmUp(bench, side);
   for (let round = 0; round < bench.rounds; round += 1) {
     for (const [index, side] of sides.entries()) runs[index]?.push(await load(bench, side, bench.seconds));
   }
@@ -64,6 +70,12 @@ export async function compare(bench: Bench, sides: readonly Side[]): Promise<Res
       cpuUs: by('cpuUs'),
     };
   });
+}
+
+async function warmUp(bench: Bench, side: Side): Promise<void> {
+  let requests = 0;
+  for (let runs = 0; runs < warmUpRunsMax && requests < warmUpRequests; runs += 1)
+    requests += (await load(bench, side, warmUpSeconds)).requests;
 }
 
 async function load(bench: Bench, side: Side, seconds: number): Promise<Run> {

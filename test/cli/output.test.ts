@@ -134,7 +134,7 @@ test('an empty list says on stderr what to do, and prints nothing', async (t) =>
   assert.match(stderr, /no services match: "holdfast services set/);
 });
 
-test('what others wrote cannot move the cursor', async (t) => {
+test('F14: what others wrote cannot move the cursor', async (t) => {
   const { env, records } = await smallFleet(t);
   for (const record of records.values())
     records.set(record.uuid, { ...record, region: 'a\u001b[2Jb\nc\u202e' });

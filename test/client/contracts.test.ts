@@ -229,7 +229,7 @@ const calls: readonly [
   ],
   [
     'components.list',
-    (c) => c.components.list({ limit: 1 }),
+    (c) => c.components.list({}, { limit: 1 }),
     ['GET', '/v1/components?limit=1'],
     200,
     page([{ name: 'nginx', versions: [{ version: '1.2', hosts: 3 }] }]),

@@ -206,7 +206,7 @@ export function hostChangeContract(openStore: OpenStoreForTest): void {
       for (const uuid of [heldUuid, own.uuid])
         await assert.rejects(stores.liveness.get(uuid), isCode('not-found'));
       await assert.rejects(stores.inventory.ofHost('edge-1', page), isCode('not-found'));
-      assert.deepEqual((await stores.inventory.list(page)).items, []);
+      assert.deepEqual((await stores.inventory.list({}, page)).items, []);
       await assert.rejects(stores.hosts.get(edge.id), isCode('not-found'));
       await assert.rejects(edge.beat(), isCode('not-found'));
       await assert.rejects(stores.hosts.remove(admin, 'edge-1', null), isCode('not-found'));

@@ -536,12 +536,12 @@ export function hostContract(openStore: OpenStoreForTest): void {
         const edge = await joinHost(stores, name);
         await stores.hosts.checkIn(edge.caller, edge.id, complete(many));
       }
-      const page = await stores.inventory.list({ limit: 2 });
+      const page = await stores.inventory.list({}, { limit: 2 });
       assert.deepEqual(page.items, [
         { name: 'p0', versions: [{ version: '1', hosts: 2 }] },
         { name: 'p1', versions: [{ version: '1', hosts: 2 }] },
       ]);
-      const next = await stores.inventory.list({ limit: 1, cursor: page.next ?? '' });
+      const next = await stores.inventory.list({}, { limit: 1, cursor: page.next ?? '' });
       assert.equal(next.items[0]?.name, 'p10');
       assert.equal((await stores.inventory.ofHost('edge-2', all)).items.length, 1_000);
     });

@@ -2,11 +2,13 @@
 import { openPostgresStore } from '../../src/store/engine/postgres-store.ts';
 import { usePostgres } from '../helpers/postgres.ts';
 import { accessContract } from './access.contract.ts';
+import { auditContract } from './audit.contract.ts';
 import { hostContract } from './host.contract.ts';
 import { hostChangeContract } from './host-change.contract.ts';
 import { idempotencyContract } from './idempotency.contract.ts';
 import { identityContract } from './identity.contract.ts';
 import { livenessContract, type OpenStoreForTest } from './liveness.contract.ts';
+import { selectorContract } from './selector.contract.ts';
 
 const postgres = usePostgres();
 
@@ -17,8 +19,10 @@ const open: OpenStoreForTest = async (t, clock) => {
 };
 
 accessContract(open);
+auditContract(open);
 livenessContract(open);
 hostContract(open);
 identityContract(open);
 hostChangeContract(open);
+selectorContract(open);
 idempotencyContract(open);

@@ -2,11 +2,13 @@
 import { openStore } from '../../src/store/engine/store.ts';
 import { tempFolder } from '../helpers/temp.ts';
 import { accessContract } from './access.contract.ts';
+import { auditContract } from './audit.contract.ts';
 import { hostContract } from './host.contract.ts';
 import { hostChangeContract } from './host-change.contract.ts';
 import { idempotencyContract } from './idempotency.contract.ts';
 import { identityContract } from './identity.contract.ts';
 import { livenessContract, type OpenStoreForTest } from './liveness.contract.ts';
+import { selectorContract } from './selector.contract.ts';
 
 const open: OpenStoreForTest = async (t, clock) => {
   const dataDir = tempFolder(t);
@@ -16,8 +18,10 @@ const open: OpenStoreForTest = async (t, clock) => {
 };
 
 accessContract(open);
+auditContract(open);
 livenessContract(open);
 hostContract(open);
 identityContract(open);
 hostChangeContract(open);
+selectorContract(open);
 idempotencyContract(open);

@@ -580,7 +580,7 @@ function namesOf(revisions: readonly Revision[]): unknown[][] {
 }
 
 /** The table `meta` stands in for a table of a service; some keys of it are the store's own. */
-const ownKeys = ['witness', 'log_base', 'restored'];
+const ownKeys = ['witness', 'log_base', 'restored', 'audit_head'];
 
 function statements(dialect: Dialect) {
   return {

@@ -41,7 +41,7 @@ it('a registry on PostgreSQL keeps its fleet, and a second one waits until it ma
   const one = await first.client();
   t.after(() => one.close());
   const { items } = await until(async () => {
-    const page = await one.components.list({ limit: 10 });
+    const page = await one.components.list({}, { limit: 10 });
     return page.items.length > 0 && page;
   }, 'the inventory did not arrive');
   assert.deepEqual(items, [{ name: 'bash', versions: [{ version: '5', hosts: 1 }] }]);

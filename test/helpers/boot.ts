@@ -58,6 +58,7 @@ export interface AgentBoot {
   /** What is installed; nothing when absent. */
   readonly detectors?: readonly Detector[];
   readonly connect?: AgentOptions['connect'];
+  readonly limits?: AgentOptions['limits'];
 }
 
 export class Stage<C extends Clock = FakeClock> {
@@ -115,6 +116,7 @@ export class Stage<C extends Clock = FakeClock> {
       registry,
       detectors = [],
       connect,
+      limits = {},
     } = options;
     const machine = this.folder();
     const role = await createAgent({
@@ -125,6 +127,7 @@ export class Stage<C extends Clock = FakeClock> {
       listen: { host: '127.0.0.1', port: 0 },
       registry: registry === null ? null : { url: registry.url, joinToken: async () => registry.token },
       detectors,
+      limits,
       // No two hosts of one machine: without these files each mints an id of its own.
       machine: { machineId: join(machine, 'machine-id'), bootId: join(machine, 'boot_id') },
       ...(connect === undefined ? {} : { connect }),

@@ -66,8 +66,14 @@ export async function wireStores(options: {
     random,
     heldBy: 'registry',
     hostOf: (name) => hosts.find(name),
+    factsOf: (name) => hosts.memory.named(name),
   });
-  const inventory = new InventoryStore({ store, clock, hostId: (name) => hosts.idOf(name) });
+  const inventory = new InventoryStore({
+    store,
+    clock,
+    hostId: (name) => hosts.idOf(name),
+    hostIds: (filter) => hosts.idsOf(filter),
+  });
   const hosts = new HostStore({
     store,
     clock,

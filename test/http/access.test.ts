@@ -114,7 +114,7 @@ describe('the route table', () => {
 describe('who asks', () => {
   const server = startServer({ after });
 
-  test('only loopback names are answered on a loopback listener, and only own pages', async () => {
+  test('F12: only loopback names are answered on a loopback listener, and only own pages', async () => {
     const { port } = await server;
     const status = async (headers: Record<string, string>) =>
       (await requestTo({ port, path: '/livez', headers })).status;

@@ -42,7 +42,7 @@ describe('probes', () => {
     ]);
   });
 
-  test('/metrics counts by route, never by URL', async (t) => {
+  test('F17: /metrics counts by route, never by URL', async (t) => {
     const { call } = await startServer(t, {
       samples: () => [
         { name: 'holdfast_outbox_reports', help: 'Reports that wait', type: 'gauge', value: 7 },

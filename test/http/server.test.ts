@@ -4,6 +4,7 @@ import { after, describe, test } from 'node:test';
 import { type Logger, silentLogger } from '../../src/base/log.ts';
 import { AppError, errorCodes } from '../../src/domain/error.ts';
 import { type Problem, statusOf } from '../../src/wire/problem.ts';
+import { raw } from '../helpers/raw.ts';
 import { knownUuid, startServer, type TestServer, tokenOf } from './fakes.ts';
 
 const json = { 'content-type': 'application/json' };
@@ -18,30 +19,6 @@ async function refused(response: Response, code: string, field?: string): Promis
   assert.equal(problem.type, `urn:holdfast:problem:${code}`);
   if (field !== undefined) assert.equal(problem.field, field);
   return problem;
-}
-
-/** What comes back for bytes as they are, until the server closes or `until` is seen. */
-function raw(
-  port: number,
-  bytes: string | Buffer,
-  options: { until?: RegExp; halfClose?: boolean } = {},
-): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(port, '127.0.0.1', () => {
-      if (options.halfClose === true) socket.end(bytes);
-      else socket.write(bytes);
-    });
-    let text = '';
-    socket.setEncoding('latin1');
-    socket.on('data', (chunk) => {
-      text += chunk;
-      if (options.until?.test(text)) socket.destroy();
-    });
-    socket.on('error', (error: NodeJS.ErrnoException) =>
-      error.code === 'ECONNRESET' || error.code === 'EPIPE' ? resolve(text) : reject(error),
-    );
-    socket.on('close', () => resolve(text));
-  });
 }
 
 function rawRequest(line: string, headers: readonly string[] = [], body = ''): string {
@@ -251,7 +228,7 @@ describe('errors over HTTP', () => {
     }
   });
 
-  test('an unexpected error is internal; its words stay in the log', async (t) => {
+  test('F15: an unexpected error is internal; its words stay in the log', async (t) => {
     const logged: Record<string, unknown>[] = [];
     const logger: Logger = { ...silentLogger, error: (fields) => logged.push(fields) };
     const { call, liveness } = await startServer(t, { logger });
@@ -283,7 +260,7 @@ describe('errors over HTTP', () => {
     );
   });
 
-  test('bodies: malformed, too deep, unknown field, wrong type, wrong charset, encoded, too large', async () => {
+  test('F1: bodies: malformed, too deep, unknown field, wrong type, wrong charset, encoded, too large', async () => {
     const { call } = await server;
     const put = (body: string | Uint8Array, headers: Record<string, string> = json) =>
       call(`/v1/services/${knownUuid}`, { method: 'PUT', body, headers });
@@ -335,7 +312,7 @@ describe('errors over HTTP', () => {
     assert.equal(({} as Record<string, unknown>)['status'], undefined);
   });
 
-  test('paths: names are decoded once after routing; what is no path is refused', async () => {
+  test('F10: names in paths are decoded once, after routing; what is no path is refused', async () => {
     const { call, components } = await server;
     assert.equal((await call('/v1/hosts/shop%2Fapi/components')).status, 200);
     assert.equal((await call('/v1/hosts/shop%252Fapi/components')).status, 200);
@@ -384,7 +361,7 @@ describe('errors over HTTP', () => {
     assert.equal((await call('/nope', { role: null, method: 'POST', body: 'x'.repeat(70_000) })).status, 404);
   });
 
-  test('wrong methods: 405 with Allow; HEAD is GET without a body; unknown methods too', async () => {
+  test('F11: wrong methods are 405 with Allow; HEAD is GET without a body; unknown methods too', async () => {
     const { call, port } = await server;
     const wrong = await call('/v1/services', { method: 'PATCH', json: {} });
     assert.equal(wrong.headers.get('allow'), 'DELETE, GET, HEAD, POST');
@@ -413,7 +390,7 @@ describe('errors over HTTP', () => {
 describe('raw requests', () => {
   const server = suiteServer();
 
-  test('what is not HTTP, or is two things at once, is refused and the connection closed', async () => {
+  test('F8: what is not HTTP, or is two things at once, is refused and the connection closed', async () => {
     const { port } = await server;
     const post = `POST /v1/services/${knownUuid}/heartbeat HTTP/1.1`;
     const cases: [string, string][] = [
@@ -443,7 +420,7 @@ describe('raw requests', () => {
     }
   });
 
-  test('no Host and two Hosts are refused', async () => {
+  test('F8: no Host and two Hosts are refused', async () => {
     const { port } = await server;
     assert.match(
       await raw(port, 'GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n'),
@@ -455,7 +432,7 @@ describe('raw requests', () => {
     );
   });
 
-  test('header floods: too many, too large', async () => {
+  test('F8: header floods: too many, too large', async () => {
     const { port } = await server;
     const many = Array.from({ length: 2_000 }, (_, index) => `X-${index}: 1`);
     assert.match(
@@ -510,7 +487,7 @@ describe('raw requests', () => {
     );
   });
 
-  test('a large body of a stranger is refused from its head, and the connection closed', async () => {
+  test('F2: a large body of a stranger is refused from its head, and the connection closed', async () => {
     const { port } = await server;
     const answer = await raw(
       port,
@@ -519,7 +496,7 @@ describe('raw requests', () => {
     assert.match(answer, /^HTTP\/1.1 401 .*connection: close/is);
   });
 
-  test('slow headers and slow bodies are cut with 408', async (t) => {
+  test('F7: slow headers and slow bodies are cut with 408', async (t) => {
     const { port } = await startServer(t, { limits: { headerTimeMs: 200, requestTimeMs: 400 } });
     assert.match(await raw(port, 'GET /livez HTTP/1.1\r\nHost: 127'), /^HTTP\/1.1 408 .*"code":"too-slow"/s);
     const body = rawRequest(
@@ -530,7 +507,7 @@ describe('raw requests', () => {
     assert.match(await raw(port, body), /^HTTP\/1.1 408 .*"code":"too-slow"/s);
   });
 
-  test('connections over the limit are closed at once; those that are there go on', async (t) => {
+  test('F9: connections over the limit are closed at once; those that are there go on', async (t) => {
     const { port } = await startServer(t, { limits: { connectionsMax: 1 } });
     const first = connect(port, '127.0.0.1');
     await new Promise((resolve) => first.once('connect', resolve));

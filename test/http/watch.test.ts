@@ -149,7 +149,7 @@ describe('GET /v1/watch', () => {
     watcher.socket.terminate();
   });
 
-  test('garbage gets an error on id "" and the socket stays; a bad request an error on its id', async () => {
+  test('D13: garbage gets an error on id "" and the socket stays; a bad request an error on its id', async () => {
     const { url } = await server;
     const watcher = await new Watcher(url).open();
     for (const garbage of [
@@ -202,7 +202,7 @@ describe('GET /v1/watch', () => {
     watcher.socket.terminate();
   });
 
-  test('over 64 KiB closes with 1009, invalid UTF-8 with 1007, an unmasked frame with 1002', async () => {
+  test('D13: over 64 KiB closes with 1009, invalid UTF-8 with 1007, an unmasked frame with 1002', async () => {
     const { url } = await server;
     const large = await new Watcher(url).open();
     large.socket.send('x'.repeat(65_537));
@@ -227,7 +227,7 @@ describe('GET /v1/watch', () => {
     watcher.socket.terminate();
   });
 
-  test('upgrades are refused before they are one: who, where, what', async () => {
+  test('D14: upgrades are refused before they are one: who, where, what', async () => {
     const { url, call, port } = await server;
     const cases: [ConstructorParameters<typeof Watcher>[1], number, string][] = [
       [{ token: null }, 401, 'unauthenticated'],

@@ -100,7 +100,7 @@ suite('LocalInventory', () => {
     );
     assert.equal(second.next, null);
     await assert.rejects(inventory.ofHost('edge-2', { limit: 2 }), { code: 'not-found' });
-    const summary = await inventory.list({ limit: 2 });
+    const summary = await inventory.list({}, { limit: 2 });
     assert.deepEqual(summary.items, [
       { name: 'a', versions: [{ version: '1', hosts: 1 }] },
       {
@@ -112,7 +112,7 @@ suite('LocalInventory', () => {
       },
     ]);
     assert.deepEqual(
-      (await inventory.list({ limit: 2, cursor: summary.next ?? '' })).items.map(({ name }) => name),
+      (await inventory.list({}, { limit: 2, cursor: summary.next ?? '' })).items.map(({ name }) => name),
       ['c'],
     );
   });

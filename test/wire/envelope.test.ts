@@ -92,7 +92,7 @@ test('decodeEnvelope() names the field that is wrong', () => {
   );
 });
 
-test('decodeEnvelope() takes a body as deep as a request may be, and not deeper', () => {
+test('F3: decodeEnvelope() takes a body as deep as a request may be, and not deeper', () => {
   let deep: unknown = [];
   for (let level = 1; level < limits.jsonDepthMax; level += 1) deep = { a: deep };
   assert.deepEqual(decodeEnvelope(encodeEnvelope(json(deep))).body, deep);
@@ -281,7 +281,7 @@ const nearlyFrame = fc.oneof(
     .map((frame) => JSON.stringify(frame)),
 );
 
-test('decodeEnvelope() and fromFrames() throw nothing but bad-request, and what they read can be written', () => {
+test('F16: decodeEnvelope() and fromFrames() throw nothing but bad-request, and what they read can be written', () => {
   const check = (read: () => Envelope) => {
     let envelope: Envelope;
     try {

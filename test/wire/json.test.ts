@@ -4,108 +4,20 @@ import fc from 'fast-check';
 import { limits } from '../../src/base/limits.ts';
 import { AppError, isAppError } from '../../src/domain/error.ts';
 import { parseJson, stringifyJson } from '../../src/wire/json.ts';
+import { acceptedJson, refusedJson } from '../helpers/json-corpus.ts';
 
 const bytes = (...parts: (string | number)[]) =>
   Buffer.concat(parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : Buffer.from([part]))));
 
-/** In the manner of Nicolas Seriot's JSONTestSuite (2016): what every reader must take. */
-const accepted: Record<string, unknown> = {
-  '[]': [],
-  '{}': {},
-  ' \t\r\n[ ] \n': [],
-  '[[]   ]': [[]],
-  '""': '',
-  '" "': ' ',
-  '"\u007f"': '\u007f',
-  null: null,
-  true: true,
-  false: false,
-  '0': 0,
-  '-0': -0,
-  '-1': -1,
-  '1.5': 1.5,
-  '1E22': 1e22,
-  '1e-2': 0.01,
-  '1E+2': 100,
-  '0e1': 0,
-  '1e-400': 0,
-  '1.7976931348623157e308': Number.MAX_VALUE,
-  '[1,null,"x"]': [1, null, 'x'],
-  '{"":0}': { '': 0 },
-  '{"a":1,"a":2}': { a: 2 },
-  '{"a":[{"b":{}}]}': { a: [{ b: {} }] },
-  '"\\"\\\\\\/\\b\\f\\n\\r\\t"': '"\\/\b\f\n\r\t',
-  '"\\u0061\\u00E9"': 'aé',
-  '"\\ud83d\\ude00"': '😀',
-  '"😀"': '😀',
-  '"\\\\ud800"': '\\ud800',
-  '"\u2028\u2029"': '\u2028\u2029',
-  '"\ufffd"': '\ufffd',
-  '"[[[{{{"': '[[[{{{',
-  '"\ufeff"': '\ufeff',
-};
-
-/** And what none may; with where the mistake is, and what was expected there. */
-const refused: [text: string, column: number, expected: string][] = [
-  ['', 1, 'a value'],
-  [' ', 2, 'a value'],
-  ['[', 2, 'a value'],
-  ['[1', 3, '"," or "]"'],
-  ['[1,]', 4, 'a value'],
-  ['[,1]', 2, 'a value'],
-  ['[1 2]', 4, '"," or "]"'],
-  ['[1}', 3, '"," or "]"'],
-  ['[]]', 3, 'the end'],
-  ['{}{}', 3, 'the end'],
-  ['1 2', 3, 'the end'],
-  ['{', 2, 'a key in double quotes'],
-  ['{a:1}', 2, 'a key in double quotes'],
-  ["{'a':1}", 2, 'a key in double quotes'],
-  ['{1:1}', 2, 'a key in double quotes'],
-  ['{"a"}', 5, '":"'],
-  ['{"a" 1}', 6, '":"'],
-  ['{"a":}', 6, 'a value'],
-  ['{"a":1,}', 8, 'a key in double quotes'],
-  ['{"a":1 "b":2}', 8, '"," or "}"'],
-  ['{"a":1]', 7, '"," or "}"'],
-  ['"a', 3, 'a closing quote'],
-  ['"a\\', 4, 'one of " \\ / b f n r t u'],
-  ['"\\x41"', 3, 'one of " \\ / b f n r t u'],
-  ['"\\u00g0"', 6, 'a hexadecimal digit'],
-  ['"\\u00"', 6, 'a hexadecimal digit'],
-  ['"\t"', 2, 'an escape like \\n in place of a control character'],
-  ['"\0"', 2, 'an escape like \\n in place of a control character'],
-  ['tru', 4, 'true'],
-  ['nul1', 4, 'null'],
-  ['falsee', 6, 'the end'],
-  ['True', 1, 'a value'],
-  ['undefined', 1, 'a value'],
-  ['NaN', 1, 'a value'],
-  ['-', 2, 'a digit'],
-  ['-Infinity', 2, 'a digit'],
-  ['+1', 1, 'a value'],
-  ['.5', 1, 'a value'],
-  ['1.', 3, 'a digit'],
-  ['1e', 3, 'a digit'],
-  ['1e+', 4, 'a digit'],
-  ['01', 2, 'the end'],
-  ['0x1', 2, 'the end'],
-  ['1_000', 2, 'the end'],
-  ['[1//c\n]', 3, '"," or "]"'],
-  ['[\u00a01]', 2, 'a value'],
-  ['[1]\0', 4, 'the end'],
-  ['\u2028[]', 1, 'a value'],
-];
-
 describe('parseJson()', () => {
-  for (const [text, value] of Object.entries(accepted)) {
+  for (const [text, value] of Object.entries(acceptedJson)) {
     test(`accepts ${JSON.stringify(text)}, as string and as bytes`, () => {
       assert.deepEqual(parseJson(text), value);
       assert.deepEqual(parseJson(Buffer.from(text)), value);
     });
   }
 
-  for (const [text, column, expected] of refused) {
+  for (const [text, column, expected] of refusedJson) {
     test(`refuses ${JSON.stringify(text)} at column ${column}`, () => {
       for (const input of [text, Buffer.from(text)]) {
         assert.throws(
@@ -128,7 +40,7 @@ test('parseJson() names line and column', () => {
   assert.throws(() => parseJson('{"a":1'), /found the end, expected "," or "}" at line 1, column 7$/);
 });
 
-test('parseJson() takes depthMax levels and refuses one more, whatever stands around it', () => {
+test('F3: parseJson() takes depthMax levels and refuses one more, whatever stands around it', () => {
   const nested = (depth: number, inner = '') => '['.repeat(depth) + inner + ']'.repeat(depth);
   assert.doesNotThrow(() => parseJson(nested(limits.jsonDepthMax)));
   assert.throws(() => parseJson(nested(limits.jsonDepthMax + 1)), {
@@ -147,6 +59,28 @@ test('parseJson() takes depthMax levels and refuses one more, whatever stands ar
 test('parseJson() refuses what is too deep before it looks whether it is JSON', () => {
   assert.throws(() => parseJson('['.repeat(16 * 1_024 * 1_024)), /deeper than 32 at line 1, column 33$/);
   assert.throws(() => parseJson('{"a":'.repeat(100_000)), /deeper than 32 at line 1, column 161$/);
+});
+
+test('F5: parseJson() refuses an object of too many members, and too many objects, before it builds them', () => {
+  const { jsonMembersMax, jsonValuesMax } = limits;
+  const members = (count: number) =>
+    `{${Array.from({ length: count }, (_, n) => `"a long key, number ${n}":[1,2,3]`).join(',')}}`;
+  assert.equal(Object.keys(parseJson(members(jsonMembersMax)) as object).length, jsonMembersMax);
+  assert.throws(
+    () => parseJson(members(jsonMembersMax + 1)),
+    /an object has more than 1000 members at line 1, column/,
+  );
+  assert.throws(
+    () => parseJson(`[{},${members(jsonMembersMax + 1)}]`),
+    /an object has more than 1000 members/,
+  );
+  // Neither commas in strings, nor those of lists, nor those of other objects are an object's.
+  const many = `{"list":[${'1,'.repeat(20_000)}1],"text":"${','.repeat(20_000)}","rows":[${Array.from({ length: 5_000 }, () => '{"a":1,"b":2}').join(',')}]}`;
+  assert.equal((parseJson(many) as { list: number[] }).list.length, 20_001);
+  // A bracket that opens and a comma count: each stands before a value.
+  assert.equal((parseJson(`[${'1,'.repeat(jsonValuesMax - 1)}1]`) as unknown[]).length, jsonValuesMax);
+  assert.throws(() => parseJson(`[${'1,'.repeat(jsonValuesMax)}1]`), /it has more than 1000000 values/);
+  assert.throws(() => parseJson(`[${'{},'.repeat(jsonValuesMax / 2)}1]`), /it has more than 1000000 values/);
 });
 
 test('parseJson() refuses what is no UTF-8, and says at which byte', () => {
@@ -203,7 +137,7 @@ test('parseJson() refuses NUL in strings and keys, naming the field', () => {
   assert.throws(() => stringifyJson({ note: 'x\0' }), { code: 'bad-request', field: 'note' });
 });
 
-test('parseJson() keeps __proto__ an ordinary key', () => {
+test('F4: parseJson() keeps __proto__ an ordinary key', () => {
   const value = parseJson('{"__proto__":{"admin":true},"constructor":{"prototype":{"x":1}}}') as Record<
     string,
     unknown
@@ -276,7 +210,7 @@ const nearlyJson = fc.oneof(
   }),
 );
 
-test('parseJson() accepts a subset of JSON.parse and throws nothing but bad-request', () => {
+test('F16: parseJson() accepts a subset of JSON.parse and throws nothing but bad-request', () => {
   fc.assert(
     fc.property(nearlyJson, (text) => {
       const reference = attempt(() => JSON.parse(text));
@@ -291,7 +225,7 @@ test('parseJson() accepts a subset of JSON.parse and throws nothing but bad-requ
   );
 });
 
-test('parseJson() throws nothing but bad-request on arbitrary bytes', () => {
+test('F16: parseJson() throws nothing but bad-request on arbitrary bytes', () => {
   fc.assert(
     fc.property(fc.uint8Array(), (input) => {
       const ours = attempt(() => parseJson(input));

@@ -51,6 +51,8 @@ export interface Rewind {
 export interface Prepared {
   readonly entries: LogEntries;
   readonly kept: readonly Kept[];
+  /** The revision of each addition; null for one without events. */
+  readonly places: readonly (Kept | null)[];
   readonly head: Mark;
   readonly epochStart: number;
 }
@@ -121,7 +123,7 @@ export class StoreLog implements EventLog {
   prepare(additions: readonly Addition[]): Prepared {
     const rows: RevisionRow[] = [];
     const epochs: EpochRow[] = [];
-    const kept: Kept[] = [];
+    const places: (Kept | null)[] = [];
     let { epoch, revision, hash } = this.#head;
     let epochStart = this.#epochStart;
     for (const { now, actor, drafts, rewind } of additions) {
@@ -133,7 +135,10 @@ export class StoreLog implements EventLog {
         epochs.push({ epoch, start_revision: epochStart, reason: rewind.reason });
         all = [{ type: 'system.rewound', body: { epoch, previous, reason: rewind.reason } }, ...drafts];
       }
-      if (all.length === 0) continue;
+      if (all.length === 0) {
+        places.push(null);
+        continue;
+      }
       revision += 1;
       const events = encode(all, {
         position: formatPosition({ epoch, revision }),
@@ -143,11 +148,12 @@ export class StoreLog implements EventLog {
       const encoded = JSON.stringify(events);
       hash = chain(hash, revision, encoded);
       rows.push({ revision, at_ms: now, events: encoded, hash });
-      kept.push({ revision, events, encoded, hash });
+      places.push({ revision, events, encoded, hash });
       rewind?.placed?.({ epoch, revision, hash });
     }
     const witness = rows.length === 0 ? String(this.#witness + 1) : null;
-    return { entries: { rows, epochs, witness }, kept, head: { epoch, revision, hash }, epochStart };
+    const kept = places.filter((place) => place !== null);
+    return { entries: { rows, epochs, witness }, kept, places, head: { epoch, revision, hash }, epochStart };
   }
 
   /** Takes over what `prepare` made, once it is committed. */

@@ -18,7 +18,8 @@ import {
   SqliteQueryCompiler,
   sql,
 } from 'kysely';
-import type { TokenRole } from '../../domain/access.ts';
+import type { Role, TokenRole } from '../../domain/access.ts';
+import type { EventType } from '../../domain/event.ts';
 import type { Holder, Status, StatusReason } from '../../domain/liveness.ts';
 import type { TokenKind } from '../../domain/token.ts';
 import type { EpochRow, RevisionRow } from './driver.ts';
@@ -44,9 +45,10 @@ export interface CommonSchema {
   taken_over: TakenOverRow;
   idempotency: IdempotencyRow;
   tokens: TokenRow;
+  audit: AuditRow;
 }
 
-/** `restored` (set by restore, read at the next start), `witness` (see driver.ts), `log_base`; identity and keys. */
+/** `restored` (set by restore, read at the next start), `witness` (see driver.ts), `log_base`, `audit_…`; identity and keys. */
 export interface MetaRow {
   key: string;
   value: string;
@@ -104,6 +106,20 @@ export interface TokenRow {
   created_at_ms: number;
   expires_at_ms: number;
   revoked_at_ms: number | null;
+}
+
+export interface AuditRow {
+  seq: number;
+  at_ms: number;
+  actor: string;
+  role: Role;
+  token_id: string | null;
+  type: EventType;
+  host: string | null;
+  /** `<epoch>.<revision>` of the change. */
+  position: string;
+  body: string;
+  hash: string;
 }
 
 export interface HostRow {

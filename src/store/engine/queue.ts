@@ -22,6 +22,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { Caller } from '../../domain/access.ts';
 import { AppError } from '../../domain/error.ts';
 import type { EventDraft } from '../../domain/event.ts';
+import { type AuditedCall, AuditTrail } from './audit-trail.ts';
 import type { Driver, Failure } from './driver.ts';
 import type { Addition, Prepared, Rewind, StoreLog } from './log.ts';
 import type { Dialect, Statement, Transaction } from './port.ts';
@@ -85,9 +86,11 @@ export class WriteQueue {
   #scheduled = false;
   #draining: Promise<void> | undefined;
   #lastBatchMs = 0;
+  readonly #audit: AuditTrail;
 
   constructor(options: QueueOptions) {
     this.#options = options;
+    this.#audit = new AuditTrail(options.driver.dialect);
   }
 
   /** Writes that wait for their turn. */
@@ -186,6 +189,7 @@ export class WriteQueue {
       let prepared: Prepared | undefined;
       if (shares.some((share) => share.dirty)) {
         prepared = log.prepare(shares);
+        await this.#audit.append(driver.writer, auditedCalls(shares, prepared));
         await driver.append(prepared.entries);
         pending = { prepared, effects };
       }
@@ -403,6 +407,13 @@ class Share implements Transaction, Addition {
     if (this.#closed)
       throw new Error('Cannot use a transaction after its function has ended: await everything inside it');
   }
+}
+
+function auditedCalls(shares: readonly Share[], { places }: Prepared): AuditedCall[] {
+  return shares.flatMap(({ caller, now }, index) => {
+    const events = places[index]?.events;
+    return events === undefined ? [] : [{ caller, now, events }];
+  });
 }
 
 /** Everything else counts as a write, also `with … insert`. */

@@ -1,0 +1,39 @@
+/** Whoever is known and may not is noted in the audit. */
+import type { Logger } from '../base/log.ts';
+import type { Caller } from '../domain/access.ts';
+import { isAppError } from '../domain/error.ts';
+import type { AuditService } from '../domain/services.ts';
+import { type Access, authorise } from './auth.ts';
+import { pathOf } from './routes.ts';
+
+/** What is asked of whom. */
+export interface Asked {
+  readonly allowed: Access;
+  readonly found: Caller | null;
+  /** The parameter `:host`; see `authorise`. */
+  readonly own: string | undefined;
+  readonly operation: string;
+  /** Of the request; its path is told. */
+  readonly url: string | undefined;
+}
+
+/** Of a path, in the audit. */
+const pathToldMax = 200;
+
+/** As `authorise`; a refusal of a known caller is noted, and nobody waits for that. */
+export function authoriseNoted(
+  asked: Asked,
+  to: { audit: AuditService | undefined; logger: Logger },
+): Caller {
+  const { allowed, found, own, operation, url = '' } = asked;
+  try {
+    return authorise(allowed, found, own);
+  } catch (error) {
+    if (found !== null && isAppError(error, 'forbidden')) {
+      to.audit?.refused(found, operation, pathOf(url).slice(0, pathToldMax)).catch((err: unknown) => {
+        to.logger.warn({ err, subject: found.subject, operation }, 'a refusal could not be audited');
+      });
+    }
+    throw error;
+  }
+}
