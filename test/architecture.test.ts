@@ -1,15 +1,14 @@
 /**
  * DESIGN §2 as a test: who may import whom, and which file owns time, randomness, the environment and processes.
  * Every rule is a function over parsed modules; the second half of this file shows that each one can fail.
- * Parsed by the compiler itself (a grep would trip over comments and strings). TypeScript 7 calls this interface
- * unstable; the lock file pins it, and only `parse` would have to change.
+ * Parsed by the compiler itself (a grep would trip over comments and strings).
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { test } from 'node:test';
 import * as ts from 'typescript/unstable/ast';
-import { API } from 'typescript/unstable/sync';
+import { parseTexts, visitNodes } from './helpers/syntax.ts';
 
 interface Import {
   /** Path below src/ for a relative import, which may not exist; undefined for packages and built-in modules. */
@@ -385,39 +384,15 @@ function parse(sets: readonly Record<string, string>[]): Module[][] {
   for (const [index, files] of sets.entries()) {
     for (const [path, text] of Object.entries(files)) texts.set(`/${index}/${path}`, text);
   }
-  const options = { noLib: true, noResolve: true, types: [], allowImportingTsExtensions: true, noEmit: true };
-  texts.set('/tsconfig.json', JSON.stringify({ compilerOptions: options, files: [...texts.keys()] }));
-  const api = new API({
-    cwd: '/',
-    fs: {
-      readFile: (path) => texts.get(path) ?? null,
-      fileExists: (path) => texts.has(path),
-      directoryExists: (path) => [...texts.keys()].some((text) => text.startsWith(`${path}/`)),
-      getAccessibleEntries: () => ({ files: [], directories: [] }),
-      realpath: (path) => path,
-    },
-  });
-  try {
-    const project = api.updateSnapshot({ openProject: '/tsconfig.json' }).getProject('/tsconfig.json');
-    return sets.map((files, index) =>
-      Object.keys(files).map((path) => {
-        const tree = project?.program.getSourceFile(`/${index}/${path}`);
-        assert.ok(tree !== undefined, `src/${path} was not parsed`);
-        return moduleOf(path, tree);
-      }),
-    );
-  } finally {
-    api.close();
-  }
+  const trees = parseTexts(texts);
+  return sets.map((files, index) =>
+    Object.keys(files).map((path) => moduleOf(path, trees.get(`/${index}/${path}`) as ts.SourceFile)),
+  );
 }
 
 function moduleOf(path: string, tree: ts.SourceFile): Module {
   const nodes: ts.Node[] = [];
-  const visit = (node: ts.Node): void => {
-    nodes.push(node);
-    node.forEachChild(visit);
-  };
-  visit(tree);
+  visitNodes(tree, (node) => nodes.push(node));
   return { path, tree, nodes, imports: nodes.flatMap((node) => importOf(path, node) ?? []) };
 }
 

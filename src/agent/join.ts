@@ -94,6 +94,6 @@ async function readCredential(dataDir: string): Promise<{ id: string; credential
 function canonical(registryUrl: string): string {
   const url = URL.parse(registryUrl);
   if (url === null) return registryUrl;
-  url.pathname = url.pathname.replace(/\/+$/, '');
+  url.pathname = url.pathname.replace(/(?<!\/)\/+$/, '');
   return url.href;
 }

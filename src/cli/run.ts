@@ -131,7 +131,7 @@ function explain(error: unknown, argv: readonly string[], io: Io): ExitCode {
     if (error.exitCode === 0) return exitCodes.ok;
     // `holdfast services` without a word more: commander has shown the help already.
     if (error.code === 'commander.help') return exitCodes.usage;
-    const message = error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
+    const message = oneLine(error.message.replace(/^error: /, ''));
     io.stderr.write(`holdfast: ${message}\nSee "holdfast ${helpPath(argv)}--help".\n`);
     return exitCodes.usage;
   }
@@ -167,4 +167,11 @@ function isDebug(argv: readonly string[], io: Io): boolean {
 function stackOf(error: Error): string {
   const cause = error.cause instanceof Error ? `\ncaused by ${stackOf(error.cause)}` : '';
   return `${error.stack ?? error.message}${cause}`;
+}
+
+function oneLine(text: string): string {
+  return text
+    .split('\n')
+    .map((line) => line.trim())
+    .join(' ');
 }

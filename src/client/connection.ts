@@ -342,7 +342,7 @@ function originOf({ target, token, tls }: ConnectionOptions): Origin {
       },
     );
   }
-  const prefix = url.pathname.replace(/\/+$/, '');
+  const prefix = url.pathname.replace(/(?<!\/)\/+$/, '');
   return { label: url.origin + prefix, url: url.origin, prefix };
 }
 
