@@ -38,6 +38,12 @@ export const headersMax = 100;
  */
 export function checkHead(request: IncomingMessage, entrance: Entrance): void {
   const { rawHeaders, headers, url = '' } = request;
+  // Node's parser takes a line without a version for HTTP/0.9, which has no headers, and no answer with any.
+  if (request.httpVersionMajor !== 1)
+    throw new AppError(
+      'bad-request',
+      'Cannot read the request: its line names no version, expected HTTP/1.1',
+    );
   if (rawHeaders.length > 2 * headersMax)
     throw new AppError(
       'headers-too-large',
