@@ -37,6 +37,18 @@ export function builtInRoles(cacheDir: string | undefined): Roles {
       });
       return { role, keys, kept };
     },
+    async resetAdmin(request, { clock, random, logger }) {
+      const { resetAdmin } = await import('../registry/reset-admin.ts');
+      return resetAdmin({
+        ...request,
+        clock,
+        random,
+        logger,
+        version: VERSION,
+        commit: COMMIT,
+        addon: addonFor(),
+      });
+    },
     async addKeys(request) {
       const { addKeys } = await import('../store/engine/backup-keys.ts');
       await addKeys({ ...request, addon: addonFor() });

@@ -50,6 +50,36 @@ export const commands: readonly CommandEntry[] = [
     load: () => import('./watch.ts'),
   },
   {
+    name: 'token',
+    group: 'Look after it:',
+    summary: 'tokens of people, programs and new hosts: create ls revoke',
+    load: () => import('./token.ts'),
+  },
+  {
+    name: 'login',
+    group: 'Look after it:',
+    summary: 'keep a server and a token for it, and ask it from now on',
+    load: () => import('./login.ts'),
+  },
+  {
+    name: 'logout',
+    group: 'Look after it:',
+    summary: 'end and forget that',
+    load: () => import('./logout.ts'),
+  },
+  {
+    name: 'context',
+    group: 'Look after it:',
+    summary: 'servers that login knows: ls use rm',
+    load: () => import('./context-command.ts'),
+  },
+  {
+    name: 'audit',
+    group: 'Look after it:',
+    summary: 'what people and tokens did: ls verify',
+    load: () => import('./audit.ts'),
+  },
+  {
     name: 'backup',
     group: 'Look after it:',
     summary: 'write a copy of a running store',

@@ -149,6 +149,8 @@ export function defaultOf(io: Io, given: Settings, name: SettingName): unknown {
 export interface ClientSettings {
   readonly url: { readonly value: string; readonly source: string } | undefined;
   readonly socket: string | undefined;
+  /** A context by its name; undefined: the current one, if there is one. */
+  readonly context: string | undefined;
   readonly tokenFile: string | undefined;
   /** Who has signed the server's certificate; undefined: somebody whom this machine trusts. */
   readonly caFile: string | undefined;
@@ -160,7 +162,10 @@ export function readClientSettings(io: Io, flags: Flags): ClientSettings {
   const [url, socket] = [flags['url'] as string | undefined, flags['socket'] as string | undefined];
   if (url !== undefined && socket !== undefined)
     throw new UsageError('Cannot talk to two servers: pass either --url or --socket');
-  const fromUrl = socket === undefined ? nonEmpty(io.env['HOLDFAST_URL']) : undefined;
+  const context = flags['context'] as string | undefined;
+  if (context !== undefined && (url ?? socket) !== undefined)
+    throw new UsageError('Cannot talk to two servers: pass either --context, or --url or --socket');
+  const fromUrl = (socket ?? context) === undefined ? nonEmpty(io.env['HOLDFAST_URL']) : undefined;
   const timeout = (flags['timeout'] as string | undefined) ?? nonEmpty(io.env['HOLDFAST_TIMEOUT']);
   const timeoutMs = timeout === undefined ? undefined : parseDuration(timeout);
   if (timeout !== undefined && (timeoutMs === undefined || timeoutMs <= 0)) {
@@ -173,7 +178,8 @@ export function readClientSettings(io: Io, flags: Flags): ClientSettings {
         : fromUrl === undefined
           ? undefined
           : { value: fromUrl, source: 'HOLDFAST_URL' },
-    socket: socket ?? nonEmpty(io.env['HOLDFAST_SOCKET']),
+    socket: socket ?? (context === undefined ? nonEmpty(io.env['HOLDFAST_SOCKET']) : undefined),
+    context,
     tokenFile: flags['tokenFile'] as string | undefined,
     caFile: (flags['caFile'] as string | undefined) ?? nonEmpty(io.env['HOLDFAST_CA_FILE']),
     timeoutMs,

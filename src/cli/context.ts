@@ -99,10 +99,11 @@ export function clientOptions(command: Command): Command {
   return command
     .optionsGroup('Whom to ask:')
     .option('--url <url>', 'server to ask (HOLDFAST_URL)')
+    .option('--context <name>', 'a server that "holdfast login" knows')
     .option('--socket <folder>', 'folder of the sockets of a role on this machine (HOLDFAST_SOCKET)')
     .option(
       '--token-file <file>',
-      'file with the token, - reads stdin (else HOLDFAST_TOKEN; a socket needs none)',
+      'file with the token, - reads stdin (else HOLDFAST_TOKEN, or that of the context; a socket needs none)',
     )
     .option('--ca-file <file>', "the registry's ca.pem, if it has a CA of its own (HOLDFAST_CA_FILE)")
     .option('--timeout <duration>', 'how long to wait for an answer (default 10s)')

@@ -47,6 +47,11 @@ function userDataFolder(io: Io): string {
   return join(absolute(io.env['XDG_DATA_HOME']) ?? join(io.home, '.local/share'), 'holdfast');
 }
 
+/** Settings of the person who asks. */
+export function userConfigFolder(io: Io): string {
+  return join(absolute(io.env['XDG_CONFIG_HOME']) ?? join(io.home, '.config'), 'holdfast');
+}
+
 function userRuntimeFolder(io: Io): string | undefined {
   const folder = absolute(io.env['XDG_RUNTIME_DIR']);
   return folder === undefined ? undefined : join(folder, 'holdfast');

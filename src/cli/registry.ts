@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { type Flags, readSettings } from './config.ts';
 import { action, type Context, examples } from './context.ts';
 import { registryConfig } from './registry-config.ts';
+import { defineResetAdmin } from './reset-admin.ts';
 import { roleOptions, serve } from './serve.ts';
 
 export function define(command: Command, context: Context): void {
@@ -25,6 +26,7 @@ export function define(command: Command, context: Context): void {
         });
       }),
     );
+  defineResetAdmin(command, context);
   examples(command, [
     'registry',
     'registry --listen 0.0.0.0:7420 --advertise-url https://registry.example:7420',

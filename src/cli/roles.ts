@@ -76,7 +76,15 @@ export interface RestoreRequest {
   readonly passphrase: () => Promise<string | null>;
 }
 
+export interface ResetAdminRequest {
+  readonly dataDir: string;
+  /** A secret; null: the embedded SQLite. */
+  readonly databaseUrl: string | null;
+}
+
 export interface Roles {
+  /** Writes another admin.token for a registry that does not run; resolves with the file. `not-found`, `conflict`. */
+  resetAdmin(request: ResetAdminRequest, context: RoleContext): Promise<string>;
   startRegistry(config: RegistryConfig, context: RoleContext): Promise<RunningRole>;
   startAgent(config: AgentConfig, context: RoleContext): Promise<RunningRole>;
   /**

@@ -109,7 +109,11 @@ function refuseSecrets(argv: readonly string[]): void {
       throw new UsageError(
         `Cannot take a secret as an argument (${name}), every process here could read it: use ${instead}`,
       );
-    if (/^(.*=)?(hf_|hfj1\.)/.test(word) || /^(.*=)?\w+:\/\/[^/@\s]*:[^/@\s]*@/.test(word)) {
+    if (
+      /^(.*=)?(hf_|hfj1\.)/.test(word) ||
+      /hf_tok-|hfj1\.\w/.test(word) ||
+      /^(.*=)?\w+:\/\/[^/@\s]*:[^/@\s]*@/.test(word)
+    ) {
       throw new UsageError(
         'Cannot take a secret as an argument, every process here could read it: use --token-file or an environment variable',
       );

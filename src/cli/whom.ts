@@ -1,10 +1,11 @@
-/** Whom a command talks to: `--url`, HOLDFAST_URL, or a role on this machine through its socket. */
+/** Whom a command talks to: `--url`, HOLDFAST_URL, a context, or a role on this machine through its socket. */
 import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import type { Cancel } from '../base/clock.ts';
 import { createClient, type HoldfastClient } from '../client/client.ts';
 import type { Target } from '../client/connection.ts';
 import { LinkError } from '../client/link.ts';
+import { certificatesIn } from '../client/tls.ts';
 import { AppError } from '../domain/error.ts';
 import {
   type ClientSettings,
@@ -14,6 +15,7 @@ import {
   readProxySettings,
   readToken,
 } from './config.ts';
+import { contextOfUrl, localContext, readContexts, requireContext, type ServerContext } from './contexts.ts';
 import type { Io } from './io.ts';
 import { type Role, socketFolders } from './locations.ts';
 
@@ -22,13 +24,31 @@ const adminSocket = 'admin.sock';
 /** For everybody on the machine, to look: asked where the other one is not ours to open. */
 const readSocket = 'read.sock';
 
-/** Finds the server, says on stderr which one, and opens nothing yet. Exit 6 names what was tried. */
-export async function connect(io: Io, flags: Flags, role: Role): Promise<HoldfastClient> {
+/** A server, how people know it, and what a context keeps for it. */
+interface Found {
+  readonly target: Target;
+  readonly words: string;
+  readonly context?: ServerContext | undefined;
+}
+
+/**
+ * Finds the server, says on stderr which one, and opens nothing yet. Exit 6 names what was tried. `token` goes before
+ * every other credential.
+ */
+export async function connect(
+  io: Io,
+  flags: Flags,
+  role: Role,
+  { token: given }: { token?: string } = {},
+): Promise<HoldfastClient> {
   const settings = readClientSettings(io, flags);
-  const { target, words } = await findTarget(io, settings, role);
-  const token = 'url' in target ? await readToken(io, settings.tokenFile) : undefined;
-  const { timeoutMs, caFile } = settings;
-  const ca = 'url' in target && caFile !== undefined ? await readCaFile(caFile) : undefined;
+  const { target, words, context } = await findTarget(io, settings, role);
+  const overNetwork = 'url' in target;
+  const token = overNetwork
+    ? (given ?? (await readToken(io, settings.tokenFile)) ?? context?.token)
+    : undefined;
+  const { timeoutMs } = settings;
+  const ca = overNetwork ? await readCa(settings, context) : undefined;
   const client = createClient({
     target,
     clock: io.clock,
@@ -43,17 +63,28 @@ export async function connect(io: Io, flags: Flags, role: Role): Promise<Holdfas
   return client;
 }
 
-async function findTarget(
-  io: Io,
-  settings: ClientSettings,
-  role: Role,
-): Promise<{ target: Target; words: string }> {
+async function readCa(
+  { caFile }: ClientSettings,
+  context: ServerContext | undefined,
+): Promise<readonly string[] | undefined> {
+  if (caFile !== undefined) return readCaFile(caFile);
+  return context?.ca === undefined ? undefined : certificatesIn(context.ca);
+}
+
+async function findTarget(io: Io, settings: ClientSettings, role: Role): Promise<Found> {
   const { url, socket: folder } = settings;
-  if (url !== undefined)
-    return {
-      target: { url: url.value },
-      words: `${url.value}${url.source === '--url' ? '' : ` (${url.source})`}`,
-    };
+  if (url !== undefined) {
+    const source = url.source === '--url' ? '' : ` (${url.source})`;
+    // Only for this very server: a token goes nowhere else.
+    const context = contextOfUrl(await readContexts(io), url.value);
+    return { target: { url: url.value }, words: `${url.value}${source}`, context };
+  }
+  const contexts = folder === undefined ? await readContexts(io) : undefined;
+  const name = settings.context ?? contexts?.current ?? localContext;
+  if (contexts !== undefined && name !== localContext) {
+    const context = requireContext(contexts, name);
+    return { target: { url: context.url }, words: `${context.url} (context ${name})`, context };
+  }
   const folders = folder === undefined ? socketFolders(io, role) : [folder, join(folder, role)];
   const found = await firstThatAnswers(io, folders);
   const who = folder === undefined ? `the ${role} on this machine` : `the server at ${folder}`;

@@ -3,7 +3,14 @@ import type { PageRequest, TokenFilter, TokenService } from '../domain/services.
 import type { TokenRequest } from '../domain/token.ts';
 import { paths } from '../wire/paths.ts';
 import { listOf } from '../wire/schema.ts';
-import { IssuedTokenSchema, readToken, TokenSchema, tokenRequestBody, WhoamiSchema } from '../wire/token.ts';
+import {
+  AdminTokenSchema,
+  IssuedTokenSchema,
+  readToken,
+  TokenSchema,
+  tokenRequestBody,
+  WhoamiSchema,
+} from '../wire/token.ts';
 import type { Connection } from './connection.ts';
 import { readPage } from './page.ts';
 import { type ApiRequest, expectBody, expectNothing } from './request.ts';
@@ -32,6 +39,12 @@ export const tokenRequests = {
       path: paths.token(id),
       answer: expectNothing,
       idempotent: true,
+    }) satisfies ApiRequest,
+  resetAdmin: () =>
+    ({
+      method: 'POST',
+      path: paths.adminToken,
+      answer: expectBody(AdminTokenSchema),
     }) satisfies ApiRequest,
   whoami: () =>
     ({ method: 'GET', path: paths.whoami, answer: expectBody(WhoamiSchema) }) satisfies ApiRequest,

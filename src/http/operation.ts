@@ -53,6 +53,8 @@ export interface HttpServices {
   readonly config: () => Promise<{ readonly version: number; readonly config: object }>;
   /** A consistent copy of the store as one SQLite file, read to its end or destroyed. PostgreSQL throws `unprocessable`. */
   readonly backup?: () => Promise<Readable>;
+  /** Writes another admin.token into the data directory; resolves with the file. The agent keeps its own good. */
+  readonly resetAdmin?: (caller: Caller) => Promise<string>;
   readonly idempotency?: IdempotencyService;
 }
 

@@ -72,6 +72,7 @@ const table: readonly [Route['method'], string, Route['on'], Access, Operation][
   ['GET',    '/v1/tokens',                     'both',     admins,          token.listTokens],
   ['GET',    '/v1/tokens/:token',              'both',     admins,          token.getToken],
   ['DELETE', '/v1/tokens/:token',              'both',     admins,          token.revokeToken],
+  ['POST',   '/v1/admin-token',                'registry', admins,          token.resetAdmin],
   ['GET',    '/v1/audit',                      'both',     admins,          audit.listAudit],
   ['GET',    '/v1/audit/verification',         'both',     admins,          audit.verifyAudit],
   ['GET',    '/v1/whoami',                     'both',     'known',         token.whoami],

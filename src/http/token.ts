@@ -4,6 +4,7 @@ import type { TokenService } from '../domain/services.ts';
 import { tokenDocument } from '../domain/token.ts';
 import { listOf } from '../wire/schema.ts';
 import {
+  AdminTokenSchema,
   IssuedTokenSchema,
   readTokenFilter,
   readTokenRequest,
@@ -65,6 +66,19 @@ export const revokeToken = operation({
   async handle(call) {
     await tokensOf(call.services).revoke(call.caller, param(call, 'token'));
     return { kind: 'empty', status: 204 };
+  },
+});
+
+/** The token itself is in no answer: whoever may read the data directory reads it there. */
+export const resetAdmin = operation({
+  id: 'resetAdmin',
+  tag,
+  summary: 'Write another admin.token into the data directory; the one before ends',
+  answers: { 200: AdminTokenSchema },
+  async handle({ services, caller }) {
+    if (services.resetAdmin === undefined)
+      throw new Error('a server has a route of admin.token and none of them');
+    return ok({ file: await services.resetAdmin(caller) });
   },
 });
 

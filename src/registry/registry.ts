@@ -13,7 +13,7 @@ import { AppError } from '../domain/error.ts';
 import { isLoopback, roleSockets } from '../http/listen.ts';
 import { createHttpServer, type HttpLimits } from '../http/server.ts';
 import { AccessStore } from '../store/access.ts';
-import { keepAdminToken } from '../store/admin-token.ts';
+import { resetAdminToken, writeFirstAdminToken } from '../store/admin-token.ts';
 import { AuditStore } from '../store/audit.ts';
 import { backupStream } from '../store/engine/backup-stream.ts';
 import type { OpenStore } from '../store/engine/core.ts';
@@ -24,6 +24,7 @@ import { InventoryStore } from '../store/inventory.ts';
 import { LivenessStore } from '../store/liveness.ts';
 import { Snapshots } from '../store/snapshots.ts';
 import { TokenStore } from '../store/token.ts';
+import { encodeJoinToken } from '../wire/join-token.ts';
 import { Lead } from './lead.ts';
 import { rewinder } from './rewind.ts';
 import { registryChecks, registrySamples, registryStatus } from './status.ts';
@@ -129,11 +130,13 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     trust: () => ({ urls: [], keys: [], ca: [] }),
     onRewind: rewinder({ store, clock, logger }),
   });
-  const tokens = new TokenStore({ store, clock, access, joinText: null });
+  const joinText = (bearer: string) => encodeJoinToken(trust.joinTrust(), bearer);
+  const tokens = new TokenStore({ store, clock, access, joinText });
   const audit = new AuditStore({ store, clock });
   const idempotency = new IdempotencyStore({ store, clock });
   const snapshots = new Snapshots({ store, clock, liveness, hosts });
 
+  const adminToken = { store, access, file: join(dataDir, 'admin.token') };
   const lead = await Lead.start({
     store,
     logger,
@@ -142,7 +145,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       await liveness.load();
       await hosts.load();
       await trust.settle();
-      await keepAdminToken({ access, file: join(dataDir, 'admin.token') });
+      await writeFirstAdminToken(adminToken);
     },
   });
   undo.add('lead', () => lead.close());
@@ -235,6 +238,10 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       health: () => registryChecks(parts),
       status: async () => registryStatus(parts, { version, dataDir }),
       config: async () => ({ version: 1, config: options.config ?? {} }),
+      resetAdmin: async (caller) => {
+        await resetAdminToken(caller, adminToken);
+        return adminToken.file;
+      },
       backup: () => backupStream(store, dataDir),
     },
     ...shared,
@@ -278,7 +285,7 @@ function requireSafeListener(
 }
 
 /** PostgreSQL when there is a URL; its data directory then holds keys, the admin token and the sockets only. */
-async function openEither(options: RegistryOptions & Surroundings): Promise<OpenStore> {
+export async function openEither(options: RegistryOptions & Surroundings): Promise<OpenStore> {
   const { dataDir, databaseUrl, clock, random, logger, addon } = options;
   const limits = options.limits?.store ?? {};
   if (databaseUrl === undefined || databaseUrl === null) {

@@ -23,6 +23,7 @@ export const paths = {
   components: '/v1/components',
   tokens: '/v1/tokens',
   token: (id: string) => `/v1/tokens/${segment(id)}`,
+  adminToken: '/v1/admin-token',
   whoami: '/v1/whoami',
   audit: '/v1/audit',
   auditVerification: '/v1/audit/verification',

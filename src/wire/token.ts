@@ -86,6 +86,10 @@ export const TokenFilterQuery = strictObject({
   ...pageQuery,
 });
 
+export const AdminTokenSchema = strictObject({
+  file: Type.String({ description: 'On the machine of the registry' }),
+});
+
 export const WhoamiSchema = strictObject({
   role: Type.String(),
   subject: Type.String(),

@@ -58,7 +58,14 @@ export async function cli(argv: readonly string[], options: CliOptions = {}): Pr
     random: new SeededRandom(),
     signal: options.signal ?? new AbortController().signal,
     logger: async () => silentLogger,
-    roles: { startRegistry: absent, startAgent: absent, restore: absent, addKeys: absent, ...options.roles },
+    roles: {
+      resetAdmin: absent,
+      startRegistry: absent,
+      startAgent: absent,
+      restore: absent,
+      addKeys: absent,
+      ...options.roles,
+    },
   };
   const code = await run(argv, io);
   return { code, stdout, stderr };
