@@ -89,6 +89,86 @@ export const limitTable = {
     reached: 'new connections are closed at once',
     why: 'at the 31 KB measured for each TLS connection: 620 MB at most',
   },
+  addressConnectionsMax: {
+    value: 10_000,
+    unit: 'count',
+    reached: 'new connections from that address are closed at once; not on loopback, nor behind a proxy',
+    why: 'half of connectionsMax: one address, even of a whole site, cannot keep all others out',
+  },
+
+  // Admission
+  beatsUnderWayMax: {
+    value: 10_000,
+    unit: 'count',
+    reached: 'unavailable, with Retry-After',
+    why: 'heartbeats of hosts and records are answered at once from memory: so many only wait when a whole fleet comes back',
+  },
+  credentialsUnderWayMax: {
+    value: 256,
+    unit: 'count',
+    reached: 'unavailable, with Retry-After',
+    why: 'each checks a signature, which costs as much as six heartbeats',
+  },
+  reportsUnderWayMax: {
+    value: 256,
+    unit: 'count',
+    reached: 'unavailable, with Retry-After',
+    why: 'batches of reports and changes of records: what they write is committed together',
+  },
+  readsUnderWayMax: {
+    value: 512,
+    unit: 'count',
+    reached: 'unavailable, with Retry-After',
+    why: 'a page of 1,000 records is 400 KB: 200 MB at most',
+  },
+  checkInsUnderWayMax: {
+    value: 32,
+    unit: 'count',
+    reached: 'unavailable, with Retry-After',
+    why: 'the largest bodies of all: at 16 MiB each 512 MiB at most, at the usual 250 KB 8 MB',
+  },
+  joinsUnderWayMax: {
+    value: 256,
+    unit: 'count',
+    reached: 'unavailable, with Retry-After',
+    why: 'each checks a signature and writes; whoever joins can wait',
+  },
+  adminsUnderWayMax: {
+    value: 128,
+    unit: 'count',
+    reached: 'unavailable, with Retry-After',
+    why: 'what people do; more at once is a script that runs away',
+  },
+  wrongCredentialsBurstMax: {
+    value: 1_000,
+    unit: 'count',
+    reached: 'rate-limited, with Retry-After, connection closed; good credentials are let in all the same',
+    why: 'a site of hosts behind one address whose credentials have ended is still told so',
+  },
+  wrongCredentialsEveryMs: {
+    value: 200,
+    unit: 'ms',
+    reached: 'one more wrong credential of an address is looked at',
+    why: 'five tries a second at 256 random bits',
+  },
+  joinsBurstMax: {
+    value: 500,
+    unit: 'count',
+    reached: 'rate-limited, with Retry-After',
+    why: 'joins by join token from one address at once: a site that is set up in one go',
+  },
+  joinsEveryMs: {
+    value: 20,
+    unit: 'ms',
+    reached: 'one more join of an address is taken',
+    why: '50 hosts a second from one address, for as long as it takes',
+  },
+  addressesMax: {
+    value: 10_000,
+    unit: 'count',
+    reached: 'the address that was longest silent starts anew',
+    why: 'remote addresses that are counted, at some 100 bytes each',
+  },
 
   // Lists and batches
   listDefaultMax: {

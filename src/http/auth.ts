@@ -16,6 +16,8 @@ export interface Entrance {
   readonly caller: Caller | null;
   /** TCP on a loopback address and no proxy in front: only this machine's own names are answered (DNS rebinding). */
   readonly loopback: boolean;
+  /** A proxy says whose request it is. */
+  readonly behindProxy: boolean;
 }
 
 /**

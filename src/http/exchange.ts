@@ -8,7 +8,8 @@ import type { Logger } from '../base/log.ts';
 import type { Caller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
 import { statusOf } from '../wire/problem.ts';
-import { authorise, checkHead, type Entrance, identify, needsCaller } from './auth.ts';
+import type { Lane } from './admission.ts';
+import { authorise, checkHead, type Entrance, needsCaller } from './auth.ts';
 import { readBody } from './body.ts';
 import type { RouteMeter } from './metrics.ts';
 import { type Answer, type Call, type HttpContext, jsonType } from './operation.ts';
@@ -28,6 +29,7 @@ export interface ExchangeOptions {
 export interface Service {
   readonly route: Route;
   readonly meter: RouteMeter;
+  readonly lane: Lane;
   readonly query: Validate;
   /** Null: the method has no body. */
   readonly body: Validate | null;
@@ -52,6 +54,11 @@ export class Exchange {
   readonly #startedMs: number;
   #meter: RouteMeter;
   #caller: Caller | null = null;
+  /** Where it is counted while it is under way. */
+  #lane: Lane | null = null;
+  #turnedAway = false;
+  /** Who it is depends on its body. */
+  #proves = false;
 
   /** `meter` counts it until a route takes over. */
   constructor(options: ExchangeOptions, incoming: Incoming, meter: RouteMeter) {
@@ -71,8 +78,12 @@ export class Exchange {
     this.#meter = service.meter;
     try {
       checkHead(request, entrance);
-      const needed = needsCaller(service.route.access, entrance);
-      const found = needed ? identify(request, entrance, this.#options.context.services.access) : null;
+      const { admission } = this.#options.context;
+      const { access } = service.route;
+      this.#proves = access === 'proof';
+      if (this.#proves) admission.requireTrusted(request, entrance);
+      const needed = needsCaller(access, entrance);
+      const found = needed ? admission.identify(request, entrance) : null;
       if (found instanceof Promise) {
         found.then(
           (caller) => this.#admit(service, caller),
@@ -103,8 +114,10 @@ export class Exchange {
   }
 
   fail(error: unknown): void {
-    const { request, response, requestId } = this.#incoming;
+    const { request, response, entrance, requestId } = this.#incoming;
     const told = asAppError(error);
+    if (this.#proves && told.code === 'unauthenticated')
+      this.#options.context.admission.noteWrongProof(request, entrance);
     const fields = {
       requestId,
       method: request.method,
@@ -114,15 +127,20 @@ export class Exchange {
     };
     const { logger } = this.#options;
     if (told.code === 'internal') logger.error({ ...fields, err: error }, 'request failed');
-    else if (statusOf(told.code) >= 500) logger.warn({ ...fields, detail: told.message }, 'request refused');
+    else if (statusOf(told.code) >= 500 && !this.#turnedAway)
+      logger.warn({ ...fields, detail: told.message }, 'request refused');
     else logger.debug({ ...fields, detail: told.message }, 'request refused');
     // A stream that breaks after its head can only be cut.
     if (response.headersSent) {
       response.destroy();
+      this.#leave();
       return;
     }
     const { status, headers, text } = problemAnswer(told, requestId);
-    this.#write(status, { ...headers, ...this.#connection() }, text);
+    // Whoever guesses pays for a connection each time.
+    const guessed = told.code === 'rate-limited' && (this.#caller === null || this.#proves);
+    const connection = guessed ? { connection: 'close' } : this.#connection();
+    this.#write(status, { ...headers, ...connection }, text);
   }
 
   async #refuseStray(): Promise<never> {
@@ -131,11 +149,7 @@ export class Exchange {
     const path = pathOf(request.url ?? '');
     checkHead(request, entrance);
     if (isUnderV1(path))
-      this.#caller = authorise(
-        'known',
-        await identify(request, entrance, context.services.access),
-        undefined,
-      );
+      this.#caller = authorise('known', await context.admission.identify(request, entrance), undefined);
     const method = request.method ?? '';
     const allow = methodsAt(routes, path);
     if (allow.includes(method))
@@ -154,6 +168,7 @@ export class Exchange {
       const asked = { allowed, found, own: params['host'], operation: service.route.operation.id, url };
       const caller = authoriseNoted(asked, { audit: context.services.audit, logger });
       this.#caller = caller;
+      this.#enter(service, caller);
       if (request.headers.expect !== undefined) response.writeContinue();
       if (service.body === null) this.#handle(service, caller, undefined);
       else {
@@ -164,6 +179,25 @@ export class Exchange {
     } catch (error) {
       this.fail(error);
     }
+  }
+
+  /** Room for it, and its address has had no more than its share: asked before any of its body is read. */
+  #enter({ lane }: Service, caller: Caller): void {
+    const { request, entrance } = this.#incoming;
+    try {
+      if (lane.name === 'join' && caller.role === 'joiner')
+        this.#options.context.admission.requireJoin(request, entrance);
+      lane.enter();
+      this.#lane = lane;
+    } catch (error) {
+      this.#turnedAway = true;
+      throw error;
+    }
+  }
+
+  #leave(): void {
+    this.#lane?.leave();
+    this.#lane = null;
   }
 
   #handle(service: Service, caller: Caller, body: unknown): void {
@@ -262,12 +296,16 @@ export class Exchange {
         });
         const { stream } = answer;
         stream.on('error', (error) => this.fail(error));
-        response.on('close', () => stream.destroy());
+        response.on('close', () => {
+          stream.destroy();
+          this.#leave();
+        });
         stream.pipe(response);
         break;
       }
       case 'takeover':
         this.#observe(200);
+        response.on('close', () => this.#leave());
         answer.run(request, response);
     }
   }
@@ -275,6 +313,7 @@ export class Exchange {
   #write(status: number, headers: Record<string, string>, text: string): void {
     const { request, response, requestId } = this.#incoming;
     this.#observe(status);
+    this.#leave();
     headers['x-request-id'] = requestId;
     if (this.#options.context.closing()) headers['connection'] = 'close';
     const bytes = Buffer.byteLength(text);

@@ -44,6 +44,7 @@ const tag = 'hosts';
 /** Takes no Idempotency-Key: its answer holds a secret, which is not kept. A machine that joins again is the same host. */
 export const join = operation({
   id: 'join',
+  requestClass: 'join',
   tag,
   summary: 'Join the fleet: a host gets its identity and its credential',
   body: JoinBody,
@@ -57,6 +58,7 @@ export const join = operation({
 /** Open to everybody, because the credential of whoever comes may have ended: the host's key is what lets it in. */
 export const renewCredential = operation({
   id: 'renewCredential',
+  requestClass: 'credential',
   tag,
   summary: 'A new credential for a host that proves its key',
   body: RenewalBody,
@@ -95,6 +97,7 @@ export const getHost = operation({
 
 export const changeHost = operation({
   id: 'changeHost',
+  requestClass: 'admin',
   tag,
   summary: 'Rename a host, move it to another region, set and remove labels',
   body: HostPatchBody,
@@ -110,6 +113,7 @@ export const changeHost = operation({
 
 export const removeHost = operation({
   id: 'removeHost',
+  requestClass: 'admin',
   tag,
   summary: 'Remove a host with its records, components and credentials',
   answers: { 204: null },
@@ -123,6 +127,7 @@ export const removeHost = operation({
 
 export const revokeHost = operation({
   id: 'revokeHost',
+  requestClass: 'admin',
   tag,
   summary: 'End all credentials of a host at once; it stays known, and may join again',
   answers: { 204: null },
@@ -135,6 +140,7 @@ export const revokeHost = operation({
 
 export const beatHost = operation({
   id: 'beatHost',
+  requestClass: 'beat',
   tag,
   summary: 'Heartbeat of a host',
   body: BeatBody,
@@ -149,6 +155,7 @@ export const beatHost = operation({
 
 export const checkInHost = operation({
   id: 'checkInHost',
+  requestClass: 'checkin',
   tag,
   summary: 'Check in installed components, complete or as a delta',
   body: CheckInBody,
@@ -162,6 +169,7 @@ export const checkInHost = operation({
 
 export const reportHost = operation({
   id: 'reportHost',
+  requestClass: 'report',
   tag,
   summary: "Reports of the agent's outbox, exactly once in effect",
   body: ReportBody,

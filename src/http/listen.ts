@@ -75,8 +75,9 @@ export interface Bound {
 
 /** What coming through this listener means. */
 export function entranceThrough(listener: Listener): Entrance {
-  if (listener.kind === 'unix') return { caller: listener.caller, loopback: false };
-  return { caller: null, loopback: listener.behindProxy !== true && isLoopback(listener.host) };
+  if (listener.kind === 'unix') return { caller: listener.caller, loopback: false, behindProxy: false };
+  const { behindProxy = false, host } = listener;
+  return { caller: null, loopback: !behindProxy && isLoopback(host), behindProxy };
 }
 
 /** Throws `bad-request` for a place that cannot be, `conflict` for one where somebody listens already. */

@@ -33,6 +33,7 @@ const tag = 'liveness';
 
 export const registerService = operation({
   id: 'registerService',
+  requestClass: 'report',
   tag,
   summary: 'Register a service record under a fresh uuid',
   query: TakeoverQuery,
@@ -52,6 +53,7 @@ export const registerService = operation({
 
 export const putService = operation({
   id: 'putService',
+  requestClass: 'report',
   tag,
   summary: 'Register a service record, or set the named fields of a known one; counts as a heartbeat',
   query: TakeoverQuery,
@@ -98,6 +100,7 @@ export const listServices = operation({
 
 export const deleteService = operation({
   id: 'deleteService',
+  requestClass: 'report',
   tag,
   summary: 'Delete a service record',
   answers: { 204: null },
@@ -110,6 +113,7 @@ export const deleteService = operation({
 
 export const deleteServiceAt = operation({
   id: 'deleteServiceAt',
+  requestClass: 'report',
   tag,
   summary: 'Delete the service record of a type on a host',
   query: DeleteServiceQuery,
@@ -123,6 +127,7 @@ export const deleteServiceAt = operation({
 
 export const beatService = operation({
   id: 'beatService',
+  requestClass: 'beat',
   tag,
   summary: 'Heartbeat: renew the ttl, lift a lapse',
   body: EmptyBody,
@@ -137,6 +142,7 @@ export const beatService = operation({
 
 export const beatServices = operation({
   id: 'beatServices',
+  requestClass: 'beat',
   tag,
   summary: 'Heartbeats of many records; an answer per item',
   body: BeatManyBody,
@@ -151,6 +157,7 @@ export const beatServices = operation({
 
 export const putMaintenance = operation({
   id: 'putMaintenance',
+  requestClass: 'admin',
   tag,
   summary: 'Plan maintenance of a service record',
   body: MaintenanceBody,
@@ -167,6 +174,7 @@ export const putMaintenance = operation({
 
 export const deleteMaintenance = operation({
   id: 'deleteMaintenance',
+  requestClass: 'admin',
   tag,
   summary: 'End maintenance for good',
   answers: { 200: ServiceSchema },

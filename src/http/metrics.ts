@@ -7,6 +7,7 @@ import type { Metric } from 'prom-client';
 import type { Clock } from '../base/clock.ts';
 import { formatPosition } from '../domain/event.ts';
 import type { EventLog } from '../domain/services.ts';
+import type { Admission } from './admission.ts';
 import type { WatchHub } from './watch-hub.ts';
 
 /** One more number at `/metrics`, from a role: `holdfast_outbox_reports`. */
@@ -18,6 +19,7 @@ export interface Sample {
 }
 
 export interface MetricsOptions {
+  readonly admission: Pick<Admission, 'counts'>;
   /** Read at each scrape. */
   readonly samples: () => readonly Sample[];
   readonly sockets: () => number;
@@ -113,7 +115,22 @@ export class Metrics {
   /** In the form that prom-client's registry reads from its own metrics: `get` gives the values of the moment. */
   #httpMetrics(): object[] {
     const used = this.#meters.filter(({ count }) => count > 0);
+    const classes = this.#options.admission.counts();
     return [
+      collected(
+        'gauge',
+        'holdfast_http_under_way',
+        'Requests that are being answered, by class',
+        classes.map(({ name, underWay }) => ({ labels: { class: name }, value: underWay })),
+      ),
+      collected(
+        'counter',
+        'holdfast_http_refusals_total',
+        'Requests turned away: no room for their class (under-way), or their address had its share',
+        classes.flatMap(({ name, refusals }) =>
+          Object.entries(refusals).map(([reason, value]) => ({ labels: { class: name, reason }, value })),
+        ),
+      ),
       collected(
         'counter',
         'holdfast_http_requests_total',

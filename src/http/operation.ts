@@ -24,6 +24,7 @@ import type {
   SnapshotSource,
   TokenService,
 } from '../domain/services.ts';
+import type { Admission, RequestClass } from './admission.ts';
 import type { HostHistory } from './host-history.ts';
 import type { Metrics } from './metrics.ts';
 import type { WatchHub } from './watch-hub.ts';
@@ -86,6 +87,7 @@ export interface HttpContext {
   /** Hosts as selectors saw them when; null where the role tells nothing of them. */
   readonly history: HostHistory | null;
   readonly metrics: Metrics;
+  readonly admission: Admission;
   /** The text of `/openapi.json`, made once. */
   openApi(): string;
   closing(): boolean;
@@ -125,6 +127,8 @@ export interface Operation {
   readonly bodyMaxBytes: number | null;
   /** Successful answers by status; null has no body, a string is a media type. */
   readonly answers: Readonly<Record<number, TSchema | string | null>>;
+  /** What it competes with when there is much to do (admission.ts). */
+  readonly requestClass: RequestClass;
   /** Codes beyond those that any call may meet. */
   readonly codes: readonly ErrorCode[];
   /** Takes `Idempotency-Key`. */
@@ -140,7 +144,9 @@ type QueryOf<Q> = Q extends TSchema ? Static<Q> : Record<string, never>;
 /** Names only what differs from a plain GET; types the handler by its schemas. */
 export function operation<Q extends TSchema | null = null, B extends TSchema | null = null>(
   definition: Pick<Operation, 'id' | 'tag' | 'summary' | 'answers'> &
-    Partial<Pick<Operation, 'bodyOptional' | 'bodyMaxBytes' | 'codes' | 'creates' | 'streams'>> & {
+    Partial<
+      Pick<Operation, 'bodyOptional' | 'bodyMaxBytes' | 'codes' | 'creates' | 'requestClass' | 'streams'>
+    > & {
       readonly query?: Q;
       readonly body?: B;
       readonly handle: (call: Call<QueryOf<Q>, BodyOf<B>>) => Answer | Promise<Answer>;
@@ -152,6 +158,7 @@ export function operation<Q extends TSchema | null = null, B extends TSchema | n
     bodyOptional: false,
     bodyMaxBytes: null,
     codes: [],
+    requestClass: 'read',
     creates: false,
     streams: false,
     ...definition,

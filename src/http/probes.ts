@@ -16,6 +16,7 @@ export const HealthSchema = strictObject({
 
 export const livez = operation({
   id: 'livez',
+  requestClass: 'probe',
   tag,
   summary: 'The process answers',
   answers: { 200: HealthSchema },
@@ -24,6 +25,7 @@ export const livez = operation({
 
 export const readyz = operation({
   id: 'readyz',
+  requestClass: 'probe',
   tag,
   summary: 'It can serve; 503 while it starts, waits to lead, or closes',
   answers: { 200: HealthSchema, 503: HealthSchema },
@@ -39,6 +41,7 @@ export const readyz = operation({
 
 export const healthz = operation({
   id: 'healthz',
+  requestClass: 'probe',
   tag,
   summary: 'How it is doing, part by part; 503 when a part has failed',
   answers: { 200: HealthSchema, 503: HealthSchema },
@@ -50,6 +53,7 @@ export const healthz = operation({
 
 export const metrics = operation({
   id: 'metrics',
+  requestClass: 'probe',
   tag,
   summary: 'Metrics in the Prometheus text format',
   answers: { 200: 'text/plain' },
@@ -60,6 +64,7 @@ export const metrics = operation({
 
 export const version = operation({
   id: 'version',
+  requestClass: 'probe',
   tag,
   summary: 'Version, commit, and the wire versions spoken',
   answers: {
@@ -74,6 +79,7 @@ export const version = operation({
 
 export const openApi = operation({
   id: 'openApi',
+  requestClass: 'probe',
   tag,
   summary: 'This description',
   answers: { 200: Type.Object({}) },

@@ -120,6 +120,7 @@ function servicesOf({ context, routes, bodyBytes }: RouterOptions): Service[] {
     return {
       route,
       meter: context.metrics.meter(method, path),
+      lane: context.admission.laneOf(operation.requestClass),
       query: validators(operation.query ?? strictObject({}), 'query', { optional: true }),
       body:
         method === 'GET' ? null : validators(operation.body ?? EmptyBody, 'body', { optional: bodyOptional }),

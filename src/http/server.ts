@@ -20,7 +20,8 @@ import { createInstantFormatter } from '../base/time.ts';
 import { AppError } from '../domain/error.ts';
 import { paths } from '../wire/paths.ts';
 import { statusOf } from '../wire/problem.ts';
-import { checkHead, type Entrance, headersMax, identify } from './auth.ts';
+import { Admission, type AdmissionOptions, ConnectionCounts, networkOf } from './admission.ts';
+import { checkHead, type Entrance, headersMax } from './auth.ts';
 import { HostHistory } from './host-history.ts';
 import { type Bound, bind, entranceThrough, type Listener, type TlsPair, type TlsSource } from './listen.ts';
 import { Metrics, type RouteMeter, type Sample } from './metrics.ts';
@@ -48,10 +49,11 @@ export interface HttpServerOptions {
   readonly samples?: () => readonly Sample[];
 }
 
-export interface HttpLimits extends Partial<WatchLimits> {
+export interface HttpLimits extends Partial<WatchLimits>, Partial<AdmissionOptions['limits']> {
   readonly headerTimeMs: number;
   readonly requestTimeMs: number;
   readonly connectionsMax: number;
+  readonly addressConnectionsMax: number;
   /** For each route without a limit of its own. */
   readonly bodyBytes: number;
   /** How long requests in flight may take when the server closes. */
@@ -72,6 +74,7 @@ const httpLimits: HttpLimits = {
   headerTimeMs: standardLimits.headerTimeMs,
   requestTimeMs: standardLimits.requestTimeMs,
   connectionsMax: standardLimits.connectionsMax,
+  addressConnectionsMax: standardLimits.addressConnectionsMax,
   bodyBytes: standardLimits.bodyBytes,
   drainMs: 5_000,
 };
@@ -94,7 +97,14 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   const secured = new Set<Socket>();
   let openApi: string | undefined;
   let closing = false;
+  const admission = new Admission({
+    clock,
+    random: options.random,
+    access: services.access,
+    limits: { ...standardLimits, ...options.limits },
+  });
   const metrics = new Metrics({
+    admission,
     samples: options.samples ?? (() => []),
     sockets: () => watchEndpoint.size,
     connections: () => sockets.size,
@@ -108,6 +118,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     version,
     commit,
     metrics,
+    admission,
     history: services.hostFacts === undefined ? null : new HostHistory(services.log, services.hostFacts),
     hub: new WatchHub({ log: services.log, snapshots: services.snapshots, clock, logger, group, limits }),
     openApi: () => (openApi ??= JSON.stringify(openApiDocument(routes, { kind, version }))),
@@ -135,6 +146,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     strayMeter,
     requestIdOf,
     limits,
+    connections: new ConnectionCounts(limits.addressConnectionsMax),
     logger,
   };
   const servers: AnyServer[] = [];
@@ -187,6 +199,7 @@ interface Parts {
   readonly strayMeter: RouteMeter;
   readonly requestIdOf: (request: IncomingMessage) => string;
   readonly limits: HttpLimits;
+  readonly connections: ConnectionCounts;
   readonly logger: Logger;
 }
 
@@ -228,9 +241,18 @@ function createEntrance(entrance: Entrance, parts: Parts, tls: TlsSource | undef
     group.own('upgrade', upgrade(request, socket, head, parts));
   });
   server.on('clientError', (error, socket) => refuseBytes(error, socket, parts));
+  if (entrance.caller === null && !entrance.loopback && !entrance.behindProxy)
+    server.on('connection', (socket) => limitAddress(socket, parts.connections));
   keepWhileOpen(server, 'connection', sockets);
   keepWhileOpen(server, 'secureConnection', secured);
   return server;
+}
+
+/** Behind a proxy, and on this machine, one address is everybody. */
+function limitAddress(socket: Socket, connections: ConnectionCounts): void {
+  const address = networkOf(socket.remoteAddress ?? '');
+  if (connections.enter(address)) socket.on('close', () => connections.leave(address));
+  else socket.destroy();
 }
 
 function keepWhileOpen(server: AnyServer, event: string, sockets: Set<Socket>): void {
@@ -264,7 +286,7 @@ async function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, p
     const entrance = entranceOf(request);
     checkHead(request, entrance);
     const path = pathOf(request.url ?? '');
-    const found = await identify(request, entrance, context.services.access);
+    const found = await context.admission.identify(request, entrance);
     const caller = authoriseNoted(
       {
         allowed: path === paths.watch ? watchAccess(routes) : 'known',

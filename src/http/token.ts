@@ -21,6 +21,7 @@ const tag = 'access';
 /** Takes no Idempotency-Key: its answer holds a secret, which is not kept. */
 export const createToken = operation({
   id: 'createToken',
+  requestClass: 'admin',
   tag,
   summary: 'Issue a token; role host: one that hosts join with',
   body: TokenBody,
@@ -59,6 +60,7 @@ export const getToken = operation({
 
 export const revokeToken = operation({
   id: 'revokeToken',
+  requestClass: 'admin',
   tag,
   summary: 'End a token at once',
   answers: { 204: null },
