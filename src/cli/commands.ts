@@ -17,7 +17,12 @@ export const commands: readonly CommandEntry[] = [
     summary: 'agent and registry for this machine, in one process',
     load: () => import('./up.ts'),
   },
-  { name: 'registry', group: 'Run it:', summary: 'the fleet registry', load: () => import('./registry.ts') },
+  {
+    name: 'registry',
+    group: 'Run it:',
+    summary: 'the fleet registry: rotate reset-admin',
+    load: () => import('./registry.ts'),
+  },
   { name: 'agent', group: 'Run it:', summary: 'the agent of this host', load: () => import('./agent.ts') },
   {
     name: 'status',

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { type Flags, readSettings } from './config.ts';
 import { action, type Context, examples } from './context.ts';
 import { registryConfig } from './registry-config.ts';
+import { defineRotate } from './registry-rotate.ts';
 import { defineResetAdmin } from './reset-admin.ts';
 import { roleOptions, serve } from './serve.ts';
 
@@ -26,7 +27,10 @@ export function define(command: Command, context: Context): void {
         });
       }),
     );
+  // What stands behind a command below is its own: --socket means something else there.
+  command.enablePositionalOptions();
   defineResetAdmin(command, context);
+  defineRotate(command, context);
   examples(command, [
     'registry',
     'registry --listen 0.0.0.0:7420 --advertise-url https://registry.example:7420',

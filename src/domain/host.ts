@@ -87,6 +87,8 @@ export interface BeatAnswer {
   readonly seen: Mark | null;
   /** `complete`: the registry does not have this inventory, send all. `delta`: it has another, send what changed. */
   readonly checkin: 'none' | 'delta' | 'complete';
+  /** The tag of the host's target (`targetTag`); null while none may be given out. */
+  readonly target: string | null;
   /** The last report of the agent's outbox that is in effect here. */
   readonly acked: { readonly epoch: number; readonly seq: number } | null;
 }

@@ -266,23 +266,27 @@ export class Exchange {
   #answer(answer: Answer): void {
     const { request, response } = this.#incoming;
     switch (answer.kind) {
-      case 'json': {
-        const { etag, status } = answer;
-        const headers: Record<string, string> = { 'content-type': jsonType };
-        if (etag !== undefined) {
-          headers['etag'] = etag;
-          const known = request.headers['if-none-match'];
-          const reads = request.method === 'GET' || request.method === 'HEAD';
-          if (known !== undefined && reads && matchesTag(known, etag)) {
-            this.#write(304, { etag }, '');
-            break;
-          }
-        }
-        this.#write(status, headers, JSON.stringify(answer.body));
+      case 'json':
+        if (this.#isKnown(answer.etag)) break;
+        this.#write(
+          answer.status,
+          answer.etag === undefined
+            ? { 'content-type': jsonType }
+            : { 'content-type': jsonType, etag: answer.etag },
+          JSON.stringify(answer.body),
+        );
         break;
-      }
       case 'text':
-        this.#write(answer.status, { 'content-type': answer.type }, answer.text);
+        if (this.#isKnown(answer.etag)) break;
+        this.#write(
+          answer.status,
+          {
+            'content-type': answer.type,
+            ...(answer.etag === undefined ? {} : { etag: answer.etag }),
+            ...answer.headers,
+          },
+          answer.text,
+        );
         break;
       case 'empty':
         this.#write(answer.status, {}, '');
@@ -331,6 +335,16 @@ export class Exchange {
       socket.uncork();
       response.end();
     }
+  }
+
+  /** Answers 304 when whoever reads has this one. */
+  #isKnown(etag: string | undefined): boolean {
+    const { method, headers } = this.#incoming.request;
+    const known = headers['if-none-match'];
+    if (etag === undefined || known === undefined || (method !== 'GET' && method !== 'HEAD')) return false;
+    if (!matchesTag(known, etag)) return false;
+    this.#write(304, { etag }, '');
+    return true;
   }
 
   #observe(status: number): void {

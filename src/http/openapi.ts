@@ -48,6 +48,7 @@ const tags: Readonly<Record<string, string>> = {
   liveness: 'What is alive: service records, heartbeats, is-up',
   hosts: 'Machines with an agent',
   inventory: 'What is installed',
+  trust: 'What hosts believe this registry by, and how it is replaced',
   access: 'Who may: tokens, who the caller is, and the audit of what was done',
   watch: 'The ordered log, live and resumable',
   system: 'The role itself',

@@ -22,7 +22,9 @@ import type {
   LivenessService,
   Page,
   SnapshotSource,
+  TargetService,
   TokenService,
+  TrustService,
 } from '../domain/services.ts';
 import type { Admission, RequestClass } from './admission.ts';
 import type { HostHistory } from './host-history.ts';
@@ -57,6 +59,10 @@ export interface HttpServices {
   /** Writes another admin.token into the data directory; resolves with the file. The agent keeps its own good. */
   readonly resetAdmin?: (caller: Caller) => Promise<string>;
   readonly idempotency?: IdempotencyService;
+  /** The registry's; the agent has no such routes. */
+  readonly trust?: TrustService;
+  /** None while an agent holds no target. */
+  readonly targets?: TargetService;
 }
 
 export const checkStatuses = ['ok', 'degraded', 'failed'] as const;
@@ -109,7 +115,14 @@ export interface Call<Query = unknown, Body = unknown> {
 export type Answer =
   | { readonly kind: 'json'; readonly status: number; readonly body: unknown; readonly etag?: string }
   /** JSON that is text already. */
-  | { readonly kind: 'text'; readonly status: number; readonly type: string; readonly text: string }
+  | {
+      readonly kind: 'text';
+      readonly status: number;
+      readonly type: string;
+      readonly text: string;
+      readonly etag?: string;
+      readonly headers?: Readonly<Record<string, string>>;
+    }
   | { readonly kind: 'empty'; readonly status: 204 }
   | { readonly kind: 'stream'; readonly type: string; readonly stream: Readable }
   /** The handler writes the response itself, headers included, and ends it. */

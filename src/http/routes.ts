@@ -14,7 +14,9 @@ import * as liveness from './liveness.ts';
 import type { Kind, Operation } from './operation.ts';
 import * as probes from './probes.ts';
 import * as system from './system.ts';
+import * as target from './target.ts';
 import * as token from './token.ts';
+import * as trust from './trust.ts';
 import { watch } from './watch.ts';
 
 export interface Route {
@@ -64,6 +66,10 @@ const table: readonly [Route['method'], string, Route['on'], Access, Operation][
   ['POST',   '/v1/hosts/:host/heartbeat',      'registry', itself,          host.beatHost],
   ['POST',   '/v1/hosts/:host/checkin',        'registry', itself,          host.checkInHost],
   ['POST',   '/v1/hosts/:host/reports',        'registry', itself,          host.reportHost],
+
+  ['GET',    '/v1/hosts/:host/target',         'both',     hostsSelf,       target.getTarget],
+  ['GET',    '/v1/trust',                      'registry', 'open',          trust.getTrust],
+  ['POST',   '/v1/trust/rotate',               'registry', admins,          trust.rotateTrust],
 
   ['GET',    '/v1/hosts/:host/components',     'both',     hostsSelf,       inventory.listHostComponents],
   ['GET',    '/v1/components',                 'both',     viewers,         inventory.listComponents],

@@ -29,6 +29,7 @@ import { Lead } from './lead.ts';
 import { rewinder } from './rewind.ts';
 import { registryChecks, registrySamples, registryStatus } from './status.ts';
 import { Sweep, sweepEveryMs } from './sweep.ts';
+import { targetsOf } from './targets.ts';
 import { RegistryTrust, type TlsChoice } from './trust.ts';
 
 /** A quarter of the beats that one core was measured at, and the handshakes that it does beside its work. */
@@ -127,7 +128,8 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     inventory,
     access,
     capacity,
-    trust: () => ({ urls: [], keys: [], ca: [] }),
+    trust: () => trust.trust(),
+    trustSerial: () => trust.serial,
     onRewind: rewinder({ store, clock, logger }),
   });
   const joinText = (bearer: string) => encodeJoinToken(trust.joinTrust(), bearer);
@@ -231,6 +233,8 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       components: inventory,
       tokens,
       audit,
+      trust,
+      targets: targetsOf({ hosts, trust }),
       log: store.log,
       snapshots,
       idempotency,

@@ -57,7 +57,11 @@ export class HostChanges {
         await liveness.held.hostRenamed(tx, before.name, name);
         await access.renameHost(tx, after);
       }
-      tx.onCommit(() => memory.remember(after));
+      tx.onCommit(() => {
+        memory.remember(after);
+        // As `setFacts` counts it.
+        memory.facts(id).targetSerial += 1;
+      });
       return this.#view(after);
     });
   }

@@ -28,6 +28,8 @@ export interface HostFacts {
   sessions: HostSessions;
   /** Of the join. */
   readonly machineId: string;
+  /** Counts the changes of what its target says of it. */
+  targetSerial: number;
   /** What it proves itself with; null when it joined without. */
   publicKey: string | null;
   flapping: Flapping | undefined;
@@ -233,6 +235,7 @@ function factsOf(row: HostRow): HostFacts {
     acked: outboxEpoch === null || seq === null ? null : { epoch: outboxEpoch, seq },
     sessions: noSessions,
     machineId: row.machine_id,
+    targetSerial: row.target_serial,
     publicKey: row.public_key,
     flapping: undefined,
     toldStatus: row.status,

@@ -36,6 +36,7 @@ import type {
   RenewalRequest,
   ReportBatch,
 } from '../domain/services.ts';
+import { type TargetHost, type TargetVersion, targetTag, targetWindowMs } from '../domain/target.ts';
 import type { Trust } from '../domain/trust.ts';
 import type { AccessStore } from './access.ts';
 import type { Store, Transaction } from './engine/port.ts';
@@ -62,6 +63,8 @@ export interface HostStoreOptions {
   capacity: HostCapacity;
   /** What hosts are told at their join to believe this registry by. */
   trust: () => Trust;
+  /** Counts the changes of what every target tells. */
+  trustSerial: () => number;
   /** Called when a host has seen what is not in this store's log: the store was rewound, or the host lies. */
   onRewind: (seen: Mark, hostId: string) => void;
 }
@@ -76,6 +79,7 @@ export class HostStore implements HostService {
   readonly #onRewind: (seen: Mark, hostId: string) => void;
   readonly #sql: ReturnType<typeof hostStatements>;
   readonly #trust: () => Trust;
+  readonly #trustSerial: () => number;
   readonly #identity: HostIdentity;
   readonly #changes: HostChanges;
 
@@ -88,6 +92,7 @@ export class HostStore implements HostService {
     this.#onRewind = options.onRewind;
     this.#sql = hostStatements(options.store.dialect);
     this.#trust = options.trust;
+    this.#trustSerial = options.trustSerial;
     this.#identity = new HostIdentity({ ...options, memory: this.memory, sql: this.#sql });
     this.#changes = new HostChanges({ ...options, memory: this.memory, sql: this.#sql });
   }
@@ -151,11 +156,17 @@ export class HostStore implements HostService {
     if (verdict === 'aside') {
       // Alive, whichever of the two it is; of what the other one has told it must not hear.
       await this.#heard(caller, id, slot);
-      return this.#answer(facts, { own, seen: null, acked: null, checkin: 'none' });
+      return this.#answer(facts, { own, seen: null, acked: null, checkin: 'none', target: null });
     }
     if (verdict === 'current') await this.#takeBeat(caller, id, { beat, before, own });
     // An agent that was rewound must see how far it had been, until it has: an answer may be lost.
-    const told = { own, seen: facts.agentMark, acked: facts.acked, checkin: wantedCheckIn(beat, facts) };
+    const told = {
+      own,
+      seen: facts.agentMark,
+      acked: facts.acked,
+      checkin: wantedCheckIn(beat, facts),
+      target: isUndecided(facts.sessions) ? null : targetTag(this.#targetVersion(id, facts)),
+    };
     if (verdict === 'current') {
       facts.heardMark = told.seen === null || !isAhead(told.seen, beat.own) ? beat.own : null;
       facts.toldMark = own;
@@ -198,6 +209,13 @@ export class HostStore implements HostService {
       });
       return { acked };
     });
+  }
+
+  /** What the target of a host is made of, by id or by name. `not-found`; `identity-conflict`. */
+  targetParts(idOrName: string): { readonly host: TargetHost; readonly version: TargetVersion } {
+    const host = this.memory.presence.record(this.memory.slotOf(idOrName));
+    this.#refuseUndecided(host.id, 'give out a target');
+    return { host, version: this.#targetVersion(host.id, this.memory.facts(host.id)) };
   }
 
   /** The id of a host given by id or by name; `not-found`. */
@@ -334,7 +352,7 @@ export class HostStore implements HostService {
     else await this.#heard(caller, id, this.memory.slotOfId(id));
   }
 
-  #answer(facts: HostFacts, told: Pick<BeatAnswer, 'own' | 'seen' | 'acked' | 'checkin'>): BeatAnswer {
+  #answer(facts: HostFacts, told: Omit<BeatAnswer, 'intervalMs' | 'spreadMs' | 'nowMs'>): BeatAnswer {
     return {
       intervalMs: facts.intervalToldMs,
       spreadMs: this.memory.spreadMs(),
@@ -359,6 +377,14 @@ export class HostStore implements HostService {
     if (verdict === 'outcast')
       throw clonedHost(this.memory.presence.record(this.memory.slotOfId(id)).name, 'take the beat');
     return verdict;
+  }
+
+  #targetVersion(id: string, { targetSerial }: HostFacts): TargetVersion {
+    return {
+      epoch: this.#store.log.head().epoch,
+      serial: targetSerial + this.#trustSerial(),
+      issuedAtMs: targetWindowMs(id, this.#clock.now()),
+    };
   }
 
   /** Of two machines that nobody can tell apart, what is installed and what runs is nobody's. */

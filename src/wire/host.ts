@@ -135,6 +135,9 @@ export const BeatAnswerSchema = strictObject({
   own: MarkSchema,
   seen: nullable(MarkSchema),
   checkin: words(['none', 'delta', 'complete']),
+  target: nullable(
+    Type.String({ maxLength: 128, description: "ETag of the host's target, without its quotes" }),
+  ),
   acked: nullable(strictObject({ epoch: Count, seq: Count })),
 });
 
@@ -235,8 +238,8 @@ export function beatAnswerDocument(
   answer: BeatAnswer,
   format: (ms: number) => string = formatInstant,
 ): Static<typeof BeatAnswerSchema> {
-  const { intervalMs, spreadMs, own, seen, checkin, acked, nowMs } = answer;
-  return { intervalMs, spreadMs, own, seen, checkin, acked, now: format(nowMs) };
+  const { intervalMs, spreadMs, own, seen, checkin, target, acked, nowMs } = answer;
+  return { intervalMs, spreadMs, own, seen, checkin, target, acked, now: format(nowMs) };
 }
 
 export function readBeatAnswer(document: Static<typeof BeatAnswerSchema>): BeatAnswer {

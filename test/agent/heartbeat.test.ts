@@ -19,6 +19,7 @@ function answerOf(more: Partial<BeatAnswer> = {}): BeatAnswer {
     own: mark,
     seen: null,
     checkin: 'none',
+    target: null,
     acked: null,
     ...more,
   };

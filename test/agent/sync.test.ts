@@ -36,6 +36,7 @@ function input(more: {
       own: mark(9, 51),
       seen: head,
       checkin: 'none',
+      target: null,
       acked: { epoch: 5, seq: 10 },
       ...more.answer,
     },

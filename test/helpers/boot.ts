@@ -155,13 +155,19 @@ export class Stage<C extends Clock = FakeClock> {
   #booted<Role extends Registry | Agent>(role: Role): Booted<Role> {
     const { url, dataDir } = role;
     const token = readFileSync(join(dataDir, 'admin.token'), 'utf8').trim();
-    const client = createClient({ target: { url }, token });
+    const caFile = join(dataDir, 'ca.pem');
+    const ca = existsSync(caFile) ? readFileSync(caFile, 'utf8') : undefined;
+    const client = createClient({
+      target: { url },
+      token,
+      ...(ca === undefined ? {} : { tls: { ca: [ca] } }),
+    });
     const close = async () => {
       await client.close();
       await role.close();
     };
     this.closing(close);
-    const caFile = join(dataDir, 'ca.pem');
+    // Read each time: it is another one after a rotation.
     const http = (one: Exchange) =>
       exchange(url, { token, ...(existsSync(caFile) ? { ca: readFileSync(caFile, 'utf8') } : {}), ...one });
     return { role, url, dataDir, token, client, http, close };

@@ -83,6 +83,7 @@ export async function wireStores(options: {
     access,
     capacity: { beatsPerSecondMax: 10_000, returnsPerSecondMax: 1_000 },
     trust: () => ({ urls: ['https://registry.test'], keys: [], ca: [] }),
+    trustSerial: () => 1,
     onRewind,
   });
   await hosts.load();

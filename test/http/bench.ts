@@ -89,6 +89,7 @@ async function serve(which: string): Promise<void> {
               own: beat.own,
               seen: null,
               checkin: 'none',
+              target: '1767225600000.2.1767200000000',
               acked: null,
               now,
             }

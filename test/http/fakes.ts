@@ -32,6 +32,7 @@ import type {
   Page,
   SnapshotItem,
   SnapshotSource,
+  TrustService,
 } from '../../src/domain/services.ts';
 import type { Health, HttpServices, Kind } from '../../src/http/operation.ts';
 import { createHttpServer, type HttpServer, type HttpServerOptions } from '../../src/http/server.ts';
@@ -370,6 +371,7 @@ export class FakeHosts implements HostService {
       own,
       seen: null,
       checkin: 'none' as const,
+      target: null,
       acked: null,
     };
   }
@@ -380,6 +382,18 @@ export class FakeHosts implements HostService {
 
   async report() {
     return { acked: 1 };
+  }
+}
+
+export class FakeTrust implements TrustService {
+  trust() {
+    return { urls: [], keys: [], ca: [] };
+  }
+  joinTrust() {
+    return { urls: [], key: '', ca: null };
+  }
+  async rotate() {
+    return this.trust();
   }
 }
 
@@ -461,6 +475,7 @@ export async function startServer(
       liveness: fakes.liveness,
       hosts: fakes.hosts,
       components: fakes.components,
+      trust: new FakeTrust(),
       log,
       snapshots: fakes.snapshots,
       health: () => fakes.health,
