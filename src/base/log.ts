@@ -1,5 +1,6 @@
 /** Structured logging: one JSON line, a fixed message, everything else in fields. Never a secret. */
 import { pino } from 'pino';
+import { visibleJson } from './visible.ts';
 
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const;
 export type LogLevel = (typeof logLevels)[number];
@@ -14,12 +15,16 @@ export interface Logger {
   level: string;
 }
 
-/** A logger that writes to a file descriptor (2 is stderr), synchronously, so that the last line before a crash is there. */
+/**
+ * A logger that writes to a file descriptor (2 is stderr), synchronously, so that the last line before a crash is there.
+ * Whatever stands in the fields, a line is one line, and nothing in it moves the cursor of whoever reads it.
+ */
 export function createLogger(options: {
   level: LogLevel;
   fd?: number;
   fields?: Record<string, unknown>;
 }): Logger {
+  const file = pino.destination({ fd: options.fd ?? 2, sync: true });
   return pino(
     {
       level: options.level,
@@ -28,7 +33,7 @@ export function createLogger(options: {
       formatters: { level: (label) => ({ level: label }) },
       serializers: { err: options.level === 'debug' ? pino.stdSerializers.err : shownError },
     },
-    pino.destination({ fd: options.fd ?? 2, sync: true }),
+    { write: (line) => file.write(visibleJson(line)) },
   );
 }
 

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from '../base/log.ts';
+import { visibleJson } from '../base/visible.ts';
 import type { Caller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
 import { statusOf } from '../wire/problem.ts';
@@ -108,7 +109,7 @@ export class Exchange {
       this.#write(
         404,
         { 'content-type': jsonType, ...this.#connection() },
-        JSON.stringify({ code: 404, message: `path ${path} was not found` }),
+        visibleJson(JSON.stringify({ code: 404, message: `path ${path} was not found` })),
       );
     });
   }

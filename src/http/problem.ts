@@ -1,5 +1,6 @@
 /** Whatever was thrown → the one answer a client sees. Nothing of an unexpected error leaves the process but its code. */
 import { STATUS_CODES } from 'node:http';
+import { visibleJson } from '../base/visible.ts';
 import { AppError } from '../domain/error.ts';
 import { problemMediaType, statusOf, toProblem } from '../wire/problem.ts';
 
@@ -54,7 +55,11 @@ export function problemAnswer(error: AppError, requestId: string): ProblemAnswer
   if (error.retryAfterMs !== undefined)
     headers['retry-after'] = String(Math.max(1, Math.ceil(error.retryAfterMs / 1_000)));
   if (error instanceof MethodNotAllowed) headers['allow'] = error.allow.join(', ');
-  return { status: statusOf(error.code), headers, text: JSON.stringify(toProblem(error, requestId)) };
+  return {
+    status: statusOf(error.code),
+    headers,
+    text: visibleJson(JSON.stringify(toProblem(error, requestId))),
+  };
 }
 
 /** The same for a bare socket: what the HTTP parser refused, an upgrade that is not granted. */
