@@ -100,7 +100,7 @@ export const storm: BenchGroup = {
       title: `A fleet of ${fleet.toLocaleString('en-US')} returns over TLS 1.3 after kill -9`,
       rows,
       notes: [
-        `Each host is the agent's own heartbeat and client, with a connection of its own. CPU of the registry from ready until all were back: ${usedS.toFixed(2)} s, ${((usedS * 1e6) / fleet).toFixed(0)} µs a host, handshake and beat.`,
+        `Each host is the agent's own heartbeat on a connection of its own. CPU of the registry from ready until all were back: ${usedS.toFixed(2)} s, ${((usedS * 1e6) / fleet).toFixed(0)} µs a host, handshake and beat.`,
         `Steady: ${(steadyKib / fleet).toFixed(1)} KiB of RSS a host in all.`,
       ],
     };
