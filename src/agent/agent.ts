@@ -8,7 +8,9 @@ import { startLoop } from '../base/loop.ts';
 import { type Surroundings, surroundings } from '../base/surroundings.ts';
 import { Undo } from '../base/undo.ts';
 import { systemCaller } from '../domain/access.ts';
+import type { HostFacts } from '../domain/host.ts';
 import { normaliseHostName } from '../domain/ids.ts';
+import { type Labels, patchLabels } from '../domain/labels.ts';
 import type { ComponentService, LivenessService } from '../domain/services.ts';
 import { roleSockets } from '../http/listen.ts';
 import { createHttpServer, type HttpLimits } from '../http/server.ts';
@@ -22,6 +24,7 @@ import { IdempotencyStore } from '../store/idempotency.ts';
 import { type Identity, IdentityStore } from '../store/identity.ts';
 import { LivenessStore } from '../store/liveness.ts';
 import { LocalInventory } from '../store/local-inventory.ts';
+import { metaStatements, readMeta, writeMeta } from '../store/meta-sql.ts';
 import { Outbox } from '../store/outbox.ts';
 import { PeerMarks } from '../store/peer-marks.ts';
 import { RemoteAnswers } from '../store/remote-answers.ts';
@@ -36,7 +39,7 @@ import type { JoinToken } from './join.ts';
 import { AgentLiveness } from './liveness.ts';
 import { linuxPaths, type MachinePaths, mintMachineId, readBootId, readMachineId } from './machine.ts';
 import { connectRegistry } from './peer.ts';
-import { reportOf, reportOfAll } from './reports.ts';
+import { reportOf, reportOfAll, reportOfSelf } from './reports.ts';
 import { type RegistryPeer, Session } from './session.ts';
 import { type AgentParts, agentChecks, agentStatus, type Check } from './status.ts';
 import { startSweep } from './sweep.ts';
@@ -46,6 +49,8 @@ export interface AgentOptions extends Partial<Surroundings> {
   /** What this host wishes to be called. */
   readonly name: string;
   readonly region?: string | null;
+  /** What this host says of itself: `@self/…` of selectors. */
+  readonly self?: Labels;
   /**
    * Null: this host stands alone. `joinToken` is needed for the first join only. The membership is kept under
    * `knownAs`, or else the URL: with another one the host joins anew.
@@ -92,6 +97,8 @@ export interface Agent {
 
 const flushEveryMs = 30_000;
 const compactEveryMs = 600_000;
+/** In the database: what this host said of itself last. */
+const selfKey = 'host.self';
 
 export function createAgent(options: AgentOptions): Promise<Agent> {
   return Undo.building((undo) => build({ ...surroundings, ...options }, undo));
@@ -113,6 +120,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     listen = null,
     socketDir = null,
     region = null,
+    self = {},
     clock,
     random,
     logger,
@@ -125,16 +133,19 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
   const identities = new IdentityStore(store);
   let identity: Identity | null = await identities.read();
   const hostName = () => identity?.name ?? normaliseHostName(options.name);
+  const facts = (): HostFacts => ({ id: identity?.id ?? '', name: hostName(), region, labels: {}, self });
 
   const outbox = await Outbox.open({
     store,
-    reportAll: async (tx) => reportOfAll(await own.allIn(tx), tx.now),
+    reportAll: async (tx) => [reportOfAll(await own.allIn(tx), tx.now), reportOfSelf(self)],
   });
+  await reportChangedSelf(store, outbox, self);
   const own: LivenessStore = await LivenessStore.open({
     store,
     clock,
     random,
     heldBy: 'agent',
+    factsOf: (name) => (name === hostName() ? facts() : undefined),
     onChange: (tx, change, record) => {
       tx.onCommit(() => sweep.changed());
       return outbox.append(tx, reportOf(change, record, tx.now));
@@ -148,6 +159,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     store,
     clock,
     host: () => ({ name: hostName(), id: identity?.id ?? null }),
+    facts,
   });
   const detectors = options.detectors ?? standardDetectors(options);
   const detection = createDetection({
@@ -229,8 +241,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
       log: store.log,
       idempotency,
       snapshots: new Snapshots({ store, clock, liveness: own }),
-      hostFacts: (name) =>
-        name === hostName() ? { id: identity?.id ?? '', name, region, labels: {}, self: {} } : undefined,
+      hostFacts: (name) => (name === hostName() ? facts() : undefined),
       health,
       status,
       config: async () => ({ version: 1, config: options.config ?? {} }),
@@ -303,6 +314,17 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     for (const stop of unsubscribe) undo.add('wakes', stop);
     return opened;
   }
+}
+
+/** What was said before the configuration changed is said anew; to a registry that is new, everything is (`reportAll`). */
+async function reportChangedSelf(store: OpenStore, outbox: Outbox, self: Labels): Promise<void> {
+  const meta = metaStatements(store.dialect);
+  const text = JSON.stringify(patchLabels({}, self, 'self'));
+  if ((await store.read((session) => readMeta(session, meta, selfKey))) === text) return;
+  await store.write(systemCaller, async (tx) => {
+    await writeMeta(tx, meta, selfKey, text);
+    await outbox.append(tx, reportOfSelf(self));
+  });
 }
 
 /** The registry gave this host another name than the one under which it had registered records. */

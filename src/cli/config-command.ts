@@ -96,6 +96,13 @@ function textOf(value: unknown): string {
   if (value === null) return 'none';
   if (Array.isArray(value)) return value.join(', ');
   if (typeof value !== 'object') return String(value);
+  if (!('port' in value)) return pairsText(value);
   const { host, port } = value as { host: string; port: number };
   return `${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+function pairsText(value: object): string {
+  return Object.entries(value)
+    .map(([key, text]) => `${key}=${String(text)}`)
+    .join(',');
 }

@@ -232,8 +232,12 @@ export const logLevelDefault: LogLevel = 'info';
 export const registryDefault: Listen = { host: '127.0.0.1', port: 7420 };
 const agentDefault: Listen = { host: '127.0.0.1', port: 7421 };
 
-function hostOf(io: Io, given: Settings): { name: string; region: string | null } {
-  return { name: normaliseHostName(given.get('name') ?? io.hostname), region: given.get('region') ?? null };
+function hostOf(io: Io, given: Settings): Pick<AgentConfig, 'name' | 'region' | 'self'> {
+  return {
+    name: normaliseHostName(given.get('name') ?? io.hostname),
+    region: given.get('region') ?? null,
+    self: given.get('self') ?? {},
+  };
 }
 
 function joinTokenOf(io: Io, file: string | undefined): (() => Promise<string>) | null {

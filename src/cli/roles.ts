@@ -38,6 +38,8 @@ export interface AgentConfig extends RoleConfig {
   /** The wished host name; the registry has the last word. */
   readonly name: string;
   readonly region: string | null;
+  /** What the host says of itself. */
+  readonly self: Readonly<Record<string, string>>;
 }
 
 export interface RegistryAccess {

@@ -6,6 +6,7 @@ import { resolve } from 'node:path';
 import { logLevels } from '../base/log.ts';
 import { AppError } from '../domain/error.ts';
 import { requirePrintable } from '../domain/ids.ts';
+import { type Labels, readLabels } from '../domain/labels.ts';
 import type { Listen } from './roles.ts';
 
 export interface Setting<Value> {
@@ -125,6 +126,13 @@ export const settings = {
     help: 'region of this host',
     read: readName,
   },
+  self: {
+    flag: '--self <labels>',
+    env: 'HOLDFAST_SELF',
+    key: 'host.self',
+    help: 'what this host says of itself, such as rack=r7,floor=2; selected as @self/rack',
+    read: readSelf,
+  },
   logLevel: {
     flag: '--log-level <level>',
     env: 'HOLDFAST_LOG_LEVEL',
@@ -141,7 +149,7 @@ export const roleCommands = ['up', 'registry', 'agent'] as const;
 export type RoleCommand = (typeof roleCommands)[number];
 
 export const settingsOf: Readonly<Record<RoleCommand, readonly SettingName[]>> = {
-  up: ['dataDir', 'registryListen', 'agentListen', 'name', 'region', 'logLevel'],
+  up: ['dataDir', 'registryListen', 'agentListen', 'name', 'region', 'self', 'logLevel'],
   registry: [
     'dataDir',
     'listen',
@@ -154,20 +162,11 @@ export const settingsOf: Readonly<Record<RoleCommand, readonly SettingName[]>> =
     'databaseUrl',
     'logLevel',
   ],
-  agent: ['dataDir', 'listen', 'socket', 'registry', 'tokenFile', 'name', 'region', 'logLevel'],
+  agent: ['dataDir', 'listen', 'socket', 'registry', 'tokenFile', 'name', 'region', 'self', 'logLevel'],
 };
 
 /** Keys that FORMATS has and a later version will act on: refused with better words than "unknown". */
-export const futureKeys = [
-  'host.self',
-  'detectors',
-  'checks',
-  'pipelines',
-  'approvals',
-  'allow',
-  'egress',
-  'programs',
-];
+export const futureKeys = ['detectors', 'checks', 'pipelines', 'approvals', 'allow', 'egress', 'programs'];
 
 function readText(value: unknown): string {
   if (typeof value === 'string' && value !== '') return value;
@@ -186,6 +185,33 @@ function readName(value: unknown): string {
       throw new Error('expected 1 to 128 printable characters', { cause: error });
     throw error;
   }
+}
+
+/** A map of a file, or `key=value,key=value`. */
+function readSelf(value: unknown): Labels {
+  try {
+    return readLabels(typeof value === 'string' ? pairsOf(value) : value, 'self');
+  } catch (error) {
+    if (error instanceof AppError) throw new Error(lowerFirst(error.message), { cause: error });
+    throw error;
+  }
+}
+
+function pairsOf(text: string): Record<string, string> {
+  return Object.fromEntries(
+    text
+      .split(',')
+      .filter((pair) => pair.trim() !== '')
+      .map((pair) => {
+        const at = pair.indexOf('=');
+        if (at === -1) throw new Error('expected key=value,key=value');
+        return [pair.slice(0, at).trim(), pair.slice(at + 1).trim()];
+      }),
+  );
+}
+
+function lowerFirst(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1);
 }
 
 function readWord<const Words extends readonly string[]>(value: unknown, words: Words): Words[number] {

@@ -32,7 +32,7 @@ export interface ReportDraft {
 export interface OutboxOptions {
   readonly store: Store;
   /** The `services` report: everything that is held, as this transaction sees it. */
-  readonly reportAll: (tx: Transaction) => Promise<ReportDraft>;
+  readonly reportAll: (tx: Transaction) => Promise<readonly ReportDraft[]>;
   /** Default 100,000: almost three hours at 10 changes a second. */
   readonly itemsMax?: number;
   /** Default 64 MiB. */
@@ -64,7 +64,7 @@ const itemOverheadBytes = 96;
 
 export class Outbox {
   readonly #store: Store;
-  readonly #reportAll: (tx: Transaction) => Promise<ReportDraft>;
+  readonly #reportAll: (tx: Transaction) => Promise<readonly ReportDraft[]>;
   readonly #itemsMax: number;
   readonly #bytesMax: number;
   readonly #sql: ReturnType<typeof outboxStatements>;
@@ -172,7 +172,7 @@ export class Outbox {
       acked_seq: 0,
       sent_id: 0,
     });
-    await this.append(tx, await this.#reportAll(tx));
+    for (const draft of await this.#reportAll(tx)) await this.append(tx, draft);
   }
 
   /** Keeps nothing from now on: there is no registry. */
@@ -219,10 +219,12 @@ export class Outbox {
 
   async #collapse(tx: Transaction, state: OutboxStateRow): Promise<OutboxStateRow> {
     const all = await this.#reportAll(tx);
-    const body = JSON.stringify(all.body);
-    const bytes = Buffer.byteLength(body) + itemOverheadBytes;
     const dropped = await tx.run(this.#sql.dropUnsent, { sentId: state.sent_id });
-    await tx.run(this.#sql.insert, { type: all.type, uuid: all.uuid, atMs: tx.now, body, bytes });
+    for (const { type, uuid, body: content } of all) {
+      const body = JSON.stringify(content);
+      const bytes = Buffer.byteLength(body) + itemOverheadBytes;
+      await tx.run(this.#sql.insert, { type, uuid, atMs: tx.now, body, bytes });
+    }
     const sums = await tx.get(this.#sql.sums, {});
     return this.#save(tx, {
       ...state,

@@ -21,7 +21,7 @@ async function start(t: TestContext, report: (batch: ReportBatch) => Promise<{ a
   });
   const outbox = await Outbox.open({
     store,
-    reportAll: async () => ({ type: 'services', uuid: null, body: 'all' }),
+    reportAll: async () => [{ type: 'services', uuid: null, body: 'all' }],
   });
   await store.write(systemCaller, (tx) => outbox.reset(tx, { epoch: 1, acked: null }));
   const batches: ReportBatch[] = [];

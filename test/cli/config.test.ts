@@ -319,6 +319,7 @@ registry  none  agent.yaml:1
 tokenFile  -  not set
 name  edge-1  agent.yaml:2
 region  -  not set
+self  -  not set
 logLevel  info  default
 `,
   );
@@ -334,6 +335,7 @@ test('config print shows what holds where nobody said anything', async () => {
     agentListen: { value: '127.0.0.1:7421', source: 'default' },
     name: { value: 'this-machine', source: 'default' },
     region: { value: null, source: 'not set' },
+    self: { value: null, source: 'not set' },
     logLevel: { value: 'info', source: 'default' },
   });
   const { dataDir, socket } = await print('registry', { HOLDFAST_DATA_DIR: '/d' });
@@ -453,4 +455,24 @@ test('restore passes on what was asked, and tells what was kept', async () => {
     /kept the store that was there: \/d\.kept\nrestored the registry's store into \/d\nthe backup holds no keys/,
   );
   assert.equal((await cli(['restore', '/b'])).code, 2);
+});
+
+test('host.self is read from the file, the variable and the flag, and refused where no selector could name it', async (t) => {
+  const config = file(t, 'registry: none\nhost:\n  name: edge-1\n  self: {rack: r7, floor: "2"}\n');
+  const fromFile = await cli(['config', 'print', 'agent', '--config', config]);
+  assert.match(fromFile.stdout, /^self {2,}rack=r7,floor=2 {2,}/m);
+  const fromVariable = await cli(['config', 'print', 'agent'], {
+    env: { HOLDFAST_SELF: 'rack=r8, floor=3' },
+  });
+  assert.match(fromVariable.stdout, /^self {2,}rack=r8,floor=3 {2,}HOLDFAST_SELF/m);
+  for (const [text, words] of [
+    ['{rack: 7}', /host\.self .*cannot give the label rack the value number/],
+    ['{"@name": x}', /cannot use the label "@name"/],
+    ['[a]', /expected an object of names and texts/],
+  ] as const) {
+    const wrong = file(t, `registry: none\nhost: {self: ${text}}\n`);
+    const { code, stderr } = await cli(['config', 'check', 'agent', '--config', wrong]);
+    assert.equal(code, 78, text);
+    assert.match(stderr, words, text);
+  }
 });

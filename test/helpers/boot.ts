@@ -55,6 +55,7 @@ export interface AgentBoot {
   readonly dataDir?: string;
   readonly name?: string;
   readonly region?: string;
+  readonly self?: Readonly<Record<string, string>>;
   /** Null: it stands alone. */
   readonly registry: { readonly url: string; readonly token: string } | null;
   /** What is installed; nothing when absent. */
@@ -118,6 +119,7 @@ export class Stage<C extends Clock = FakeClock> {
       dataDir = this.folder(),
       name = 'edge-1',
       region = null,
+      self = {},
       registry,
       detectors = [],
       connect,
@@ -129,6 +131,7 @@ export class Stage<C extends Clock = FakeClock> {
       dataDir,
       name,
       region,
+      self,
       listen: { host: '127.0.0.1', port: 0 },
       registry: registry === null ? null : { url: registry.url, joinToken: async () => registry.token },
       detectors,

@@ -30,7 +30,7 @@ async function open(t: TestContext, limits: Limits = {}) {
 }
 
 const reopen = (store: Store, limits: Limits = {}) =>
-  Outbox.open({ store, reportAll: async () => everything, ...limits });
+  Outbox.open({ store, reportAll: async () => [everything], ...limits });
 
 function reset(store: Store, outbox: Outbox, acked: { epoch: number; seq: number } | null): Promise<void> {
   return store.write(systemCaller, (tx) => outbox.reset(tx, { epoch: 1, acked }));
