@@ -35,3 +35,4 @@ export type {
   ServiceFilter,
 } from './domain/services.ts';
 export { createRegistry, type Registry, type RegistryOptions } from './registry/registry.ts';
+export type { TlsChoice } from './registry/trust.ts';

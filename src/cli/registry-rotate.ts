@@ -4,6 +4,7 @@ import { trustRequests } from '../client/trust.ts';
 import { type Rotation, rotations } from '../domain/trust.ts';
 import type { Flags } from './config.ts';
 import { action, type Context, clientOptions, examples, outputOption } from './context.ts';
+import { writeRecord } from './output.ts';
 
 /** What hosts notice of each. */
 const words: Readonly<Record<Rotation, string>> = {
@@ -21,17 +22,20 @@ export function defineRotate(registry: Command, context: Context): void {
     .description(
       'Replaces a key of the running registry without losing a host: what takes over was announced to all hosts with\n' +
         'their targets, and a new next one is announced. Wait until every host has been UP since, before rotating the\n' +
-        'same again: one that heard of neither has to join anew.',
+        'same again: one that has heard of neither has to join anew. Within ten minutes it is refused.',
     )
+    .option('--force', 'also before all hosts can have heard of the next one; these have to join anew')
     .action(
       action(context, async (what: Rotation, flags: Flags) => {
         await context.ask(flags, 'registry', async (client) => {
-          const answer = await client.call(trustRequests.rotate(what));
+          const answer = await client.call(trustRequests.rotate(what, { force: flags['force'] === true }));
           context.say(words[what]);
-          await context.show(flags, answer, ({ keys }) => {
-            for (const [index, { key }] of keys.entries())
-              context.io.stdout.write(`${index === 0 ? 'signing key' : 'next'}  ${key}\n`);
-          });
+          await context.show(flags, answer, ({ keys }) =>
+            writeRecord(context.io, [
+              ['signing key', keys[0]?.key ?? null],
+              ['next', keys[1]?.key ?? null],
+            ]),
+          );
         });
         return 0;
       }),

@@ -7,11 +7,11 @@ import { type ApiRequest, expectBody } from './request.ts';
 export const trustRequests = {
   get: () => ({ method: 'GET', path: paths.trust, answer: expectBody(TrustSchema) }) satisfies ApiRequest,
   /** Not repeated: each time is one more rotation, and after two a host that heard of none is lost. */
-  rotate: (what: Rotation) =>
+  rotate: (what: Rotation, { force }: { force: boolean }) =>
     ({
       method: 'POST',
       path: paths.trustRotate,
-      body: { what },
+      body: force ? { what, force } : { what },
       answer: expectBody(TrustSchema),
     }) satisfies ApiRequest,
 };

@@ -257,9 +257,10 @@ export interface TrustService {
   joinTrust(): JoinTrust;
   /**
    * The next one becomes the current one, a new next one is announced, and every host's target tells of it.
-   * `unprocessable` for what this registry does not have.
+   * `unprocessable` for what this registry does not have; `conflict` within `rotationRestMs` of the last one of its
+   * kind, unless `force`: then hosts that have not heard of the next one have to join anew.
    */
-  rotate(caller: Caller, what: Rotation): Promise<Trust>;
+  rotate(caller: Caller, what: Rotation, options: { force: boolean }): Promise<Trust>;
 }
 
 export interface TargetService {

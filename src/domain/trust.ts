@@ -35,6 +35,12 @@ export interface JoinTrust {
 export const rotations = ['signing-key', 'ca', 'certificate'] as const;
 export type Rotation = (typeof rotations)[number];
 
+/**
+ * How long hosts have to hear of the next key before it takes over: ten of the longest beat intervals. A second rotation
+ * within it, such as by a command that was run twice, would strand whoever had not.
+ */
+export const rotationRestMs = 600_000;
+
 /** The header of a signed document. */
 export const signatureHeader = 'Holdfast-Signature';
 

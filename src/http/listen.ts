@@ -91,9 +91,15 @@ async function bindTcp(server: Server, listener: TcpListener): Promise<Bound> {
   const { address, family, port: bound } = server.address() as AddressInfo;
   return {
     listener,
-    url: `${listener.tls === undefined ? 'http' : 'https'}://${family === 'IPv6' ? `[${address}]` : address}:${bound}`,
+    url: `${listener.tls === undefined ? 'http' : 'https'}://${connectable(address, family)}:${bound}`,
     release: () => Promise.resolve(),
   };
+}
+
+/** Every address of this machine is none that one can ask, or that a certificate can name: the loopback one is. */
+function connectable(address: string, family: string): string {
+  if (family === 'IPv6') return address === '::' ? '[::1]' : `[${address}]`;
+  return address === '0.0.0.0' ? '127.0.0.1' : address;
 }
 
 /**

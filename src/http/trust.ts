@@ -20,9 +20,9 @@ export const rotateTrust = operation({
   summary: 'Replace the signing key or the CA by the one that was announced, or the certificate by another',
   body: RotateBody,
   answers: { 200: TrustSchema },
-  codes: ['unprocessable'],
+  codes: ['unprocessable', 'conflict', 'storage-full'],
   async handle({ services, caller, body }) {
-    return ok(await trustOf(services).rotate(caller, body.what));
+    return ok(await trustOf(services).rotate(caller, body.what, { force: body.force ?? false }));
   },
 });
 

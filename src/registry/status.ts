@@ -26,7 +26,7 @@ export interface RegistryParts {
 const sweepStuckMs = 10_000;
 
 export function registryStatus(
-  { store, hosts, liveness, sweep }: RegistryParts,
+  { store, trust, hosts, liveness, sweep }: RegistryParts,
   facts: { readonly version: string; readonly dataDir: string },
 ): object {
   return {
@@ -36,6 +36,7 @@ export function registryStatus(
     hosts: hosts.counts(),
     services: liveness.counts(),
     suspicion: sweep.suspicion.kind,
+    trust: trust.status(),
     store: {
       dialect: store.dialect,
       leader: store.leader(),

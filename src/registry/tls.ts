@@ -27,6 +27,8 @@ export interface ServerCertificate extends TlsSource {
   look(): Promise<void>;
   /** For healthz. */
   check(): Check;
+  /** UTC milliseconds. */
+  endsAtMs(): number;
 }
 
 /** Tells listeners when there is another pair. */
@@ -117,6 +119,10 @@ export class OwnCertificate implements ServerCertificate {
     this.#server = server;
     this.#current.set(pairOf(server, ca));
     logger.info({ notAfter: formatInstant(endOf(server.certificate)) }, 'certificate renewed');
+  }
+
+  endsAtMs(): number {
+    return endOf(this.#server.certificate);
   }
 
   check(): Check {
@@ -216,9 +222,12 @@ export class GivenCertificate implements ServerCertificate {
     }
   }
 
+  endsAtMs(): number {
+    return endOf(new X509Certificate(this.#current.pair.cert));
+  }
+
   check(): Check {
-    const end = endOf(new X509Certificate(this.#current.pair.cert));
-    const ending = checkEnd('certificate', end, { now: this.#clock.now(), soonMs: 7 * dayMs });
+    const ending = checkEnd('certificate', this.endsAtMs(), { now: this.#clock.now(), soonMs: 7 * dayMs });
     if (this.#problem === null || ending.status === 'failed') return ending;
     return { status: 'degraded', detail: this.#problem };
   }
@@ -290,7 +299,8 @@ function unusable(path: string, problem: string, cause?: unknown): FileError {
   return new FileError(`Cannot serve TLS with ${path}: ${problem}`, path, cause);
 }
 
-function endOf(certificate: X509Certificate): number {
+/** When a certificate ends, UTC milliseconds. */
+export function endOf(certificate: X509Certificate): number {
   return certificate.validToDate.getTime();
 }
 

@@ -8,10 +8,11 @@ import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { writeFileAtomic } from '../base/atomic-file.ts';
+import { FileError, writeFileAtomic } from '../base/atomic-file.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
+import { formatInstant } from '../base/time.ts';
 import { type Caller, systemCaller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
 import type { TrustService } from '../domain/services.ts';
@@ -19,6 +20,7 @@ import {
   type JoinTrust,
   keyFingerprint,
   type Rotation,
+  rotationRestMs,
   signDetached,
   type Trust,
   trustKeyOf,
@@ -31,6 +33,7 @@ import type { Certified } from './certificates.ts';
 import { KeyFolder, type Pair } from './keys.ts';
 import {
   checkAuthority,
+  endOf,
   GivenCertificate,
   type GivenFiles,
   OwnCertificate,
@@ -56,6 +59,13 @@ export interface RegistryTrustOptions {
   readonly random: Random;
   readonly logger: Logger;
 }
+
+/** For people. */
+const words: Readonly<Record<Rotation, string>> = {
+  'signing-key': 'the signing key',
+  ca: 'the CA',
+  certificate: 'the certificate',
+};
 
 /** The certificate and who issues it. */
 type Serving =
@@ -150,10 +160,28 @@ export class RegistryTrust implements TrustService {
     return signDetached(body, this.#signing.current, toldBy(this.#trust).keys[0] ?? '');
   }
 
-  rotate(caller: Caller, what: Rotation): Promise<Trust> {
-    const rotation = this.#rotating.then(() => this.#rotate(caller, what));
+  rotate(caller: Caller, what: Rotation, { force }: { force: boolean }): Promise<Trust> {
+    const rotation = this.#rotating.then(() => {
+      if (!force) this.#requireRested(what);
+      return this.#rotate(caller, what).catch((error: unknown) => {
+        throw fullDisk(error);
+      });
+    });
     this.#rotating = rotation.catch(() => undefined);
     return rotation;
+  }
+
+  /** For `GET /v1/status`: what is in use, and until when. */
+  status(): object {
+    const [key, next] = toldBy(this.#trust).keys;
+    const serving = this.#serving;
+    return {
+      serial: this.serial,
+      signingKey: { current: key, next },
+      tls: serving.kind,
+      certificateEnds: serving.kind === 'off' ? null : formatInstant(serving.certificate.endsAtMs()),
+      caEnds: serving.kind === 'own' ? formatInstant(endOf(serving.authority.current.certificate)) : null,
+    };
   }
 
   /** For healthz. */
@@ -185,7 +213,7 @@ export class RegistryTrust implements TrustService {
         break;
       }
       case 'ca': {
-        if (serving.kind !== 'own') throw this.#notOurs('the CA');
+        if (serving.kind !== 'own') throw this.#notOurs(what);
         const authority = await this.#folder.rotateAuthority(serving.authority);
         // Before the old one is told no longer: a host that believes the new pair alone must find it served.
         await serving.certificate.reissue(authority.current);
@@ -198,7 +226,7 @@ export class RegistryTrust implements TrustService {
         break;
       }
       case 'certificate':
-        if (serving.kind !== 'own') throw this.#notOurs('the certificate');
+        if (serving.kind !== 'own') throw this.#notOurs(what);
         await serving.certificate.reissue();
         await this.#told.noteCertificate(caller, serving.certificate.fingerprint);
     }
@@ -206,13 +234,25 @@ export class RegistryTrust implements TrustService {
     return this.#trust;
   }
 
-  #notOurs(what: string): AppError {
+  #requireRested(what: Rotation): void {
+    const at = this.#told.changedAtMs(what);
+    const agoMs = at === null ? Number.POSITIVE_INFINITY : this.#options.clock.now() - at;
+    if (agoMs < 0 || agoMs >= rotationRestMs) return;
+    const leftMs = rotationRestMs - agoMs;
+    throw new AppError(
+      'conflict',
+      `Cannot rotate ${words[what]} again: hosts that have not heard of the next one would be lost, wait ${Math.ceil(leftMs / 60_000)} min, or insist with force`,
+      { field: 'what', retryAfterMs: leftMs },
+    );
+  }
+
+  #notOurs(what: Rotation): AppError {
     const { tls } = this.#options;
     const why =
       tls.kind === 'given'
         ? `it is given; replace ${tls.certFile} and ${tls.keyFile}, they are read again within a minute`
         : 'this registry serves plain HTTP';
-    return new AppError('unprocessable', `Cannot rotate ${what}: ${why}`, { field: 'what' });
+    return new AppError('unprocessable', `Cannot rotate ${words[what]}: ${why}`, { field: 'what' });
   }
 
   /** Who issues the certificate that hosts see; null when that is not us. */
@@ -250,6 +290,12 @@ export class RegistryTrust implements TrustService {
     if ((await readFile(file, 'utf8').catch(() => '')) === text) return;
     await writeFileAtomic(file, text, { mode: 0o644, random: this.#options.random });
   }
+}
+
+/** A file that could not be written for want of room, as what it is. */
+function fullDisk(error: unknown): unknown {
+  if (!(error instanceof FileError) || !['ENOSPC', 'EDQUOT'].includes(error.code ?? '')) return error;
+  return new AppError('storage-full', `Cannot rotate: ${error.message}`, { cause: error });
 }
 
 async function openServing(options: RegistryTrustOptions, folder: KeyFolder): Promise<Serving> {

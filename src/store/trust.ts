@@ -18,6 +18,8 @@ export interface Told {
 interface Kept extends Told {
   /** One more with each change; part of every target's serial. */
   readonly serial: number;
+  /** When each kind of key became another. */
+  readonly changedAtMs: Readonly<Partial<Record<Rotation, number>>>;
 }
 
 const trustKey = 'trust';
@@ -37,6 +39,11 @@ export class TrustStore {
     return this.#kept?.serial ?? 0;
   }
 
+  /** When a kind of key last became another; null: it never has. */
+  changedAtMs(what: Rotation): number | null {
+    return this.#kept?.changedAtMs[what] ?? null;
+  }
+
   /**
    * Notes what targets tell from now on; each kind of key that is another than before is an event. `effect` runs with
    * the commit. Resolves with what was told before, null at the first time.
@@ -45,14 +52,19 @@ export class TrustStore {
     return this.#store.write(caller, async (tx) => {
       const text = await readMeta(tx, this.#meta, trustKey);
       const before = text === null ? null : (JSON.parse(text) as Kept);
-      const same = before !== null && sameTold(before, told);
-      const kept: Kept = same ? before : { ...told, serial: (before?.serial ?? 0) + 1 };
+      const changed = before === null ? [] : changedKinds(told, before);
+      for (const { what, keys, was } of changed)
+        tx.append({ type: 'system.rotated', body: { what, keys, before: was } });
+      const same = before !== null && changed.length === 0 && before.urls.join() === told.urls.join();
+      const at = Object.fromEntries(changed.map(({ what }) => [what, tx.now]));
+      const kept: Kept = same
+        ? before
+        : {
+            ...told,
+            serial: (before?.serial ?? 0) + 1,
+            changedAtMs: { ...before?.changedAtMs, ...at },
+          };
       if (!same) await writeMeta(tx, this.#meta, trustKey, JSON.stringify(kept));
-      if (before !== null) {
-        for (const [what, keys, was] of kinds(told, before))
-          if (keys.join() !== was.join())
-            tx.append({ type: 'system.rotated', body: { what, keys, before: was } });
-      }
       tx.onCommit(() => {
         this.#kept = kept;
         effect();
@@ -69,15 +81,18 @@ export class TrustStore {
   }
 }
 
-function sameTold(a: Told, b: Told): boolean {
-  return [a.urls, a.keys, a.ca].map(String).join(' ') === [b.urls, b.keys, b.ca].map(String).join(' ');
+interface Changed {
+  readonly what: Rotation;
+  readonly keys: readonly string[];
+  readonly was: readonly string[];
 }
 
-function kinds(told: Told, before: Told): [Rotation, readonly string[], readonly string[]][] {
-  return [
-    ['signing-key', told.keys, before.keys],
-    ['ca', told.ca, before.ca],
+function changedKinds(told: Told, before: Told): Changed[] {
+  const kinds: Changed[] = [
+    { what: 'signing-key', keys: told.keys, was: before.keys },
+    { what: 'ca', keys: told.ca, was: before.ca },
   ];
+  return kinds.filter(({ keys, was }) => keys.join() !== was.join());
 }
 
 function nothing(): undefined {

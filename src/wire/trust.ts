@@ -24,4 +24,9 @@ export const TargetTrustSchema = strictObject({ keys: TrustSchema.properties.key
 
 export const RotateBody = strictObject({
   what: words(rotations, { description: 'What to replace; the one that was announced takes its place' }),
+  force: Type.Optional(
+    Type.Boolean({
+      description: 'Also before all hosts can have heard of the next one; these have to join anew',
+    }),
+  ),
 });

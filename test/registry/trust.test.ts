@@ -223,6 +223,22 @@ describe('G7: rotation', () => {
     assert.ok(served >= 240, `${served} served`);
   });
 
+  test('a second one of a kind within ten minutes is refused: a command run twice would strand all hosts', async (t) => {
+    const stage = Stage.open(t, { startMs: Date.now() });
+    const registry = await stage.registry({ tls: own });
+    const ask = (what: string) => registry.http({ method: 'POST', path: '/v1/trust/rotate', body: { what } });
+    assert.deepEqual([(await ask('ca')).status, (await ask('signing-key')).status], [200, 200]);
+    const refused = await ask('ca');
+    assert.equal(refused.status, 409);
+    assert.match(refused.json.detail, /Cannot rotate the CA again: .*wait 10 min, or insist with force/);
+    assert.equal((await ask('certificate')).status, 200);
+    assert.equal((await ask('certificate')).status, 200);
+    stage.clock.stall(599_000);
+    assert.equal((await ask('ca')).status, 409);
+    stage.clock.stall(1_000);
+    assert.equal((await ask('ca')).status, 200);
+  });
+
   test('what is not ours to rotate is refused with what to do instead', async (t) => {
     const stage = Stage.open(t);
     const registry = await stage.registry();
@@ -339,7 +355,8 @@ async function joinToken(registry: Booted<Registry>): Promise<string> {
 }
 
 async function rotate(registry: Booted<Registry>, what: string): Promise<void> {
-  const { status, json } = await registry.http({ method: 'POST', path: '/v1/trust/rotate', body: { what } });
+  const body = { what, force: true };
+  const { status, json } = await registry.http({ method: 'POST', path: '/v1/trust/rotate', body });
   assert.equal(status, 200, json?.detail);
 }
 
