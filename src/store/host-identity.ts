@@ -195,7 +195,12 @@ function provedKey(caller: Caller, request: JoinRequest): string | null {
   );
 }
 
-/** Whether this very host joined with this very token, and did not hear the answer. */
+/** Whether this very host joined with this very token, and did not hear the answer. A revoked one needs another token. */
 function isSameJoin(known: HostRow, caller: Caller, publicKey: string | null): boolean {
-  return publicKey !== null && known.public_key === publicKey && known.joined_by === caller.tokenId;
+  return (
+    publicKey !== null &&
+    known.public_key === publicKey &&
+    known.joined_by === caller.tokenId &&
+    known.revoked_at_ms === null
+  );
 }

@@ -56,6 +56,50 @@ const isUp = {
 };
 const isUpView = { ...(({ asOf: _asOf, ...same }) => same)(isUp), asOfMs: at };
 
+const hash = `sha256:${'0'.repeat(64)}`;
+const tokenDocument = {
+  id: 'tok-1',
+  kind: 'join',
+  role: 'host',
+  subject: 'join:tok-1',
+  scope: null,
+  uses: 2,
+  labels: { env: 'prod' },
+  region: null,
+  name: null,
+  host: null,
+  createdBy: 'ann',
+  createdAt: instant,
+  expiresAt: instant,
+  revokedAt: null,
+};
+const tokenView = {
+  ...(({ host: _host, createdAt: _at, expiresAt: _end, revokedAt: _revoked, ...same }) => same)(
+    tokenDocument,
+  ),
+  hostId: null,
+  createdAtMs: at,
+  expiresAtMs: at,
+  revokedAtMs: null,
+};
+const auditDocument = {
+  seq: 3,
+  at: instant,
+  actor: 'ann',
+  role: 'admin',
+  token: 'tok-2',
+  type: 'token.issued',
+  host: null,
+  position: '7.3',
+  body: { id: 'tok-1' },
+  hash,
+};
+const auditView = {
+  ...(({ at: _at, token: _token, ...same }) => same)(auditDocument),
+  atMs: at,
+  tokenId: 'tok-2',
+};
+
 async function clientOf(t: TestContext, status: number, body: unknown) {
   const server = await fakeServer(t, (_asked, response) =>
     status === 204 ? response.writeHead(204).end() : json(response, status, body),
@@ -80,6 +124,54 @@ const calls: readonly [
   body: unknown,
   result: unknown,
 ][] = [
+  [
+    'tokens.create',
+    (c) => c.tokens.create(caller, { role: 'host', uses: 2, expiresInMs: 60_000, labels: { env: 'prod' } }),
+    ['POST', '/v1/tokens', { role: 'host', uses: 2, labels: { env: 'prod' }, expiresIn: '60000ms' }],
+    201,
+    { ...tokenDocument, token: 'hfj1.x' },
+    { record: tokenView, token: 'hfj1.x' },
+  ],
+  [
+    'tokens.get',
+    (c) => c.tokens.get('tok-1'),
+    ['GET', '/v1/tokens/tok-1'],
+    200,
+    { ...tokenDocument, more: 'of a newer server' },
+    tokenView,
+  ],
+  [
+    'tokens.list',
+    (c) => c.tokens.list({ kind: ['api', 'host'], subject: ['ann'] }, { limit: 2, cursor: 'x' }),
+    ['GET', '/v1/tokens?kind=api&kind=host&subject=ann&limit=2&cursor=x'],
+    200,
+    page([tokenDocument]),
+    readPage([tokenView]),
+  ],
+  [
+    'tokens.revoke',
+    (c) => c.tokens.revoke(caller, 'tok-1'),
+    ['DELETE', '/v1/tokens/tok-1'],
+    204,
+    undefined,
+    undefined,
+  ],
+  [
+    'audit.list',
+    (c) => c.audit.list({ actor: ['ann'], type: ['token.*'], sinceMs: at }, { limit: 2 }),
+    ['GET', `/v1/audit?actor=ann&type=token.*&since=${encodeURIComponent(instant)}&limit=2`],
+    200,
+    page([auditDocument]),
+    readPage([auditView]),
+  ],
+  [
+    'audit.verify',
+    (c) => c.audit.verify(),
+    ['GET', '/v1/audit/verification'],
+    200,
+    { ok: false, from: 1, head: { seq: 9, hash }, seq: 4, detail: 'entry 4 is missing' },
+    { ok: false, from: 1, head: { seq: 9, hash }, seq: 4, detail: 'entry 4 is missing' },
+  ],
   [
     'liveness.register',
     (c) =>
