@@ -160,6 +160,16 @@ CREATE INDEX audit_by_type ON audit (type, seq);
 CREATE INDEX audit_by_host ON audit (host, seq) WHERE host IS NOT NULL;
 CREATE INDEX audit_by_time ON audit (at_ms);
 
+-- What the registry wants of this host, as it was signed: `signature` is over the bytes of `body`. Signing keys, names
+-- and URLs to go on with stand in it.
+CREATE TABLE held_target (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  tag TEXT NOT NULL,
+  body TEXT NOT NULL,
+  signature TEXT NOT NULL,
+  accepted_at_ms INTEGER NOT NULL
+) STRICT;
+
 -- The first answer to a POST that creates, for whoever sends it again. No status: it was taken and not answered yet.
 CREATE TABLE idempotency (
   subject TEXT NOT NULL,

@@ -7,11 +7,12 @@ import type { Clock } from '../base/clock.ts';
 import { startLoop } from '../base/loop.ts';
 import { type Surroundings, surroundings } from '../base/surroundings.ts';
 import { Undo } from '../base/undo.ts';
+import type { ProxySettings } from '../client/proxy.ts';
 import { systemCaller } from '../domain/access.ts';
 import type { HostFacts } from '../domain/host.ts';
 import { normaliseHostName } from '../domain/ids.ts';
 import { type Labels, patchLabels } from '../domain/labels.ts';
-import type { ComponentService, LivenessService } from '../domain/services.ts';
+import type { ComponentService, LivenessService, TargetService } from '../domain/services.ts';
 import { roleSockets } from '../http/listen.ts';
 import { createHttpServer, type HttpLimits } from '../http/server.ts';
 import { AccessStore } from '../store/access.ts';
@@ -29,6 +30,7 @@ import { Outbox } from '../store/outbox.ts';
 import { PeerMarks } from '../store/peer-marks.ts';
 import { RemoteAnswers } from '../store/remote-answers.ts';
 import { Snapshots } from '../store/snapshots.ts';
+import { HeldTargetStore } from '../store/target.ts';
 import { TokenStore } from '../store/token.ts';
 import { createDetection } from './detection.ts';
 import type { Detector } from './detectors/detector.ts';
@@ -38,11 +40,13 @@ import { osReleaseDetector } from './detectors/os-release.ts';
 import type { JoinToken } from './join.ts';
 import { AgentLiveness } from './liveness.ts';
 import { linuxPaths, type MachinePaths, mintMachineId, readBootId, readMachineId } from './machine.ts';
-import { connectRegistry } from './peer.ts';
+import { MembershipFiles } from './membership.ts';
+import { type Connect, connectRegistry } from './peer.ts';
 import { reportOf, reportOfAll, reportOfSelf } from './reports.ts';
-import { type RegistryPeer, Session } from './session.ts';
+import { Session } from './session.ts';
 import { type AgentParts, agentChecks, agentStatus, type Check } from './status.ts';
 import { startSweep } from './sweep.ts';
+import { TargetKeeper } from './target.ts';
 
 export interface AgentOptions extends Partial<Surroundings> {
   readonly dataDir: string;
@@ -52,20 +56,24 @@ export interface AgentOptions extends Partial<Surroundings> {
   /** What this host says of itself: `@self/…` of selectors. */
   readonly self?: Labels;
   /**
-   * Null: this host stands alone. `joinToken` is needed for the first join only. The membership is kept under
-   * `knownAs`, or else the URL: with another one the host joins anew.
+   * Null: this host stands alone. `joinToken` is needed for the first join only, and says where the registry is when
+   * `url` is null. The membership is kept under `knownAs`, or else the URL: with another one the host joins anew. `ca`:
+   * certificates (PEM) that are believed beside the registry's own CA; the roots of this machine when there are none.
    */
   readonly registry: {
-    readonly url: string;
+    readonly url: string | null;
     readonly joinToken: JoinToken;
     readonly knownAs?: string;
+    readonly ca?: readonly string[];
   } | null;
+  /** On the way to the registry; none when absent. */
+  readonly proxy?: ProxySettings;
   /** Where it serves, `port` 0 takes a free one; null or absent: nowhere on TCP. */
   readonly listen?: { readonly host: string; readonly port: number } | null;
   /** Where the Unix sockets go, one for each privilege; null or absent: none. */
   readonly socketDir?: string | null;
-  /** A client of the registry with this bearer token; ours when absent. */
-  readonly connect?: (url: string, token: string) => RegistryPeer;
+  /** A client of the registry; ours when absent. */
+  readonly connect?: Connect;
   /** What `GET /v1/config` shows; no secrets. */
   readonly config?: object;
   /** Those of this machine when absent. */
@@ -85,6 +93,8 @@ export interface Agent {
   readonly store: OpenStore;
   readonly liveness: LivenessService;
   readonly components: ComponentService;
+  /** What the registry wants of this host, as it was signed. */
+  readonly targets: TargetService;
   /** The records that this agent holds, for snapshots. */
   readonly own: LivenessStore;
   /** What this host is called now. */
@@ -133,7 +143,10 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
   const identities = new IdentityStore(store);
   let identity: Identity | null = await identities.read();
   const hostName = () => identity?.name ?? normaliseHostName(options.name);
-  const facts = (): HostFacts => ({ id: identity?.id ?? '', name: hostName(), region, labels: {}, self });
+  const facts = (): HostFacts => {
+    const { region: told = region, labels = {} } = targets.held?.document.settings ?? {};
+    return { id: identity?.id ?? '', name: hostName(), region: told, labels, self };
+  };
 
   const outbox = await Outbox.open({
     store,
@@ -185,6 +198,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     await flushAll(own, answers);
   });
 
+  const targets = await TargetKeeper.open({ store, identities, targets: new HeldTargetStore(store) });
   session = registry === null ? null : await openSession(registry);
   if (session === null) await outbox.suspend();
   else undo.add('session', () => session.stop({ leaving: true }));
@@ -194,7 +208,12 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     own,
     hostName,
     registry:
-      registry === null ? null : { url: registry.url, liveness: () => session?.peer?.liveness ?? null },
+      registry === null
+        ? null
+        : {
+            url: () => session?.status().url ?? 'which has yet to be joined',
+            liveness: () => session?.peer?.liveness ?? null,
+          },
     answers,
   });
 
@@ -225,6 +244,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     inventory,
     detection,
     session,
+    targets,
     host: () => ({ id: identity?.id ?? null, name: hostName() }),
   };
   const health = () => ({ ready: store.health().state !== 'failed', checks: agentChecks(parts) });
@@ -236,6 +256,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
       access,
       liveness,
       components: inventory,
+      ...(session === null ? {} : { targets }),
       tokens: new TokenStore({ store, clock, access, joinText: null }),
       audit,
       log: store.log,
@@ -269,6 +290,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     store,
     liveness,
     components: inventory,
+    targets,
     own,
     hostName,
     status,
@@ -280,7 +302,9 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     url,
     joinToken,
     knownAs,
+    ca = [],
   }: NonNullable<AgentOptions['registry']>): Promise<Session> {
+    const proxied = options.proxy === undefined ? {} : { proxy: options.proxy };
     const machine = options.machine ?? linuxPaths;
     const machineId =
       (await readMachineId(machine)) ?? (await identities.keptMachineId(mintMachineId(random)));
@@ -291,16 +315,17 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
       inventory,
       outbox,
       peerMarks: await PeerMarks.open(store),
-      dataDir,
+      targets,
+      files: new MembershipFiles(dataDir),
       registryUrl: url,
+      ca,
       knownAs,
       name: options.name,
       region,
       machineId,
       bootId: await readBootId(machine, random),
       token: joinToken,
-      connect: (credential) =>
-        options.connect?.(url, credential) ?? connectRegistry({ url, token: credential, clock, random }),
+      connect: options.connect ?? ((to) => connectRegistry({ ...to, ...proxied, clock, random })),
       inventoryReady: () => detection.complete,
       onMember: async (member) => {
         identity = member;

@@ -35,7 +35,13 @@ export interface HeartbeatOptions {
     readonly beat: Pick<Beat, 'own' | 'seen' | 'inventory'>;
   };
   /** Awaited before the next beat; `returned`: the first answer after a silence, or at all. What it throws is logged: the next answer says again what is to be done. */
-  readonly onAnswer: (sent: SentBeat, answer: BeatAnswer, how: { returned: boolean }) => Promise<void>;
+  readonly onAnswer: (
+    sent: SentBeat,
+    answer: BeatAnswer,
+    how: { readonly returned: boolean; readonly tookMs: number },
+  ) => Promise<void>;
+  /** A beat failed. `again`: what it failed of is mended. `out`: it fails until a person does something. Default: wait. */
+  readonly onFailure?: (error: unknown) => Promise<'again' | 'out' | 'wait'>;
 }
 
 export interface HeartbeatStatus {
@@ -57,6 +63,8 @@ export interface Heartbeat {
 const backoffBaseMs = 1_000;
 /** Of the interval last told. */
 const backoffCapIntervals = 1.5;
+/** How seldom a registry is asked that refuses this host. */
+const outMs = 600_000;
 const leavingMs = 2_000;
 /** Used until the registry has told one. */
 const spreadDefaultMs = 5_000;
@@ -143,17 +151,17 @@ class RunningHeartbeat implements Heartbeat {
   async #run(signal: AbortSignal): Promise<{ nextMs: number }> {
     const { clock, random, logger, onAnswer } = this.#options;
     this.#nextBeatMs = null;
-    let exchanged: { sent: SentBeat; answer: BeatAnswer };
+    let exchanged: { sent: SentBeat; answer: BeatAnswer; tookMs: number };
     try {
       exchanged = await this.#exchange(signal);
     } catch (error) {
       signal.throwIfAborted();
-      return this.#failed(error);
+      return this.#failed(error, await this.#options.onFailure?.(error));
     }
     const returned = !this.#connected;
     this.#heard(exchanged.answer);
     try {
-      await onAnswer(exchanged.sent, exchanged.answer, { returned });
+      await onAnswer(exchanged.sent, exchanged.answer, { returned, tookMs: exchanged.tookMs });
       this.#answered = exchanged.sent.beat.seq;
     } catch (error) {
       logger.error({ err: error }, 'could not act on the answer to a heartbeat');
@@ -161,12 +169,14 @@ class RunningHeartbeat implements Heartbeat {
     return this.#next(nextBeatInMs(clock.now(), this.#intervalMs, this.#phase, random.uniform()));
   }
 
-  async #exchange(signal: AbortSignal): Promise<{ sent: SentBeat; answer: BeatAnswer }> {
+  async #exchange(signal: AbortSignal): Promise<{ sent: SentBeat; answer: BeatAnswer; tookMs: number }> {
     const { clock, hosts, hostId } = this.#options;
     const sent = this.#compose({ leaving: false });
+    const sentMs = clock.monotonic();
     // An answer that comes after the next beat would be due is worth nothing.
     const call = within(clock, this.#intervalMs, 'a heartbeat', hosts.beat(systemCaller, hostId, sent.beat));
-    return { sent, answer: await untilAborted(signal, call) };
+    const answer = await untilAborted(signal, call);
+    return { sent, answer, tookMs: clock.monotonic() - sentMs };
   }
 
   #compose({ leaving }: { leaving: boolean }): SentBeat {
@@ -195,7 +205,7 @@ class RunningHeartbeat implements Heartbeat {
   }
 
   /** The first failure of an outage waits within the spread; the others are the loop's, with its back-off. */
-  #failed(error: unknown): { nextMs: number } {
+  #failed(error: unknown, how: 'again' | 'out' | 'wait' = 'wait'): { nextMs: number } {
     const { clock, random, logger } = this.#options;
     const atMs = clock.now();
     this.#error = {
@@ -206,6 +216,11 @@ class RunningHeartbeat implements Heartbeat {
     if (this.#connected) {
       this.#connected = false;
       this.#sinceMs = atMs;
+    }
+    if (how === 'again') return this.#next(0);
+    if (how === 'out') {
+      logger.error({ err: error, retryMs: outMs }, 'the registry refuses this host');
+      return this.#next(outMs * (0.9 + 0.2 * random.uniform()));
     }
     if (!this.#spreadDue) throw error;
     this.#spreadDue = false;

@@ -32,7 +32,7 @@ export interface AgentLivenessOptions {
   /** What this host is called now. */
   readonly hostName: () => string;
   /** Null: there is none. `liveness` is null until the host has joined. */
-  readonly registry: { readonly url: string; readonly liveness: () => RemoteLiveness | null } | null;
+  readonly registry: { readonly url: () => string; readonly liveness: () => RemoteLiveness | null } | null;
   readonly answers: RemoteAnswers;
 }
 
@@ -290,7 +290,7 @@ export class AgentLiveness implements LivenessService {
     const where =
       this.#registry === null
         ? 'and has no registry that could'
-        : `send it to the registry, ${this.#registry.url}`;
+        : `send it to the registry, ${this.#registry.url()}`;
     return new AppError(
       'unprocessable',
       `Cannot change a service on "${host}": this agent holds those of "${this.#hostName()}" only, ${where}`,

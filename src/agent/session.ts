@@ -6,9 +6,12 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { type Loop, startLoop } from '../base/loop.ts';
 import type { Random } from '../base/random.ts';
+import { isLoopback } from '../client/proxy.ts';
+import type { TlsTrust } from '../client/tls.ts';
 import { systemCaller } from '../domain/access.ts';
+import type { AppError } from '../domain/error.ts';
 import type { BeatAnswer } from '../domain/host.ts';
-import type { HostService, LivenessService } from '../domain/services.ts';
+import type { TargetSettings } from '../domain/target.ts';
 import type { Store } from '../store/engine/port.ts';
 import type { Identity, IdentityStore } from '../store/identity.ts';
 import type { LocalInventory } from '../store/local-inventory.ts';
@@ -16,16 +19,15 @@ import type { Acked, Outbox } from '../store/outbox.ts';
 import type { PeerMarks } from '../store/peer-marks.ts';
 import { startCheckIn } from './checkin.ts';
 import { type Heartbeat, type HeartbeatStatus, startHeartbeat } from './heartbeat.ts';
-import { type JoinOptions, type JoinToken, join, type Membership, readMembership } from './join.ts';
+import { type JoinOptions, type JoinToken, join, readJoinToken, readMembership } from './join.ts';
+import { RegistryLink } from './link.ts';
+import type { Membership, MembershipFiles } from './membership.ts';
 import { startOutboxSender } from './outbox.ts';
+import type { Connect, RegistryPeer } from './peer.ts';
+import { RegistryTime } from './registry-time.ts';
+import { isRefusal, Standing } from './standing.ts';
 import { decideSync, type SentBeat } from './sync.ts';
-
-/** The registry as this host calls it, with one credential. */
-export interface RegistryPeer {
-  readonly hosts: HostService;
-  readonly liveness: LivenessService;
-  close(): Promise<void>;
-}
+import type { Following, TargetKeeper } from './target.ts';
 
 export interface SessionOptions {
   readonly clock: Clock;
@@ -36,8 +38,10 @@ export interface SessionOptions {
   readonly inventory: LocalInventory;
   readonly outbox: Outbox;
   readonly peerMarks: PeerMarks;
-  readonly dataDir: string;
-  readonly registryUrl: string;
+  readonly targets: TargetKeeper;
+  readonly files: MembershipFiles;
+  /** Null: where the join token says. */
+  readonly registryUrl: string | null;
   /** What the membership is kept under instead of the URL, for a registry that may have another port each time. */
   readonly knownAs?: string | undefined;
   readonly name: string;
@@ -46,7 +50,9 @@ export interface SessionOptions {
   readonly bootId: string;
   /** Needed for the first join only. */
   readonly token: JoinToken;
-  readonly connect: (credential: string) => RegistryPeer;
+  /** Certificates (PEM) that are believed beside the registry's own CA. */
+  readonly ca: readonly string[];
+  readonly connect: Connect;
   /** False until every detector has looked once: until then the inventory says nothing. */
   readonly inventoryReady: () => boolean;
   /** The host is known to the registry by this name. Awaited before the first beat. */
@@ -54,10 +60,14 @@ export interface SessionOptions {
 }
 
 export interface SessionStatus {
-  readonly url: string;
+  /** Null while nothing is known of the registry but that there is one. */
+  readonly url: string | null;
   readonly joined: boolean;
   /** Null before the host has joined. */
   readonly beats: HeartbeatStatus | null;
+  readonly credential: { readonly generation: number; readonly expiresAtMs: number } | null;
+  /** How far this machine's clock is ahead of the registry's; null before the first answer. */
+  readonly skewMs: number | null;
   /** What a person has to know or do; null when all is well. */
   readonly problem: string | null;
 }
@@ -66,10 +76,12 @@ export interface SessionStatus {
 const saveMarksMs = 300_000;
 const backoffBaseMs = 1_000;
 const backoffCapMs = 60_000;
+const refusedCapMs = 600_000;
 
 export class Session {
   readonly #options: SessionOptions;
   #joining: Loop | null = null;
+  #joinRefused = false;
   #member: Member | null = null;
   #problem: string | null = null;
   /** Whether the first answer after a silence has been acted upon. */
@@ -90,15 +102,23 @@ export class Session {
 
   /** The registry; null before the host has joined. */
   get peer(): RegistryPeer | null {
-    return this.#member?.peer ?? null;
+    return this.#member?.link ?? null;
   }
 
   status(): SessionStatus {
-    const { registryUrl, dataDir } = this.#options;
-    const beats = this.#member?.beats.status() ?? null;
-    const error = beats?.error ?? null;
-    const problem = this.#problem ?? (error === null ? null : problemOf(error, dataDir));
-    return { url: registryUrl, joined: this.#member !== null, beats, problem };
+    const { registryUrl } = this.#options;
+    const member = this.#member;
+    const standing = member?.standing.status() ?? null;
+    const beats = member?.beats.status() ?? null;
+    return {
+      url: member?.link.url ?? registryUrl,
+      joined: member !== null,
+      beats,
+      credential:
+        standing === null ? null : { generation: standing.generation, expiresAtMs: standing.expiresAtMs },
+      skewMs: member?.time.skewMs ?? null,
+      problem: problemOf(standing?.problem ?? null, this.#problem) ?? beats?.error?.message ?? null,
+    };
   }
 
   /** The inventory changed, or is told for the first time. */
@@ -113,12 +133,8 @@ export class Session {
   /** Ends all calls. `leaving`: the host says goodbye, if the registry answers within 2 s. */
   async stop({ leaving }: { leaving: boolean }): Promise<void> {
     await this.#joining?.stop();
-    const member = this.#member;
-    if (member === null) return;
-    await Promise.all([member.checkIn.stop(), member.sender.stop()]);
-    await member.beats.stop({ leaving });
-    await this.#options.peerMarks.save();
-    await member.peer.close();
+    await this.#member?.stop({ leaving });
+    if (this.#member !== null) await this.#options.peerMarks.save();
   }
 
   #beginJoining(): void {
@@ -129,50 +145,64 @@ export class Session {
       random,
       logger,
       backoffBaseMs,
-      backoffCapMs,
+      // A token that was refused is refused again, until somebody puts another one in its place.
+      backoffCapMs: () => (this.#joinRefused ? refusedCapMs : backoffCapMs),
       run: () => this.#join(),
     });
   }
 
   async #join(): Promise<void> {
-    const { logger, registryUrl } = this.#options;
+    const { logger } = this.#options;
     try {
       const membership = await join(this.#joinOptions());
       this.#problem = null;
-      logger.info(
-        { host: membership.identity.name, id: membership.identity.id, registry: registryUrl },
-        'joined',
-      );
+      const { identity } = membership;
+      logger.info({ host: identity.name, id: identity.id, registry: identity.registryUrl }, 'joined');
+      const before = this.#member;
+      this.#member = null;
+      await before?.stop({ leaving: false });
       await this.#become(membership);
     } catch (error) {
+      this.#joinRefused = isRefusal(error);
       this.#problem = error instanceof Error ? error.message : String(error);
       throw error;
     }
   }
 
   #joinOptions(): JoinOptions {
-    const { connect, inventory, peerMarks } = this.#options;
+    const { inventory, peerMarks, targets } = this.#options;
     return {
       ...this.#options,
-      connect: (token) => ({
-        join: async (caller, request) => {
-          const peer = connect(token);
-          try {
-            return await peer.hosts.join(caller, request);
-          } finally {
-            await peer.close();
-          }
-        },
-      }),
       onJoined: async (tx) => {
         await peerMarks.forgetIn(tx);
         await inventory.forgetIn(tx);
+        await targets.forgetIn(tx);
         await this.#resetOutbox(tx, null);
       },
     };
   }
 
-  async #become({ identity, credential }: Membership): Promise<void> {
+  /**
+   * The registry refuses this host for good. A join token that it did not come with lets it in again; one whose machine
+   * is a copy joins as a host of its own also with the token of the first. An API token lets nobody in who was revoked.
+   */
+  async #joinAnew(refusal: AppError, { joinedWith }: Identity): Promise<void> {
+    const { logger } = this.#options;
+    try {
+      const { parts } = await readJoinToken(this.#options);
+      if (parts === null || (parts.id === joinedWith && refusal.code !== 'identity-conflict')) return;
+    } catch (error) {
+      // Nobody has put one there, or it cannot be read: what to do stands in the status.
+      logger.debug({ err: error }, 'no join token to join anew with');
+      return;
+    }
+    logger.warn({ err: refusal }, 'joining anew');
+    if (this.#joining === null) this.#beginJoining();
+    else this.#joining.retryNow();
+  }
+
+  async #become(membership: Membership): Promise<void> {
+    const { identity, credential } = membership;
     const {
       clock,
       random,
@@ -186,12 +216,23 @@ export class Session {
       peerMarks,
       inventoryReady,
       onMember,
+      files,
+      targets,
     } = this.#options;
+    this.#acted = false;
     await onMember(identity);
     // Stopped or without a registry in between: what happened meanwhile was not queued.
     if (!outbox.status().active) await this.#resend(null, 'reports were not kept');
-    const peer = connect(credential);
-    const { hosts } = peer;
+    const settings = targets.held?.document.settings;
+    let urls = this.#urlsOf(identity, settings);
+    const link = new RegistryLink(connect, {
+      url: urls[0] ?? identity.registryUrl,
+      token: credential.credential,
+      ...this.#trusting(settings?.trust.ca ?? membership.ca),
+    });
+    const time = new RegistryTime(clock);
+    const standing = new Standing({ clock, random, logger, membership, files, link, time, machineId });
+    const { hosts } = link;
     const shared = { clock, random, logger, hosts, hostId: identity.id };
     // Not before the answer is acted upon: it may say that the numbers of the reports mean something else there.
     const connected = () => this.#acted && (this.#member?.beats.status().connected ?? false);
@@ -202,6 +243,24 @@ export class Session {
       ready: connected,
       onConflict: (acked, reason) => this.#resend(acked, reason),
       onAhead: (acked) => this.#ahead(acked),
+    });
+    const following = targets.follow({
+      clock,
+      random,
+      logger,
+      identity,
+      peer: link,
+      time,
+      onAccepted: async ({ document }, renamed) => {
+        const { trust } = document.settings;
+        await files.writeCa(trust.ca);
+        urls = this.#urlsOf(identity, document.settings);
+        link.use({
+          ...this.#trusting(trust.ca),
+          ...(urls.includes(link.url) ? {} : { url: urls[0] ?? link.url }),
+        });
+        await onMember(renamed);
+      },
     });
     const beats = startHeartbeat({
       ...shared,
@@ -216,9 +275,45 @@ export class Session {
         outbox: outbox.status(),
         inventoryAcked: inventory.hash === inventory.ackedHash,
       }),
-      onAnswer: (sent, answer, how) => this.#heard(sent, answer, how),
+      onAnswer: async (sent, answer, how) => {
+        time.note(answer.nowMs, how.tookMs);
+        await standing.answered();
+        await this.#heard(sent, answer, how);
+        following.told(answer.target);
+      },
+      onFailure: async (error) => {
+        if (!isRefusal(error)) {
+          link.useNext(urls, error);
+          return 'wait';
+        }
+        const how = await standing.refused(error);
+        if (how === 'out') await this.#joinAnew(standing.status().problem ?? error, identity);
+        return how;
+      },
     });
-    this.#member = new Member({ peer, beats, checkIn, sender, savedMs: clock.monotonic() });
+    this.#member = new Member({
+      link,
+      time,
+      standing,
+      following,
+      beats,
+      checkIn,
+      sender,
+      savedMs: clock.monotonic(),
+    });
+  }
+
+  /** Where the registry is, best first: as whoever started the agent says, or else as the registry does. */
+  #urlsOf(identity: Identity, settings: TargetSettings | undefined): readonly string[] {
+    const { registryUrl } = this.#options;
+    if (registryUrl !== null) return [registryUrl];
+    const told = settings?.urls.filter((url) => isSafeUrl(url)) ?? [];
+    return told.length > 0 ? told : identity.urls;
+  }
+
+  #trusting(ca: readonly string[]): { readonly tls: TlsTrust | undefined } {
+    const all = [...this.#options.ca, ...ca];
+    return { tls: all.length === 0 ? undefined : { ca: all } };
   }
 
   async #heard(sent: SentBeat, answer: BeatAnswer, { returned }: { returned: boolean }): Promise<void> {
@@ -295,26 +390,45 @@ export class Session {
 
 /** Everything that exists while the host is a member of a registry. */
 class Member {
-  readonly peer: RegistryPeer;
+  readonly link: RegistryLink;
+  readonly time: RegistryTime;
+  readonly standing: Standing;
+  readonly following: Following;
   readonly beats: Heartbeat;
   readonly checkIn: Loop;
   readonly sender: Loop;
   /** When the mark of the registry was last written, by the monotonic clock. */
   savedMs: number;
 
-  constructor(parts: { peer: RegistryPeer; beats: Heartbeat; checkIn: Loop; sender: Loop; savedMs: number }) {
-    this.peer = parts.peer;
+  constructor(parts: Omit<Member, 'stop'>) {
+    this.link = parts.link;
+    this.time = parts.time;
+    this.standing = parts.standing;
+    this.following = parts.following;
     this.beats = parts.beats;
     this.checkIn = parts.checkIn;
     this.sender = parts.sender;
     this.savedMs = parts.savedMs;
   }
+
+  async stop({ leaving }: { leaving: boolean }): Promise<void> {
+    await Promise.all([this.checkIn.stop(), this.sender.stop(), this.standing.stop(), this.following.stop()]);
+    await this.beats.stop({ leaving });
+    await this.link.close();
+  }
 }
 
-/** Codes that no waiting cures. */
-const refusals: readonly string[] = ['unauthenticated', 'forbidden', 'not-found', 'identity-conflict'];
+/** A credential goes nowhere in the clear, whoever says so. */
+function isSafeUrl(text: string): boolean {
+  const url = URL.parse(text);
+  return (
+    url !== null && (url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url.hostname)))
+  );
+}
 
-function problemOf(error: { code: string; message: string }, dataDir: string): string {
-  if (!refusals.includes(error.code)) return error.message;
-  return `The registry refuses this host (${error.message}). If it was revoked or removed there, delete ${dataDir}/credential and start the agent with --token-file to join again`;
+/** What a person can do about a refusal. */
+function problemOf(refusal: AppError | null, joinProblem: string | null): string | null {
+  if (refusal === null) return joinProblem;
+  const tried = joinProblem === null ? '' : `; the token that it has does not (${joinProblem})`;
+  return `The registry refuses this host (${refusal.message}). A new join token lets it in again, with holdfast agent --join-file FILE${tried}`;
 }

@@ -6,6 +6,7 @@ import type { LocalInventory } from '../store/local-inventory.ts';
 import type { Outbox } from '../store/outbox.ts';
 import type { Detection } from './detection.ts';
 import type { Session } from './session.ts';
+import type { TargetKeeper } from './target.ts';
 
 export interface AgentParts {
   readonly store: OpenStore;
@@ -14,6 +15,7 @@ export interface AgentParts {
   readonly detection: Detection;
   /** Null: this host has no registry. */
   readonly session: Session | null;
+  readonly targets: TargetKeeper;
   readonly host: () => { readonly id: string | null; readonly name: string };
 }
 
@@ -42,7 +44,7 @@ export function agentStatus(parts: AgentParts): Record<string, unknown> {
   };
 }
 
-export function agentChecks({ store, detection, session }: AgentParts): Record<string, Check> {
+export function agentChecks({ store, detection, session, targets }: AgentParts): Record<string, Check> {
   const failed = detection.status().filter(({ error }) => error !== null);
   const { state, detail } = store.health();
   return {
@@ -54,22 +56,24 @@ export function agentChecks({ store, detection, session }: AgentParts): Record<s
       failed.length === 0
         ? { status: 'ok' }
         : { status: 'degraded', detail: failed.map(({ name, error }) => `${name}: ${error}`).join('; ') },
-    ...(session === null ? {} : { registry: registryCheck(session) }),
+    ...(session === null ? {} : { registry: registryCheck(session, targets) }),
   };
 }
 
-function registryCheck(session: Session): Check {
+function registryCheck(session: Session, targets: TargetKeeper): Check {
   const { beats, problem } = session.status();
-  if (beats?.connected === true && problem === null) return { status: 'ok' };
+  const { refusal } = targets.status();
+  if (beats?.connected === true && problem === null && refusal === null) return { status: 'ok' };
   return {
     status: 'degraded',
-    detail: problem ?? (beats === null ? 'not joined yet' : 'no heartbeat answered yet'),
+    detail: problem ?? refusal?.detail ?? (beats === null ? 'not joined yet' : 'no heartbeat answered yet'),
   };
 }
 
-function registryStatus({ session }: AgentParts): Record<string, unknown> | null {
+function registryStatus({ session, targets }: AgentParts): Record<string, unknown> | null {
   if (session === null) return null;
-  const { url, joined, beats, problem } = session.status();
+  const { url, joined, beats, credential, skewMs, problem } = session.status();
+  const target = targets.status();
   return {
     url,
     joined,
@@ -78,6 +82,16 @@ function registryStatus({ session }: AgentParts): Record<string, unknown> | null
     lastAnswer: instant(beats?.lastAnswerMs ?? null),
     nextBeat: instant(beats?.nextBeatMs ?? null),
     intervalMs: beats?.intervalMs ?? null,
+    credential:
+      credential === null
+        ? null
+        : { generation: credential.generation, expiresAt: instant(credential.expiresAtMs) },
+    target: {
+      tag: target.tag,
+      accepted: instant(target.acceptedAtMs),
+      refused: target.refusal,
+    },
+    clockAheadMs: skewMs,
     problem,
   };
 }

@@ -47,6 +47,27 @@ export async function writeFileAtomic(
   }
 }
 
+/** Gives a file another name, in the same folder, for good; what had that name is replaced. Throws `FileError`. */
+export async function renameFile(from: string, to: string): Promise<void> {
+  try {
+    await rename(from, to);
+    await syncFolder(dirname(resolve(to)));
+  } catch (error) {
+    throw new FileError(`Cannot rename ${from} to ${to}: ${reasonOf(error)}`, from, error);
+  }
+}
+
+/** Removes a file for good; one that is not there is gone already. Throws `FileError`. */
+export async function removeFile(path: string): Promise<void> {
+  try {
+    await unlink(path);
+    await syncFolder(dirname(resolve(path)));
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return;
+    throw new FileError(`Cannot remove ${path}: ${reasonOf(error)}`, path, error);
+  }
+}
+
 async function writeSynced(path: string, data: string | Uint8Array, mode: number): Promise<void> {
   const file = await open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
   try {

@@ -1,6 +1,7 @@
 /** `holdfast agent` */
 import type { Command } from 'commander';
-import { agentConfig, type Flags, readSettings } from './config.ts';
+import { agentConfig } from './agent-config.ts';
+import { type Flags, readSettings } from './config.ts';
 import { action, type Context, examples } from './context.ts';
 import { roleOptions, serve } from './serve.ts';
 
@@ -20,6 +21,7 @@ export function define(command: Command, context: Context): void {
       }),
     );
   examples(command, [
+    'agent --join-file ./edge-1.join',
     'agent --registry http://127.0.0.1:7420 --token-file ./registry/admin.token',
     'agent --registry none',
     'agent --config /etc/holdfast/agent.yaml',

@@ -1,6 +1,7 @@
 /** The roles that this binary has, each loaded when it starts. */
 import { COMMIT, VERSION } from '../base/version.ts';
 import { sqliteAddon } from '../store/engine/addon.ts';
+import { readCaFile } from './config.ts';
 import type { RegistryConfig, RoleContext, Roles, RunningRole } from './roles.ts';
 
 /** `cacheDir`: where the single binary may unpack SQLite's addon. */
@@ -10,8 +11,11 @@ export function builtInRoles(cacheDir: string | undefined): Roles {
     startRegistry: (config, context) => startRegistry(config, context, addonFor()),
     async startAgent(config, { clock, random, logger }) {
       const { createAgent } = await import('../agent/agent.ts');
+      const { registry } = config;
+      const ca = registry?.caFile === undefined ? [] : await readCaFile(registry.caFile);
       return createAgent({
         ...config,
+        registry: registry === null ? null : { ...registry, ca },
         clock,
         random,
         logger,
@@ -84,7 +88,7 @@ async function startRegistry(
 
 /** What `GET /v1/config` shows of a configuration: no secret, and no function. */
 function shown(config: object): object {
-  const secret = new Set(['databaseUrl', 'joinToken']);
+  const secret = new Set(['databaseUrl', 'joinToken', 'proxy']);
   return JSON.parse(
     JSON.stringify(config, (key, value: unknown) => (secret.has(key) && value !== null ? '(set)' : value)),
   ) as object;

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { socketPathBytesMax } from '../base/socket-path.ts';
 import { isAppError } from '../domain/error.ts';
 import { checkDataDir } from '../store/engine/files.ts';
-import { agentConfig, readToken, type Settings, upConfigs } from './config.ts';
+import { agentConfig } from './agent-config.ts';
+import { readCaFile, readToken, type Settings, upConfigs } from './config.ts';
 import { ConfigurationError } from './exit.ts';
 import type { Io } from './io.ts';
 import { registryConfig } from './registry-config.ts';
@@ -28,9 +29,11 @@ export async function checkStart(io: Io, given: Settings): Promise<void> {
       return;
     }
     case 'agent': {
-      const tokenFile = given.get('tokenFile');
       checkFolders(agentConfig(io, given));
-      if (tokenFile !== undefined && tokenFile !== '-') await readToken(io, tokenFile);
+      for (const file of [given.get('tokenFile'), given.get('joinFile')])
+        if (file !== undefined && file !== '-') await readToken(io, file);
+      const caFile = given.get('caFile');
+      if (caFile !== undefined) await readCaFile(caFile);
     }
   }
 }

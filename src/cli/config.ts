@@ -69,26 +69,6 @@ export async function readSettings(io: Io, role: RoleCommand, flags: Flags): Pro
   return new Settings(role, given);
 }
 
-/** What `holdfast agent` starts with. */
-export function agentConfig(io: Io, given: Settings): AgentConfig {
-  const url = given.get('registry');
-  if (url === undefined) {
-    throw new ConfigurationError(
-      'Cannot start the agent: pass "--registry URL", or "--registry none" for a host on its own',
-    );
-  }
-  const tokenFile = given.get('tokenFile');
-  const { dataDir, socketDir } = roleLocations(io, 'agent', given.get('dataDir'));
-  return {
-    dataDir,
-    listen: requireLoopback(given.get('listen') ?? agentDefault, 'the agent'),
-    socketDir: given.get('socket') ?? socketDir,
-    logLevel: given.get('logLevel') ?? logLevelDefault,
-    registry: url === null ? null : { url: requireSafeRegistry(url), joinToken: joinTokenOf(io, tokenFile) },
-    ...hostOf(io, given),
-  };
-}
-
 /** What `holdfast up` starts with; the agent joins with the token that its own registry wrote. */
 export function upConfigs(
   io: Io,
@@ -230,9 +210,9 @@ export async function readPassphrase(io: Io, flags: Flags): Promise<string | nul
 
 export const logLevelDefault: LogLevel = 'info';
 export const registryDefault: Listen = { host: '127.0.0.1', port: 7420 };
-const agentDefault: Listen = { host: '127.0.0.1', port: 7421 };
+export const agentDefault: Listen = { host: '127.0.0.1', port: 7421 };
 
-function hostOf(io: Io, given: Settings): Pick<AgentConfig, 'name' | 'region' | 'self'> {
+export function hostOf(io: Io, given: Settings): Pick<AgentConfig, 'name' | 'region' | 'self'> {
   return {
     name: normaliseHostName(given.get('name') ?? io.hostname),
     region: given.get('region') ?? null,
@@ -240,12 +220,8 @@ function hostOf(io: Io, given: Settings): Pick<AgentConfig, 'name' | 'region' | 
   };
 }
 
-function joinTokenOf(io: Io, file: string | undefined): (() => Promise<string>) | null {
-  if (file === undefined && nonEmpty(io.env['HOLDFAST_TOKEN']) === undefined) return null;
-  return async () => (await readToken(io, file)) ?? '';
-}
-
-function requireLoopback(listen: Listen, who: string): Listen {
+/** Throws `ConfigurationError` for an address that others reach too. */
+export function requireLoopback(listen: Listen, who: string): Listen {
   if (isLoopbackListen(listen)) return listen;
   const host = listen.host.includes(':') ? `[${listen.host}]` : listen.host;
   throw new ConfigurationError(
@@ -256,14 +232,6 @@ function requireLoopback(listen: Listen, who: string): Listen {
 /** Whether only this machine reaches it. */
 export function isLoopbackListen({ host }: Listen): boolean {
   return isLoopback(host.includes(':') ? `[${host}]` : host);
-}
-
-function requireSafeRegistry(url: string): string {
-  const { protocol, hostname } = new URL(url);
-  if (protocol === 'https:' || isLoopback(hostname)) return url;
-  throw new ConfigurationError(
-    `Cannot use the registry ${url}: credentials would travel unencrypted, use https (plain http goes to loopback only)`,
-  );
 }
 
 function readValue(name: SettingName, value: unknown, source: string): unknown {

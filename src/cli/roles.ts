@@ -5,6 +5,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Logger, LogLevel } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
+import type { ProxySettings } from '../client/proxy.ts';
 
 export interface Listen {
   readonly host: string;
@@ -40,12 +41,17 @@ export interface AgentConfig extends RoleConfig {
   readonly region: string | null;
   /** What the host says of itself. */
   readonly self: Readonly<Record<string, string>>;
+  /** On the way to the registry. */
+  readonly proxy?: ProxySettings;
 }
 
 export interface RegistryAccess {
-  readonly url: string;
+  /** Null: where the join token says. */
+  readonly url: string | null;
   /** Read only when the agent joins, so that one that has joined starts without it. Null: it has to have joined. */
   readonly joinToken: (() => Promise<string>) | null;
+  /** Certificates (PEM) that are believed beside the registry's own CA. */
+  readonly caFile?: string;
   /** What the agent remembers this registry by; its URL when absent. */
   readonly knownAs?: string;
 }

@@ -112,6 +112,20 @@ export const settings = {
     help: "file with a token to join with, such as the registry's admin.token (- reads stdin)",
     read: (value: unknown) => (value === '-' ? '-' : readPath(value)),
   },
+  joinFile: {
+    flag: '--join-file <file>',
+    env: 'HOLDFAST_JOIN_FILE',
+    key: 'joinFile',
+    help: 'file with a join token, which also says where the registry is (- reads stdin; else HOLDFAST_JOIN holds it)',
+    read: (value: unknown) => (value === '-' ? '-' : readPath(value)),
+  },
+  caFile: {
+    flag: '--ca-file <file>',
+    env: 'HOLDFAST_CA_FILE',
+    key: 'caFile',
+    help: 'CA of the registry or of a proxy in front of it, PEM; a join token names the registry’s own',
+    read: readPath,
+  },
   name: {
     flag: '--name <name>',
     env: 'HOLDFAST_NAME',
@@ -162,7 +176,19 @@ export const settingsOf: Readonly<Record<RoleCommand, readonly SettingName[]>> =
     'databaseUrl',
     'logLevel',
   ],
-  agent: ['dataDir', 'listen', 'socket', 'registry', 'tokenFile', 'name', 'region', 'self', 'logLevel'],
+  agent: [
+    'dataDir',
+    'listen',
+    'socket',
+    'registry',
+    'joinFile',
+    'tokenFile',
+    'caFile',
+    'name',
+    'region',
+    'self',
+    'logLevel',
+  ],
 };
 
 /** Keys that FORMATS has and a later version will act on: refused with better words than "unknown". */

@@ -199,7 +199,7 @@ export class Connection {
       const text = await this.#text(response);
       if (response.statusCode < 200 || response.statusCode > 299) throw this.#refusal(response, text);
       const document = await this.#document(request, response, text);
-      return { status: response.statusCode, text, document };
+      return { status: response.statusCode, text, document, headers: firstOf(response.headers) };
     } catch (error) {
       signal.throwIfAborted();
       throw toLinkError(error, this.label);
@@ -416,6 +416,12 @@ function startDeadline(clock: Clock, timeoutMs: number, signal: AbortSignal | un
     passed: () => over.signal.aborted,
     cancel,
   };
+}
+
+function firstOf(headers: Dispatcher.ResponseData['headers']): Record<string, string | undefined> {
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [name, Array.isArray(value) ? value[0] : value]),
+  );
 }
 
 function mediaTypeOf(response: Dispatcher.ResponseData): string {

@@ -41,6 +41,8 @@ export interface Answer<Document> {
   readonly status: number;
   readonly text: string;
   readonly document: Document;
+  /** By their names in lower case; of one that came more than once, the first. */
+  readonly headers: Readonly<Record<string, string | undefined>>;
 }
 
 /** `/v1/services?status=UP&type=a&type=b` */

@@ -22,6 +22,7 @@ export interface ToldSession {
 }
 
 interface Session extends ToldSession {
+  readonly begunMs: number;
   readonly heardMs: number;
   /** Beats since another session displaced it. */
   readonly returns: number;
@@ -82,7 +83,7 @@ export function decideSession(
   if (current === null || !isSame(current, told)) {
     const before = displaced.find((session) => isSame(session, told));
     if (before !== undefined) return returned(known, { current, displaced, clone }, before);
-    const session = { ...told, heardMs: nowMs, returns: 0 };
+    const session = { ...told, begunMs: nowMs, heardMs: nowMs, returns: 0 };
     return {
       sessions: { current: session, displaced: displace(displaced, current, nowMs), clone: noted(null) },
       verdict: open ? 'aside' : 'current',
@@ -130,7 +131,9 @@ export function decideSession(
     others: readonly Session[],
     back: Session,
   ): Omit<SessionDecision, 'cloned'> {
-    const alive = [...(latest === null ? [] : [latest]), ...others.filter((one) => isRecent(one, nowMs))];
+    // What was silent before the latest began is an earlier start of one of them.
+    const alive = others.filter(({ heardMs }) => heardMs > (latest?.begunMs ?? 0));
+    if (latest !== null) alive.push(latest);
     const keepers = alive.filter(({ machineId }) => machineId === joinedMachineId);
     const [keeper] = keepers;
     if (keeper === undefined || keepers.length > 1)

@@ -1,8 +1,9 @@
 /**
- * Who this host is at its registry. The credential is no part of it: it lies in a file of its own, never in a
- * database that backups copy.
+ * Who this host is at its registry, and what it believes it by. Its secrets are no part of this: they lie in files of
+ * their own, never in a database that backups copy.
  */
 import { systemCaller } from '../domain/access.ts';
+import type { TrustKey } from '../domain/trust.ts';
 import type { Store, Transaction } from './engine/port.ts';
 import { metaStatements, readMeta, writeMeta } from './meta-sql.ts';
 
@@ -12,6 +13,14 @@ export interface Identity {
   readonly name: string;
   /** The registry that knows it so. */
   readonly registryUrl: string;
+  /** Fingerprint of the key that it joined with; null when it proved none. */
+  readonly key: string | null;
+  /** Id of the token that it joined with; null when that had none. */
+  readonly joinedWith: string | null;
+  /** Where the registry is, best first, as its join token or the join's answer said. */
+  readonly urls: readonly string[];
+  /** The registry's signing keys as of the join; a target that is held says it better. */
+  readonly signingKeys: readonly TrustKey[];
 }
 
 const identityKey = 'identity';
@@ -34,6 +43,15 @@ export class IdentityStore {
 
   async writeIn(tx: Transaction, identity: Identity): Promise<void> {
     await writeMeta(tx, this.#meta, identityKey, JSON.stringify(identity));
+  }
+
+  /** The registry calls this host so now. */
+  async renameIn(tx: Transaction, name: string): Promise<Identity> {
+    const text = await readMeta(tx, this.#meta, identityKey);
+    if (text === null) throw new Error('a host that is nobody was renamed');
+    const identity = { ...(JSON.parse(text) as Identity), name };
+    await this.writeIn(tx, identity);
+    return identity;
   }
 
   /** The machine id that was kept, or else `minted`, which is kept from now on. */

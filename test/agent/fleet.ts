@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { cpSync, rmSync } from 'node:fs';
 import { type Agent, createAgent } from '../../src/agent/agent.ts';
 import type { Detector } from '../../src/agent/detectors/detector.ts';
-import type { RegistryPeer } from '../../src/agent/session.ts';
+import type { JoinToken } from '../../src/agent/join.ts';
+import type { HostCalls, RegistryPeer } from '../../src/agent/peer.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import { type Caller, systemCaller } from '../../src/domain/access.ts';
 import { AppError } from '../../src/domain/error.ts';
@@ -12,13 +13,16 @@ import type { Beat, BeatAnswer } from '../../src/domain/host.ts';
 import type { CheckIn, Component } from '../../src/domain/inventory.ts';
 import type { ServiceDocument } from '../../src/domain/liveness.ts';
 import type { ReportBatch } from '../../src/domain/services.ts';
+import { targetDocument } from '../../src/domain/target.ts';
 import { decideToken } from '../../src/domain/token.ts';
 import type { OpenStore } from '../../src/store/engine/core.ts';
 import { queryBuilder } from '../../src/store/engine/query.ts';
 import { openStore } from '../../src/store/engine/store.ts';
+import { encodeJoinToken } from '../../src/wire/join-token.ts';
 import type { FakeClock } from '../helpers/clock.ts';
 import type { SeededRandom } from '../helpers/random.ts';
 import { openRegistryStores, type RegistryStores } from '../helpers/registry-stores.ts';
+import { FakeTrust } from '../helpers/trust.ts';
 
 /** `deaf`: what is asked arrives and has its effect, the answer is lost. `hung`: there is never an answer. */
 export type Line = 'up' | 'down' | 'deaf' | 'hung';
@@ -31,11 +35,24 @@ export interface Calls {
   readonly arrivedMs: number[];
 }
 
+type Offered = Awaited<ReturnType<RegistryPeer['target']>>;
+
 /** A registry whose process may end and whose data may be put back. */
 export class TestRegistry {
   readonly url = 'http://registry.test';
+  readonly trust: FakeTrust;
+  /** What becomes of a target on its way. */
+  served: (signed: Offered) => Offered = (signed) => signed;
   readonly calls: Calls = { beats: [], checkIns: [], batches: [], arrivedMs: [] };
   line: Line = 'up';
+  /** After a credential was offered. */
+  onRenewed: () => void = () => undefined;
+  /** Beats find nobody; all else does. */
+  refuseBeats = false;
+  /** Beats have their effect, and their answers are lost. */
+  loseAnswers = false;
+  /** What becomes of an answer to a beat on its way. */
+  told: (answer: BeatAnswer) => BeatAnswer = (answer) => answer;
   /** With these chances each call meets a line that is down, or deaf; or arrives twice. */
   chances = { down: 0, deaf: 0, twice: 0 };
   stores: RegistryStores;
@@ -52,6 +69,7 @@ export class TestRegistry {
     random: SeededRandom;
     store: OpenStore;
     stores: RegistryStores;
+    trust: FakeTrust;
     token: string;
   }) {
     this.#dataDir = parts.dataDir;
@@ -59,17 +77,19 @@ export class TestRegistry {
     this.#random = parts.random;
     this.#store = parts.store;
     this.stores = parts.stores;
+    this.trust = parts.trust;
     this.token = parts.token;
   }
 
   static async open(dataDir: string, clock: FakeClock, random: SeededRandom): Promise<TestRegistry> {
     const store = await openRegistry(dataDir, clock);
-    const stores = await openRegistryStores(store, clock, random);
+    const trust = new FakeTrust();
+    const stores = await openRegistryStores(store, clock, random, trust);
     const { token } = await stores.access.issue(
       systemCaller,
       decideToken({ role: 'admin', subject: 'test', expiresInMs: 30 * 86_400_000 }),
     );
-    return new TestRegistry({ dataDir, clock, random, store, stores, token });
+    return new TestRegistry({ dataDir, clock, random, store, stores, trust, token });
   }
 
   /** Statuses that the log tells of each record, in order. */
@@ -107,16 +127,34 @@ export class TestRegistry {
     return this.#store.close();
   }
 
+  /** A join token that says where this registry is, and which key it signs with. */
+  async joinToken(uses = 1): Promise<string> {
+    const { token } = await this.stores.access.issue(systemCaller, decideToken({ role: 'host', uses }));
+    return encodeJoinToken(this.trust.joinTrust(), token);
+  }
+
   /** A client with this token. */
   connect(token: string): RegistryPeer {
     const caller = () => this.stores.access.authenticate(token);
     const { calls } = this;
-    const hosts: Pick<RegistryPeer['hosts'], 'join' | 'beat' | 'checkIn' | 'report'> = {
+    const hosts: HostCalls = {
       join: (_, request) => this.#call(caller, (as) => this.stores.hosts.join(as, request)),
+      renew: async (id, request) => {
+        const offer = await this.#call(
+          () => systemCaller,
+          () => this.stores.hosts.renew(id, request),
+        );
+        this.onRenewed();
+        return offer;
+      },
       beat: async (_, id, beat) => {
         const call = { atMs: this.#clock.now(), beat, answer: null };
         calls.beats.push(call);
-        const answer = await this.#call(caller, (as) => this.#beat(as, id, beat));
+        if (this.refuseBeats)
+          throw new AppError('unavailable', 'Cannot reach the registry: no beat gets through');
+        const answer = this.told(await this.#call(caller, (as) => this.#beat(as, id, beat)));
+        if (this.loseAnswers)
+          throw new AppError('unavailable', 'Cannot reach the registry: the answer was lost');
         calls.beats[calls.beats.indexOf(call)] = { ...call, answer };
         return answer;
       },
@@ -138,7 +176,14 @@ export class TestRegistry {
       isUpMany: (queries) => this.#call(caller, () => this.stores.liveness.isUpMany(queries)),
     };
     // The agent calls nothing else.
-    return { hosts, liveness, close: () => Promise.resolve() } as unknown as RegistryPeer;
+    const trust = async () => this.trust.trust();
+    const target: RegistryPeer['target'] = (id) =>
+      this.#call(caller, async () => {
+        const parts = this.stores.hosts.targetParts(id);
+        const body = JSON.stringify(targetDocument(parts.host, this.trust.trust(), parts.version));
+        return this.served({ body, signature: this.trust.sign(body) });
+      });
+    return { hosts, liveness, trust, target, close: () => Promise.resolve() } as unknown as RegistryPeer;
   }
 
   async #beat(caller: Caller, id: string, beat: Beat): Promise<BeatAnswer> {
@@ -170,7 +215,7 @@ export class TestRegistry {
 
   async #reopen(): Promise<void> {
     this.#store = await openRegistry(this.#dataDir, this.#clock);
-    this.stores = await openRegistryStores(this.#store, this.#clock, this.#random);
+    this.stores = await openRegistryStores(this.#store, this.#clock, this.#random, this.trust);
     this.#rewindsSeen = 0;
   }
 }
@@ -211,7 +256,9 @@ export interface TestAgentOptions {
   readonly registry: TestRegistry | null;
   readonly detectors?: readonly Detector[];
   readonly name?: string;
-  readonly token?: string | null;
+  readonly token?: JoinToken;
+  /** Where the machine's id stands; without it one is minted. */
+  readonly machineId?: string;
 }
 
 export async function startAgent(options: TestAgentOptions): Promise<Agent> {
@@ -226,7 +273,7 @@ export async function startAgent(options: TestAgentOptions): Promise<Agent> {
         : { url: registry.url, joinToken: options.token === undefined ? registry.token : options.token },
     listen: null,
     socketDir: null,
-    connect: (_, token) => {
+    connect: ({ token = '' }) => {
       assert(registry !== null, 'an agent without a registry connects to none');
       return registry.connect(token);
     },
@@ -236,7 +283,10 @@ export async function startAgent(options: TestAgentOptions): Promise<Agent> {
     version: '0.0.0-test',
     commit: 'test',
     detectors,
-    machine: { machineId: `${dataDir}/no-such-machine-id`, bootId: `${dataDir}/no-such-boot-id` },
+    machine: {
+      machineId: options.machineId ?? `${dataDir}/no-such-machine-id`,
+      bootId: `${dataDir}/no-such-boot-id`,
+    },
   });
 }
 

@@ -115,7 +115,8 @@ async function open(t: TestContext, how: { registry?: boolean; dataDir?: string;
     clock,
     own,
     hostName: () => 'edge-1',
-    registry: how.registry === false ? null : { url: 'https://registry.test', liveness: () => registry },
+    registry:
+      how.registry === false ? null : { url: () => 'https://registry.test', liveness: () => registry },
     answers,
   });
   return { clock, store, own, answers, registry, liveness };

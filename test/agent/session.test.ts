@@ -1,104 +1,18 @@
 import assert from 'node:assert/strict';
 import { cpSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { suite, type TestContext, test } from 'node:test';
-import type { Agent } from '../../src/agent/agent.ts';
+import { suite, test } from 'node:test';
 import { systemCaller } from '../../src/domain/access.ts';
 import { inventoryHash } from '../../src/domain/inventory.ts';
-import { FakeClock } from '../helpers/clock.ts';
 import { SeededRandom } from '../helpers/random.ts';
 import { tempFolder } from '../helpers/temp.ts';
-import { component, scriptedDetector, startAgent, TestRegistry, until } from './fleet.ts';
+import { component, startAgent, until } from './fleet.ts';
+import { closing, connected, inSync, type StatusDocument, settles, type World, world } from './world.ts';
 
 const uuidOf = (n: number) => `00000000-0000-7000-8000-${String(n).padStart(12, '0')}`;
 const options = { takeover: false };
 /** Longer than any test: no record lapses by itself. */
 const ttlMs = 7 * 86_400_000;
-
-interface World {
-  readonly clock: FakeClock;
-  readonly random: SeededRandom;
-  readonly registry: TestRegistry;
-  readonly dataDir: string;
-  readonly dpkg: ReturnType<typeof scriptedDetector>;
-  agent: Agent;
-  /** Ends the agent; `crash`: without a word to the registry. */
-  restart(how: { crash: boolean; between?: () => void }): Promise<void>;
-}
-
-async function world(t: TestContext, random = new SeededRandom(1)): Promise<World> {
-  const folder = tempFolder(t);
-  const clock = new FakeClock();
-  const registry = await TestRegistry.open(join(folder, 'registry'), clock, random);
-  const dataDir = join(folder, 'agent');
-  const dpkg = scriptedDetector('dpkg');
-  dpkg.found = [component('bash', '5.2'), component('zlib', '1.3')];
-  const start = () => startAgent({ dataDir, clock, random, registry, detectors: [dpkg] });
-  const made: World = {
-    clock,
-    random,
-    registry,
-    dataDir,
-    dpkg,
-    agent: await start(),
-    async restart({ crash, between }) {
-      const line = registry.line;
-      if (crash) registry.line = 'down';
-      await closing(clock, made.agent);
-      registry.line = line;
-      between?.();
-      made.agent = await start();
-    },
-  };
-  t.after(async () => {
-    registry.line = 'down';
-    await closing(clock, made.agent);
-    await registry.close();
-  });
-  return made;
-}
-
-/** Closing may wait for fake time (the farewell has 2 s). */
-async function closing(clock: FakeClock, agent: Agent): Promise<void> {
-  let closed = false;
-  const work = agent.close().finally(() => {
-    closed = true;
-  });
-  await until(clock, 10_000, 'the agent closes', () => closed);
-  await work;
-}
-
-interface StatusDocument {
-  readonly host: { id: string | null; name: string };
-  readonly registry: { connected: boolean; joined: boolean; problem: string | null };
-  readonly outbox: { pending: number; dropped: number; epoch: number; ackedSeq: number };
-  readonly inventory: { acknowledged: boolean; hash: string };
-}
-
-async function connected({ clock, agent }: World): Promise<void> {
-  await settles(clock, agent, 'connected', ({ registry }) => registry.connected);
-}
-
-/** Everything is in effect at the registry. */
-async function inSync({ clock, agent }: World): Promise<void> {
-  await settles(
-    clock,
-    agent,
-    'in sync',
-    ({ registry, outbox, inventory }) => registry.connected && outbox.pending === 0 && inventory.acknowledged,
-  );
-}
-
-async function settles(
-  clock: FakeClock,
-  agent: Agent,
-  what: string,
-  condition: (status: StatusDocument) => boolean,
-): Promise<void> {
-  await until(clock, 300_000, what, async () =>
-    condition((await agent.status()) as unknown as StatusDocument),
-  );
-}
 
 /** Ours and what the registry has of us are the same. */
 async function assertSame({ agent, registry }: World): Promise<void> {
@@ -145,8 +59,8 @@ suite('a session with the registry', () => {
     assert.equal(w.registry.calls.checkIns[0]?.base, null);
     const credential = join(w.dataDir, 'credential');
     assert.equal(statSync(credential).mode & 0o777, 0o600);
-    const [id, secret = ''] = readFileSync(credential, 'utf8').trim().split(' ');
-    assert.equal(id, (await w.registry.stores.hosts.get('edge-1')).id);
+    const { host, credential: secret } = JSON.parse(readFileSync(credential, 'utf8'));
+    assert.equal(host, (await w.registry.stores.hosts.get('edge-1')).id);
     assert.match(secret, /^hf_/);
     const database =
       readFileSync(join(w.dataDir, 'holdfast.db'), 'latin1') +
@@ -172,32 +86,6 @@ suite('a session with the registry', () => {
     const { status, id: again } = await w.registry.stores.hosts.get('edge-1');
     assert.deepEqual([status, again], ['UP', id]);
     assert.equal(w.registry.calls.checkIns.length, 1, 'nothing had changed');
-  });
-
-  test('says what to do when its credential is refused', async (t) => {
-    const w = await world(t);
-    await inSync(w);
-    await w.restart({
-      crash: true,
-      between: () => cpSync(join(w.dataDir, 'credential'), join(w.dataDir, 'kept')),
-    });
-    await connected(w);
-    // The same machine joins again elsewhere: the old credential ends.
-    await w.clock.advance(1);
-    const { id, name } = await w.registry.stores.hosts.get('edge-1');
-    await w.registry.stores.store.write(systemCaller, (tx) =>
-      w.registry.stores.access.issueHostCredential(tx, { id, name, generation: 2 }),
-    );
-    await settles(
-      w.clock,
-      w.agent,
-      'refused',
-      ({ registry }) => !registry.connected && registry.problem !== null,
-    );
-    const { registry } = (await w.agent.status()) as unknown as StatusDocument;
-    assert.match(registry.problem ?? '', /delete .*credential and start the agent with --token-file/);
-    assert.equal(w.agent.health().checks['registry']?.status, 'degraded');
-    assert.equal(w.agent.health().ready, true);
   });
 
   test('moves its records to the name that the registry gave it', async (t) => {
@@ -400,7 +288,7 @@ suite('a store that was put back', () => {
 suite('a bad line', () => {
   test('every report is in effect once and in order, whatever is lost, doubled or restarted', async (t) => {
     const random = SeededRandom.fresh(t);
-    const w = await world(t, random);
+    const w = await world(t, { random });
     await inSync(w);
     w.registry.chances = { down: 0.2, deaf: 0.2, twice: 0.2 };
     const produced = new Map<string, string[]>();

@@ -316,7 +316,9 @@ dataDir  /home/me/.local/share/holdfast/agent  default
 listen  127.0.0.1:9  HOLDFAST_LISTEN
 socket  /home/me/.local/share/holdfast/run/agent  default
 registry  none  agent.yaml:1
+joinFile  -  not set
 tokenFile  -  not set
+caFile  -  not set
 name  edge-1  agent.yaml:2
 region  -  not set
 self  -  not set

@@ -45,7 +45,12 @@ test('call() gives the text as it came and the document without members that thi
   const text = '{"up":true,  "since":"a newer server says this"}';
   const server = await fakeServer(t, (_asked, response) => json(response, 200, text));
   const connection = connectionTo(t, { target: { url: server.url }, token: 'secret' });
-  assert.deepEqual(await connection.call({ ...ask, query: { type: ['a b', 'c'], none: undefined } }), {
+  const { headers, ...given } = await connection.call({
+    ...ask,
+    query: { type: ['a b', 'c'], none: undefined },
+  });
+  assert.equal(headers['content-type'], 'application/json; charset=utf-8');
+  assert.deepEqual(given, {
     status: 200,
     text,
     document: { up: true },

@@ -62,7 +62,7 @@ export function identityContract(openStore: OpenStoreForTest): void {
     it('gives a credential for a day, and what to believe the registry by', async (t) => {
       const { stores, answer } = await joined(t);
       const { generation, expiresAtMs, trust } = answer;
-      assert.deepEqual([generation, trust.urls], [1, ['https://registry.test']]);
+      assert.deepEqual([generation, trust.urls], [1, ['http://registry.test']]);
       assert.equal(expiresAtMs, stores.clock.now() + hostCredentialLifeMs);
       assert.equal(stores.access.authenticate(answer.credential).hostId, answer.id);
     });

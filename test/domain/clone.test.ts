@@ -71,6 +71,8 @@ suite('decideSession()', () => {
       'outcast',
       'current',
     ]);
+    // Whatever was there before the copy was made.
+    assert.equal(play('YYZZABABAB', { machines }).last, 'outcast');
     // Also a new start of the copy, and none of the keeper.
     assert.equal(play('ABABAC', { machines: { B: 'copy', C: 'copy' } }).last, 'outcast');
     assert.equal(play('ABABAC', { machines }).last, 'current');

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Agent, type AgentOptions, createAgent } from '../../src/agent/agent.ts';
 import type { Detector } from '../../src/agent/detectors/detector.ts';
+import { connectRegistry, type RegistryAddress } from '../../src/agent/peer.ts';
 import { type Clock, systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import { createClient, type HoldfastClient } from '../../src/client/client.ts';
@@ -39,8 +40,6 @@ export interface Booted<Role> {
 }
 
 export interface RegistryBoot {
-  /** Without Unix sockets when absent. */
-  readonly socketDir?: string;
   /** Of a store that was there before; a new folder when absent. */
   readonly dataDir?: string;
   readonly port?: number;
@@ -62,8 +61,6 @@ export interface AgentBoot {
   readonly detectors?: readonly Detector[];
   readonly connect?: AgentOptions['connect'];
   readonly limits?: AgentOptions['limits'];
-  /** Without Unix sockets when absent. */
-  readonly socketDir?: string;
 }
 
 export class Stage<C extends Clock = FakeClock> {
@@ -107,7 +104,6 @@ export class Stage<C extends Clock = FakeClock> {
       ...(advertiseUrls === undefined ? {} : { advertiseUrls }),
       ...(behindProxy === undefined ? {} : { behindProxy }),
       dataDir,
-      socketDir: options.socketDir ?? null,
       listen: { host: '127.0.0.1', port },
       limits: { ...options.limits, store: { ballastBytes: 0, ...options.limits?.store } },
     });
@@ -136,7 +132,6 @@ export class Stage<C extends Clock = FakeClock> {
       registry: registry === null ? null : { url: registry.url, joinToken: async () => registry.token },
       detectors,
       limits,
-      socketDir: options.socketDir ?? null,
       // No two hosts of one machine: without these files each mints an id of its own.
       machine: { machineId: join(machine, 'machine-id'), bootId: join(machine, 'boot_id') },
       ...(connect === undefined ? {} : { connect }),
@@ -229,15 +224,15 @@ export function cable(clock: Clock): {
     });
   const self = {
     pulled: false,
-    connect(url: string, token: string) {
-      const client = createClient({
-        target: { url },
-        token,
-        clock,
-        random: new SeededRandom(99),
-        attemptsMax: 1,
-      });
-      return { hosts: guard(client.hosts), liveness: guard(client.liveness), close: () => client.close() };
+    connect(to: RegistryAddress) {
+      const peer = connectRegistry({ ...to, clock, random: new SeededRandom(99) });
+      const { trust, target, close } = peer;
+      return {
+        hosts: guard(peer.hosts),
+        liveness: guard(peer.liveness),
+        ...guard({ trust, target }),
+        close,
+      };
     },
   };
   return self;

@@ -15,6 +15,7 @@ import { InventoryStore } from '../../src/store/inventory.ts';
 import { LivenessStore } from '../../src/store/liveness.ts';
 import type { FakeClock } from './clock.ts';
 import type { SeededRandom } from './random.ts';
+import { FakeTrust } from './trust.ts';
 
 /** What registry.ts builds over its store. */
 export interface WiredStores {
@@ -40,11 +41,12 @@ export async function openRegistryStores(
   store: Store,
   clock: FakeClock,
   random: SeededRandom,
+  trust = new FakeTrust(),
 ): Promise<RegistryStores> {
   const events: ChangeEvent[] = [];
   const rewinds: Mark[] = [];
   store.log.subscribe((revisions) => events.push(...revisions.flatMap((revision) => revision.events)));
-  const wired = await wireStores({ store, clock, random, onRewind: (seen) => rewinds.push(seen) });
+  const wired = await wireStores({ store, clock, random, trust, onRewind: (seen) => rewinds.push(seen) });
   const { hosts, liveness } = wired;
   const lag = new LagMeter(clock);
   const sweep = new Sweep({ store, hosts, liveness, clock, lag, logger: silentLogger });
@@ -57,8 +59,9 @@ export async function wireStores(options: {
   readonly clock: Clock;
   readonly random: Random;
   readonly onRewind?: (seen: Mark) => void;
+  readonly trust?: FakeTrust;
 }): Promise<WiredStores> {
-  const { store, clock, random, onRewind = () => undefined } = options;
+  const { store, clock, random, onRewind = () => undefined, trust = new FakeTrust() } = options;
   const access = await AccessStore.open({ store, clock, random });
   const liveness: LivenessStore = await LivenessStore.open({
     store,
@@ -82,8 +85,8 @@ export async function wireStores(options: {
     inventory,
     access,
     capacity: { beatsPerSecondMax: 10_000, returnsPerSecondMax: 1_000 },
-    trust: () => ({ urls: ['https://registry.test'], keys: [], ca: [] }),
-    trustSerial: () => 1,
+    trust: () => trust.trust(),
+    trustSerial: () => trust.serial,
     onRewind,
   });
   await hosts.load();

@@ -35,6 +35,7 @@ export interface Schema extends CommonSchema {
 export interface AgentSchema extends CommonSchema {
   components: OwnComponentRow;
   remote_answers: RemoteAnswerRow;
+  held_target: HeldTargetRow;
 }
 
 export interface CommonSchema {
@@ -120,6 +121,15 @@ export interface AuditRow {
   position: string;
   body: string;
   hash: string;
+}
+
+/** Exactly one row, or none before the first target. */
+export interface HeldTargetRow {
+  one: number;
+  tag: string;
+  body: string;
+  signature: string;
+  accepted_at_ms: number;
 }
 
 export interface HostRow {

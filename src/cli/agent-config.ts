@@ -1,0 +1,85 @@
+/** What `holdfast agent` starts with: which registry it reports to, and by what it is let in there. */
+import { isLoopback } from '../client/proxy.ts';
+import {
+  agentDefault,
+  hostOf,
+  logLevelDefault,
+  readProxySettings,
+  readToken,
+  requireLoopback,
+  type Settings,
+} from './config.ts';
+import { ConfigurationError } from './exit.ts';
+import type { Io } from './io.ts';
+import { nonEmpty, roleLocations } from './locations.ts';
+import type { AgentConfig, RegistryAccess } from './roles.ts';
+
+/** Throws `ConfigurationError` (78) for settings that contradict each other, or would send secrets in the clear. */
+export function agentConfig(io: Io, given: Settings): AgentConfig {
+  const { dataDir, socketDir } = roleLocations(io, 'agent', given.get('dataDir'));
+  return {
+    dataDir,
+    listen: requireLoopback(given.get('listen') ?? agentDefault, 'the agent'),
+    socketDir: given.get('socket') ?? socketDir,
+    logLevel: given.get('logLevel') ?? logLevelDefault,
+    registry: registryOf(io, given),
+    proxy: readProxySettings(io),
+    ...hostOf(io, given),
+  };
+}
+
+function registryOf(io: Io, given: Settings): RegistryAccess | null {
+  const url = given.get('registry');
+  const joinToken = joinTokenOf(io, given);
+  if (url === null) return null;
+  if (url === undefined && joinToken?.kind !== 'join') {
+    throw new ConfigurationError(
+      'Cannot start the agent: pass "--join-file FILE" with a join token, "--registry URL", or "--registry none" for a host on its own',
+    );
+  }
+  const caFile = given.get('caFile');
+  return {
+    url: url === undefined ? null : requireSafeRegistry(url),
+    joinToken: joinToken === null ? null : once(joinToken.read),
+    ...(caFile === undefined ? {} : { caFile }),
+  };
+}
+
+/** `join`: it says where the registry is. */
+interface GivenToken {
+  readonly kind: 'join' | 'api';
+  readonly read: () => Promise<string>;
+}
+
+function joinTokenOf(io: Io, given: Settings): GivenToken | null {
+  const [joinFile, tokenFile] = [given.get('joinFile'), given.get('tokenFile')];
+  if (joinFile !== undefined && tokenFile !== undefined)
+    throw new ConfigurationError('Cannot join with two tokens: pass either --join-file or --token-file');
+  if (joinFile !== undefined)
+    return { kind: 'join', read: async () => (await readToken(io, joinFile)) ?? '' };
+  const text = nonEmpty(io.env['HOLDFAST_JOIN']?.trim());
+  if (text !== undefined && tokenFile === undefined) return { kind: 'join', read: async () => text };
+  if (tokenFile === undefined && nonEmpty(io.env['HOLDFAST_TOKEN']) === undefined) return null;
+  return { kind: 'api', read: async () => (await readToken(io, tokenFile)) ?? '' };
+}
+
+/** What came once from stdin does not come again; a file is read anew, for it may hold another token by then. */
+function once(read: () => Promise<string>): () => Promise<string> {
+  let last: string | undefined;
+  return async () => {
+    try {
+      last = await read();
+    } catch (error) {
+      if (last === undefined) throw error;
+    }
+    return last;
+  };
+}
+
+function requireSafeRegistry(url: string): string {
+  const { protocol, hostname } = new URL(url);
+  if (protocol === 'https:' || isLoopback(hostname)) return url;
+  throw new ConfigurationError(
+    `Cannot use the registry ${url}: credentials would travel unencrypted, use https (plain http goes to loopback only)`,
+  );
+}
