@@ -161,7 +161,7 @@ export const checkInHost = operation({
   body: CheckInBody,
   bodyMaxBytes: limits.checkInBodyBytes,
   answers: { 200: CheckInAnswerSchema },
-  codes: ['not-found', 'identity-conflict'],
+  codes: ['not-found', 'identity-conflict', 'unprocessable'],
   async handle(call) {
     return ok(await hostsOf(call.services).checkIn(call.caller, hostIdOf(call), readCheckIn(call.body)));
   },

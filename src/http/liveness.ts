@@ -104,7 +104,7 @@ export const deleteService = operation({
   tag,
   summary: 'Delete a service record',
   answers: { 204: null },
-  codes: ['not-found'],
+  codes: ['not-found', 'unprocessable'],
   async handle(call) {
     await call.services.liveness.delete(call.caller, { uuid: uuidOf(call) });
     return { kind: 'empty', status: 204 };
@@ -118,7 +118,7 @@ export const deleteServiceAt = operation({
   summary: 'Delete the service record of a type on a host',
   query: DeleteServiceQuery,
   answers: { 204: null },
-  codes: ['not-found'],
+  codes: ['not-found', 'unprocessable'],
   async handle({ services, caller, query }) {
     await services.liveness.delete(caller, { type: query.type, host: normaliseHostName(query.host) });
     return { kind: 'empty', status: 204 };
@@ -163,7 +163,7 @@ export const putMaintenance = operation({
   body: MaintenanceBody,
   bodyOptional: true,
   answers: { 200: ServiceSchema },
-  codes: ['not-found'],
+  codes: ['not-found', 'unprocessable'],
   async handle(call) {
     return record(
       call,
@@ -178,7 +178,7 @@ export const deleteMaintenance = operation({
   tag,
   summary: 'End maintenance for good',
   answers: { 200: ServiceSchema },
-  codes: ['not-found'],
+  codes: ['not-found', 'unprocessable'],
   async handle(call) {
     return record(call, await call.services.liveness.endMaintenance(call.caller, uuidOf(call)));
   },
