@@ -93,7 +93,7 @@ export function requireContextName(name: string): string {
 }
 
 function canonical(url: string): string {
-  return URL.parse(url)?.href.replace(/\/+$/, '') ?? url;
+  return URL.parse(url)?.href.replace(/(?<!\/)\/+$/, '') ?? url;
 }
 
 async function readOwn(file: string, io: Io): Promise<string | undefined> {

@@ -74,7 +74,10 @@ function subjectOf(io: Io, flags: Flags): string {
 
 function nameOf(url: string): string {
   const host = URL.parse(url)?.hostname ?? '';
-  return host.replaceAll(/[^a-z0-9.-]/gi, '-').replaceAll(/^[^a-z0-9]+|[^a-z0-9]+$/gi, '') || 'server';
+  return (
+    host.replaceAll(/[^a-z0-9.-]/gi, '-').replaceAll(/^[^a-z0-9]+|(?<![^a-z0-9])[^a-z0-9]+$/gi, '') ||
+    'server'
+  );
 }
 
 /** `hf_<id>_<secret>` → its id. */

@@ -270,7 +270,7 @@ function readUrl(value: unknown): string {
     throw new Error('expected URLs such as https://registry.example:7420');
   if (`${url.username}${url.password}${url.search}${url.hash}` !== '')
     throw new Error('expected URLs of a name, a port and perhaps a path');
-  return url.href.replace(/\/+$/, '');
+  return url.href.replace(/(?<!\/)\/+$/, '');
 }
 
 /** `127.0.0.1:7420`, `localhost:0`, `[::1]:7420`. */
