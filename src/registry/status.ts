@@ -75,9 +75,10 @@ export function registryChecks({ store, trust, lead, sweep, sweeping, clock }: R
   };
 }
 
-export function registrySamples({ hosts, liveness }: RegistryParts): Sample[] {
+export function registrySamples({ hosts, liveness, trust }: RegistryParts): Sample[] {
   const hostCount = hosts.counts();
   const serviceCount = liveness.counts();
+  const endsAtMs = trust.certificate?.endsAtMs();
   return [
     { name: 'holdfast_hosts_up', help: 'Hosts whose status is UP', type: 'gauge', value: hostCount.up },
     { name: 'holdfast_hosts_down', help: 'Hosts whose status is DOWN', type: 'gauge', value: hostCount.down },
@@ -93,5 +94,15 @@ export function registrySamples({ hosts, liveness }: RegistryParts): Sample[] {
       type: 'gauge',
       value: serviceCount.down,
     },
+    ...(endsAtMs === undefined
+      ? []
+      : [
+          {
+            name: 'holdfast_certificate_end_seconds',
+            help: 'When the certificate of the registry ends, in seconds since 1970',
+            type: 'gauge' as const,
+            value: endsAtMs / 1_000,
+          },
+        ]),
   ];
 }

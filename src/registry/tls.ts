@@ -134,7 +134,10 @@ export class OwnCertificate implements ServerCertificate {
 
 /** What a CA's end means for `healthz`: a year ahead, so that every host learns of the next one in time. */
 export function checkAuthority(ca: Certified, now: number): Check {
-  return checkEnd('CA', endOf(ca.certificate), { now, soonMs: 365 * dayMs });
+  const check = checkEnd('CA', endOf(ca.certificate), { now, soonMs: 365 * dayMs });
+  return check.status === 'ok'
+    ? check
+    : { ...check, detail: `${check.detail}, run "holdfast registry rotate ca"` };
 }
 
 async function issue(
@@ -148,17 +151,19 @@ async function issue(
   return server;
 }
 
-/** Of this CA, for these names, begun, and with more than a third of its life left. */
+/** Of this CA, for these names, begun, and with a third of its life left, or as long as its CA lasts. */
 function isGood(
   { certificate }: Certified,
   { ca, names, now }: { ca: Certified; names: readonly string[]; now: number },
 ): boolean {
+  const endMs = endOf(certificate);
   return (
     certificate.checkIssued(ca.certificate) &&
     certificate.verify(ca.certificate.publicKey) &&
     namesOf(certificate).join() === names.join() &&
     certificate.validFromDate.getTime() <= now &&
-    endOf(certificate) - now > leafLifeMs / 3
+    endMs > now &&
+    (endMs - now > leafLifeMs / 3 || endMs === endOf(ca.certificate))
   );
 }
 

@@ -217,18 +217,27 @@ export class RegistryTrust implements TrustService {
         const authority = await this.#folder.rotateAuthority(serving.authority);
         // Before the old one is told no longer: a host that believes the new pair alone must find it served.
         await serving.certificate.reissue(authority.current);
-        const trust = this.#describe(this.#signing, this.#options.behindProxy ? null : authority);
-        await this.#told.tell(caller, toldBy(trust), () => {
+        const adopt = () => {
           serving.authority = authority;
-          this.#trust = trust;
-        });
+        };
+        if (this.#options.behindProxy) {
+          const { current, next } = authority;
+          await this.#told.note(caller, what, [current, next].map(fingerprintOf));
+          adopt();
+        } else {
+          const trust = this.#describe(this.#signing, authority);
+          await this.#told.tell(caller, toldBy(trust), () => {
+            adopt();
+            this.#trust = trust;
+          });
+        }
         await this.#publish();
         break;
       }
       case 'certificate':
         if (serving.kind !== 'own') throw this.#notOurs(what);
         await serving.certificate.reissue();
-        await this.#told.noteCertificate(caller, serving.certificate.fingerprint);
+        await this.#told.note(caller, what, [serving.certificate.fingerprint]);
     }
     this.#options.logger.warn({ what, subject: caller.subject }, 'rotated');
     return this.#trust;
@@ -328,6 +337,10 @@ function certificateNames({ listenHost, advertiseUrls }: RegistryTrustOptions): 
   return ['localhost', '127.0.0.1', '::1', listenHost, hostname(), ...advertised]
     .filter((name) => !everywhere.includes(name))
     .filter((name) => isIP(name) !== 0 || /^[a-z0-9._-]+$/i.test(name));
+}
+
+function fingerprintOf({ certificate }: Certified): string {
+  return keyFingerprint(certificate.publicKey);
 }
 
 function toldBy({ urls, keys, ca }: Trust): Told {

@@ -73,10 +73,10 @@ export class TrustStore {
     });
   }
 
-  /** Notes that the server's own certificate is another, which hosts need not be told. */
-  noteCertificate(caller: Caller, fingerprint: string): Promise<void> {
+  /** Notes what became another without hosts being told: they believe whoever stands in front, or the CA above it. */
+  note(caller: Caller, what: Rotation, keys: readonly string[]): Promise<void> {
     return this.#store.write(caller, async (tx) => {
-      tx.append({ type: 'system.rotated', body: { what: 'certificate', keys: [fingerprint] } });
+      tx.append({ type: 'system.rotated', body: { what, keys } });
     });
   }
 }

@@ -9,6 +9,7 @@ import { idempotencyContract } from './idempotency.contract.ts';
 import { identityContract } from './identity.contract.ts';
 import { livenessContract, type OpenStoreForTest } from './liveness.contract.ts';
 import { selectorContract } from './selector.contract.ts';
+import { trustContract } from './trust.contract.ts';
 
 const open: OpenStoreForTest = async (t, clock) => {
   const dataDir = tempFolder(t);
@@ -24,4 +25,5 @@ hostContract(open);
 identityContract(open);
 hostChangeContract(open);
 selectorContract(open);
+trustContract(open);
 idempotencyContract(open);

@@ -152,6 +152,45 @@ describe('own certificate', () => {
   });
 });
 
+test('bytes that are no request are answered inside TLS as they are outside', async (t) => {
+  const stage = Stage.open(t, { startMs: Date.now() });
+  const registry = await stage.registry({ tls: own });
+  const ca = readFileSync(join(registry.dataDir, 'ca.pem'), 'utf8');
+  const { socket } = await handshake(registry.url, { ca, name: 'localhost' });
+  socket.write('NOT HTTP\r\n\r\n');
+  const text = await textOf(socket);
+  assert.match(text, /^HTTP\/1\.1 400 /);
+  assert.match(text, /"code":"bad-request"/);
+});
+
+test('a CA in its last year is told by healthz, and its last certificate is not renewed over and over', async (t) => {
+  const stage = Stage.open(t, { startMs: Date.now() });
+  const registry = await stage.registry({ tls: own });
+  const hour = async () => {
+    stage.clock.stall(3_600_000);
+    await stage.clock.advance(1_000);
+  };
+  const look = async () => {
+    await hour();
+    // Renewing makes keys, which is no work that the clock waits for.
+    for (let turn = 0; turn < 50; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    return handshakeOf(registry);
+  };
+  stage.clock.stall(3_640 * dayMs);
+  const before = await handshakeOf(registry);
+  await until(
+    async () => (await look()) !== before,
+    () => 'not renewed',
+  );
+  const last = await handshakeOf(registry);
+  for (let round = 0; round < 5; round += 1) assert.equal(await look(), last);
+  const { tls } = (await registry.http({ path: '/healthz', ca: null })).json.checks;
+  assert.equal(tls.status, 'degraded');
+  assert.match(tls.detail, /the certificate ends on|the CA ends on .*run "holdfast registry rotate ca"/);
+  const metrics = await registry.http({ path: '/metrics', ca: null });
+  assert.match(metrics.text, /^holdfast_certificate_end_seconds \d+/m);
+});
+
 describe('G11: the key files', () => {
   test('are 0600 in a folder 0700, and refused when others can read them', async (t) => {
     const stage = Stage.open(t, { startMs: Date.now() });

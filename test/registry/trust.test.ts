@@ -239,6 +239,23 @@ describe('G7: rotation', () => {
     assert.equal((await ask('ca')).status, 200);
   });
 
+  test('behind a proxy the CA is rotated for the proxy: no target tells it', async (t) => {
+    const stage = Stage.open(t, { startMs: Date.now() });
+    const registry = await stage.registry({
+      tls: own,
+      behindProxy: true,
+      advertiseUrls: ['https://r.example'],
+    });
+    const host = await joined(registry, 'edge-1');
+    const before = (await target(registry, host)).text;
+    const pem = readFileSync(join(registry.dataDir, 'ca.pem'), 'utf8');
+    await rotate(registry, 'ca');
+    const after = readFileSync(join(registry.dataDir, 'ca.pem'), 'utf8');
+    assert.ok(after !== pem && pem.includes(after.slice(0, 300)));
+    assert.equal((await target(registry, host)).text, before);
+    assert.deepEqual((await registry.http({ path: '/v1/trust' })).json.ca, []);
+  });
+
   test('what is not ours to rotate is refused with what to do instead', async (t) => {
     const stage = Stage.open(t);
     const registry = await stage.registry();
