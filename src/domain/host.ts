@@ -180,6 +180,11 @@ export function hostDocument(view: HostView): HostDocument {
   };
 }
 
+/** `not-found`, in the same words wherever a host is missing. */
+export function hostNotFound(idOrName: string): AppError {
+  return new AppError('not-found', `Cannot find host "${idOrName}": no such host has joined`);
+}
+
 /** The event that tells of a change of a host; `before` is the record that it changed. */
 export function hostEvent(type: EventType, view: HostView, before?: HostRecord): EventDraft {
   const changed = before === undefined ? {} : changedFacts(before, view);

@@ -345,6 +345,11 @@ export function maintenanceDocument(maintenance: Maintenance, now: number): Main
   };
 }
 
+/** `not-found`, in the same words wherever a record is missing. */
+export function serviceNotFound(what: string): AppError {
+  return new AppError('not-found', `Cannot find service ${what}: it is not registered`);
+}
+
 function changedPlace(before: ServiceRecord, after: ServiceRecord): Before {
   return {
     ...(before.type === after.type ? {} : { type: before.type }),

@@ -16,6 +16,7 @@ const blankLine = Buffer.from('\n\n');
 
 export const events = operation({
   id: 'events',
+  scoped: true,
   requestClass: 'watch',
   tag: 'watch',
   summary: 'Snapshots and events of the log as server-sent events; Last-Event-ID resumes',

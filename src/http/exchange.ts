@@ -17,6 +17,7 @@ import { type Answer, type Call, type HttpContext, jsonType } from './operation.
 import { asAppError, MethodNotAllowed, problemAnswer } from './problem.ts';
 import { authoriseNoted } from './refusal.ts';
 import { isUnderV1, methodsAt, pathOf, type Route } from './routes.ts';
+import { scopedServices } from './scope.ts';
 import type { Validate } from './validate.ts';
 
 /** What all exchanges of a server share. */
@@ -166,7 +167,7 @@ export class Exchange {
       const allowed = needsCaller(access, entrance) ? access : 'open';
       const { url } = request;
       const { context, logger } = this.#options;
-      const asked = { allowed, found, own: params['host'], operation: service.route.operation.id, url };
+      const asked = { allowed, found, own: params['host'], operation: service.route.operation, url };
       const caller = authoriseNoted(asked, { audit: context.services.audit, logger });
       this.#caller = caller;
       this.#enter(service, caller);
@@ -228,7 +229,8 @@ export class Exchange {
     const ifMatch = request.headers['if-match'];
     return {
       context,
-      services: context.services,
+      services:
+        caller.scope === undefined ? context.services : scopedServices(context.services, caller.scope),
       caller,
       params,
       query,
@@ -254,7 +256,7 @@ export class Exchange {
     const { idempotency } = call.services;
     if (idempotency === undefined) return route.operation.handle(call);
     const fingerprint = createHash('sha256')
-      .update(`${route.method} ${request.url}\n${JSON.stringify(call.body)}`)
+      .update(`${route.method} ${request.url}\n${JSON.stringify([call.body, call.caller.scope])}`)
       .digest('hex');
     const stored = await idempotency.run(key, call.caller, fingerprint, async () => {
       const answer = await route.operation.handle(call);

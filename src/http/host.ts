@@ -75,6 +75,7 @@ export const renewCredential = operation({
 
 export const listHosts = operation({
   id: 'listHosts',
+  scoped: true,
   tag,
   summary: 'Hosts, ordered by name',
   query: HostFilterQuery,
@@ -86,6 +87,7 @@ export const listHosts = operation({
 
 export const getHost = operation({
   id: 'getHost',
+  scoped: true,
   tag,
   summary: 'One host, by id or by name',
   answers: { 200: HostSchema },
@@ -97,6 +99,7 @@ export const getHost = operation({
 
 export const changeHost = operation({
   id: 'changeHost',
+  scoped: true,
   requestClass: 'admin',
   tag,
   summary: 'Rename a host, move it to another region, set and remove labels',
@@ -113,6 +116,7 @@ export const changeHost = operation({
 
 export const removeHost = operation({
   id: 'removeHost',
+  scoped: true,
   requestClass: 'admin',
   tag,
   summary: 'Remove a host with its records, components and credentials',
@@ -127,6 +131,7 @@ export const removeHost = operation({
 
 export const revokeHost = operation({
   id: 'revokeHost',
+  scoped: true,
   requestClass: 'admin',
   tag,
   summary: 'End all credentials of a host at once; it stays known, and may join again',

@@ -15,6 +15,7 @@ const tag = 'inventory';
 
 export const listHostComponents = operation({
   id: 'listHostComponents',
+  scoped: true,
   tag,
   summary: 'Components of one host, by its id or name; ordered by name and detector',
   query: ComponentPageQuery,
@@ -28,6 +29,7 @@ export const listHostComponents = operation({
 
 export const listComponents = operation({
   id: 'listComponents',
+  scoped: true,
   tag,
   summary: 'Components over all hosts with their versions; ordered by name',
   query: ComponentFilterQuery,

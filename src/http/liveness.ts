@@ -33,6 +33,7 @@ const tag = 'liveness';
 
 export const registerService = operation({
   id: 'registerService',
+  scoped: true,
   requestClass: 'report',
   tag,
   summary: 'Register a service record under a fresh uuid',
@@ -53,6 +54,7 @@ export const registerService = operation({
 
 export const putService = operation({
   id: 'putService',
+  scoped: true,
   requestClass: 'report',
   tag,
   summary: 'Register a service record, or set the named fields of a known one; counts as a heartbeat',
@@ -76,6 +78,7 @@ export const putService = operation({
 
 export const getService = operation({
   id: 'getService',
+  scoped: true,
   tag,
   summary: 'One service record',
   answers: { 200: ServiceSchema },
@@ -87,6 +90,7 @@ export const getService = operation({
 
 export const listServices = operation({
   id: 'listServices',
+  scoped: true,
   tag,
   summary: 'Service records, ordered by uuid; filters are OR inside a field, AND across',
   query: ServiceFilterQuery,
@@ -100,6 +104,7 @@ export const listServices = operation({
 
 export const deleteService = operation({
   id: 'deleteService',
+  scoped: true,
   requestClass: 'report',
   tag,
   summary: 'Delete a service record',
@@ -113,6 +118,7 @@ export const deleteService = operation({
 
 export const deleteServiceAt = operation({
   id: 'deleteServiceAt',
+  scoped: true,
   requestClass: 'report',
   tag,
   summary: 'Delete the service record of a type on a host',
@@ -127,6 +133,7 @@ export const deleteServiceAt = operation({
 
 export const beatService = operation({
   id: 'beatService',
+  scoped: true,
   requestClass: 'beat',
   tag,
   summary: 'Heartbeat: renew the ttl, lift a lapse',
@@ -142,6 +149,7 @@ export const beatService = operation({
 
 export const beatServices = operation({
   id: 'beatServices',
+  scoped: true,
   requestClass: 'beat',
   tag,
   summary: 'Heartbeats of many records; an answer per item',
@@ -157,6 +165,7 @@ export const beatServices = operation({
 
 export const putMaintenance = operation({
   id: 'putMaintenance',
+  scoped: true,
   requestClass: 'admin',
   tag,
   summary: 'Plan maintenance of a service record',
@@ -174,6 +183,7 @@ export const putMaintenance = operation({
 
 export const deleteMaintenance = operation({
   id: 'deleteMaintenance',
+  scoped: true,
   requestClass: 'admin',
   tag,
   summary: 'End maintenance for good',
@@ -186,6 +196,7 @@ export const deleteMaintenance = operation({
 
 export const isUp = operation({
   id: 'isUp',
+  scoped: true,
   tag,
   summary: 'Is it up? By uuid, or by type and host; unknown is an answer',
   query: IsUpQuerySchema,
@@ -197,6 +208,7 @@ export const isUp = operation({
 
 export const isUpMany = operation({
   id: 'isUpMany',
+  scoped: true,
   tag,
   summary: 'Is-up of many, in order',
   body: IsUpManyBody,

@@ -34,7 +34,7 @@ export interface EventsText {
 
 /** `events` messages of whole revisions, each cut after the revision that passes `bytesMax`. */
 export function* eventMessages(
-  { matches }: CompiledSelection,
+  { matches, shown }: Pick<CompiledSelection, 'matches' | 'shown'>,
   epoch: number,
   revisions: readonly Revision[],
   bytesMax: number,
@@ -42,7 +42,7 @@ export function* eventMessages(
   let texts: string[] = [];
   let size = 0;
   for (const [index, revision] of revisions.entries()) {
-    const text = eventsText(matches, revision);
+    const text = eventsText({ matches, shown }, revision);
     if (text !== '') texts.push(text);
     size += text.length;
     const last = index === revisions.length - 1;
@@ -60,9 +60,13 @@ export function* eventMessages(
 }
 
 /** The selected events of a revision without the brackets of their array; the shared text when all are. */
-function eventsText(matches: CompiledSelection['matches'], { events, encoded }: Revision): string {
+function eventsText(
+  { matches, shown }: Pick<CompiledSelection, 'matches' | 'shown'>,
+  { events, encoded }: Revision,
+): string {
   if (matches === null) return encoded.slice(1, -1);
   const selected = events.filter(matches);
+  if (shown !== null) return selected.map((event) => JSON.stringify(shown(event))).join(',');
   if (selected.length === events.length) return encoded.slice(1, -1);
   return selected.map((event) => JSON.stringify(event)).join(',');
 }

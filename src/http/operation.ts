@@ -142,6 +142,8 @@ export interface Operation {
   readonly answers: Readonly<Record<number, TSchema | string | null>>;
   /** What it competes with when there is much to do (admission.ts). */
   readonly requestClass: RequestClass;
+  /** Serves tokens of limited scope: all that it reads and writes is of hosts. All others are refused to them. */
+  readonly scoped: boolean;
   /** Codes beyond those that any call may meet. */
   readonly codes: readonly ErrorCode[];
   /** Takes `Idempotency-Key`. */
@@ -158,7 +160,10 @@ type QueryOf<Q> = Q extends TSchema ? Static<Q> : Record<string, never>;
 export function operation<Q extends TSchema | null = null, B extends TSchema | null = null>(
   definition: Pick<Operation, 'id' | 'tag' | 'summary' | 'answers'> &
     Partial<
-      Pick<Operation, 'bodyOptional' | 'bodyMaxBytes' | 'codes' | 'creates' | 'requestClass' | 'streams'>
+      Pick<
+        Operation,
+        'bodyOptional' | 'bodyMaxBytes' | 'codes' | 'creates' | 'requestClass' | 'scoped' | 'streams'
+      >
     > & {
       readonly query?: Q;
       readonly body?: B;
@@ -172,6 +177,7 @@ export function operation<Q extends TSchema | null = null, B extends TSchema | n
     bodyMaxBytes: null,
     codes: [],
     requestClass: 'read',
+    scoped: false,
     creates: false,
     streams: false,
     ...definition,

@@ -1,9 +1,10 @@
 /** Whoever is known and may not is noted in the audit. */
 import type { Logger } from '../base/log.ts';
 import type { Caller } from '../domain/access.ts';
-import { isAppError } from '../domain/error.ts';
+import { AppError, isAppError } from '../domain/error.ts';
 import type { AuditService } from '../domain/services.ts';
 import { type Access, authorise } from './auth.ts';
+import type { Operation } from './operation.ts';
 import { pathOf } from './routes.ts';
 
 /** What is asked of whom. */
@@ -12,7 +13,7 @@ export interface Asked {
   readonly found: Caller | null;
   /** The parameter `:host`; see `authorise`. */
   readonly own: string | undefined;
-  readonly operation: string;
+  readonly operation: Pick<Operation, 'id' | 'scoped'>;
   /** Of the request; its path is told. */
   readonly url: string | undefined;
 }
@@ -27,11 +28,21 @@ export function authoriseNoted(
 ): Caller {
   const { allowed, found, own, operation, url = '' } = asked;
   try {
-    return authorise(allowed, found, own);
+    const caller = authorise(allowed, found, own);
+    if (caller.scope !== undefined && !operation.scoped) {
+      throw new AppError(
+        'forbidden',
+        `Cannot do this as ${caller.subject}: its token is limited to some hosts or apps, and this concerns more`,
+      );
+    }
+    return caller;
   } catch (error) {
     if (found !== null && isAppError(error, 'forbidden')) {
-      to.audit?.refused(found, operation, pathOf(url).slice(0, pathToldMax)).catch((err: unknown) => {
-        to.logger.warn({ err, subject: found.subject, operation }, 'a refusal could not be audited');
+      to.audit?.refused(found, operation.id, pathOf(url).slice(0, pathToldMax)).catch((err: unknown) => {
+        to.logger.warn(
+          { err, subject: found.subject, operation: operation.id },
+          'a refusal could not be audited',
+        );
       });
     }
     throw error;

@@ -10,6 +10,7 @@ import { AppError } from '../domain/error.ts';
 import { type ChangeEvent, eventTypes, parsePosition, type Selection } from '../domain/event.ts';
 import { type HostFacts, selectableHost } from '../domain/host.ts';
 import { normaliseHostName, requireUuid } from '../domain/ids.ts';
+import { Scope } from '../domain/scope.ts';
 import { formatSelector, matches, parseSelector, type Selector } from '../domain/selector.ts';
 import type { SnapshotItem } from '../domain/services.ts';
 import { factsOf, type HostHistory } from './host-history.ts';
@@ -23,6 +24,8 @@ export interface CompiledSelection {
   readonly reach: ((revision: number) => Promise<void>) | null;
   /** What a snapshot source is asked for: the same, with names and uuids as they are stored. */
   readonly selection: Selection;
+  /** A selected event as its watcher may see it; null: as it is. */
+  readonly shown: ((event: ChangeEvent) => ChangeEvent) | null;
   /** Of what the source gives for it, what the caller may see. Null: everything. */
   readonly shows: ((item: SnapshotItem) => boolean) | null;
 }
@@ -69,18 +72,58 @@ export function compileSelection(
   // Who was given power is for those alone who give it.
   const admin = caller.role === 'admin';
   if (!admin) tests.push((event) => !event.type.startsWith('token.'));
-  const selects = selectionTest(normal, history);
+  const scope = caller.scope === undefined ? null : new Scope(caller.scope);
+  if (scope !== null) tests.push(scopeTest(scope, history));
+  const selects = selectionTest(normal, history, scope);
   if (selects !== null) tests.push(selects);
   return {
-    key: `${own === null ? '' : `host ${own} `}${admin ? '' : 'no tokens '}${JSON.stringify(normal)}`,
+    key: `${scope === null ? '' : `scope ${scope.key} `}${own === null ? '' : `host ${own} `}${admin ? '' : 'no tokens '}${JSON.stringify(normal)}`,
     matches: tests.length === 0 ? null : (event) => tests.every((test) => test(event)),
     reach:
-      history === null || (own === null && normal.hosts === undefined)
+      history === null || (own === null && scope === null && normal.hosts === undefined)
         ? null
         : (revision) => history.reach(revision),
     selection: normal,
-    shows: own === null ? null : ({ kind, body }) => kind === 'service' || memberOf(body, 'id') === own,
+    shown: scope === null ? null : (event) => withoutOutside(event, scope, history),
+    shows:
+      scope !== null
+        ? (item) => isInScope(item, scope, history)
+        : own !== null
+          ? ({ kind, body }) => kind === 'service' || memberOf(body, 'id') === own
+          : null,
   };
+}
+
+/** What a token of a scope may watch: what is covered after an event, or was before one that ends it. */
+function scopeTest(scope: Scope, history: HostHistory | null): EventTest {
+  return (event) => {
+    const { before, after } = statesOf(event, history);
+    const state = endings.has(event.type) ? before : after;
+    return state !== null && covers(scope, event, state);
+  };
+}
+
+/** What concerns no host, such as the registry itself, is in no scope. */
+function covers(scope: Scope, { type, body }: ChangeEvent, { host, service, facts }: State): boolean {
+  if (host === undefined || !scope.coversHost(host, facts)) return false;
+  if (familyOf(type) === 'host') return true;
+  return scope.coversName(service ?? memberOf(body, 'name') ?? '');
+}
+
+/** What comes into a scope does not tell what it was outside. */
+function withoutOutside(event: ChangeEvent, scope: Scope, history: HostHistory | null): ChangeEvent {
+  if (event.before === undefined) return event;
+  const { before } = statesOf(event, history);
+  if (before !== null && covers(scope, event, before)) return event;
+  const { before: _outside, ...shown } = event;
+  return shown;
+}
+
+/** Of a snapshot, which tells of the present. */
+function isInScope({ kind, body }: SnapshotItem, scope: Scope, history: HostHistory | null): boolean {
+  if (kind === 'host') return scope.coversHost(memberOf(body, 'name') ?? '', factsOf(body));
+  const [type = '', host = ''] = [memberOf(body, 'type'), memberOf(body, 'host')];
+  return scope.coversRecord({ type, host }, history?.at(host, Number.POSITIVE_INFINITY));
 }
 
 /** What the host `own` may watch. */
@@ -95,7 +138,11 @@ function hostCallerTest(own: string, history: HostHistory | null): EventTest {
 }
 
 /** Null: everything is selected. */
-function selectionTest(selection: Selection, history: HostHistory | null): EventTest | null {
+function selectionTest(
+  selection: Selection,
+  history: HostHistory | null,
+  scope: Scope | null,
+): EventTest | null {
   const { types, apps, hosts, services } = selection;
   const ofType = types === undefined ? null : typeTest(types);
   const ofApp = apps === undefined ? null : oneOf(apps, (event) => event.app);
@@ -112,8 +159,10 @@ function selectionTest(selection: Selection, history: HostHistory | null): Event
     const moving = onHost !== null && moves.has(event.type);
     if (!named && !moving) return false;
     if (onHost === null && ofRecord === null) return true;
-    const { before, after } = statesOf(event, onHost === null ? null : history);
-    const on = (state: State) => onHost === null || onHost(event, state);
+    const { before, after } = statesOf(event, onHost === null && scope === null ? null : history);
+    // A state outside the scope selects nothing: also that it did would tell of it.
+    const on = (state: State) =>
+      (scope === null || covers(scope, event, state)) && (onHost === null || onHost(event, state));
     if (!named) return before !== null && after !== null && on(before) !== on(after);
     const selected = (state: State | null) => state !== null && (ofRecord?.(state) ?? true) && on(state);
     return selected(after) || (before !== after && selected(before));

@@ -292,7 +292,7 @@ async function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, p
         allowed: path === paths.watch ? watchAccess(routes) : 'known',
         found,
         own: undefined,
-        operation: watch.id,
+        operation: watch,
         url: request.url,
       },
       { audit: context.services.audit, logger },

@@ -6,6 +6,7 @@ import { type Answer, jsonType, operation, param } from './operation.ts';
 
 export const getTarget = operation({
   id: 'getTarget',
+  scoped: true,
   tag: 'hosts',
   summary:
     'What a host shall hold, signed as its exact bytes in Holdfast-Signature; an agent answers the one that it holds',

@@ -86,6 +86,7 @@ export const resetAdmin = operation({
 
 export const whoami = operation({
   id: 'whoami',
+  scoped: true,
   tag,
   summary: 'Who the caller is, by its credential',
   answers: { 200: WhoamiSchema },

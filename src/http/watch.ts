@@ -35,6 +35,7 @@ import type { WatchSubscription } from './watch-hub.ts';
 
 export const watch = operation({
   id: 'watch',
+  scoped: true,
   requestClass: 'watch',
   tag: 'watch',
   summary: `WebSocket (subprotocol ${watchSubprotocol}): snapshots and events of the log, resumable`,

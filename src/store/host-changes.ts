@@ -4,7 +4,7 @@
  */
 import type { Caller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
-import { type HostRecord, type HostView, hostEvent } from '../domain/host.ts';
+import { type HostRecord, type HostView, hostEvent, hostNotFound } from '../domain/host.ts';
 import {
   decideHostPatch,
   decideHostRevoked,
@@ -18,7 +18,7 @@ import type { Labels } from '../domain/labels.ts';
 import type { AccessStore } from './access.ts';
 import type { Store, Transaction } from './engine/port.ts';
 import type { HostRow } from './engine/query.ts';
-import { type HostMemory, hostNotFound } from './host-memory.ts';
+import type { HostMemory } from './host-memory.ts';
 import { type hostStatements, recordOf } from './host-sql.ts';
 import type { InventoryStore } from './inventory.ts';
 import type { LivenessStore } from './liveness.ts';

@@ -1,10 +1,15 @@
 /** All hosts in memory: their records as of the last commit, who was heard when, and what a beat answers from. */
 import type { Clock } from '../base/clock.ts';
 import { type HostSessions, noSessions } from '../domain/clone.ts';
-import { AppError } from '../domain/error.ts';
 import type { Mark } from '../domain/event.ts';
 import type { Flapping } from '../domain/guards.ts';
-import { beatIntervalMs, type HostRecord, type HostView, hostDeadlineMs } from '../domain/host.ts';
+import {
+  beatIntervalMs,
+  type HostRecord,
+  type HostView,
+  hostDeadlineMs,
+  hostNotFound,
+} from '../domain/host.ts';
 import { normaliseHostName, parseUuid } from '../domain/ids.ts';
 import type { Status } from '../domain/liveness.ts';
 import { Presence } from '../domain/presence.ts';
@@ -217,10 +222,6 @@ export class HostMemory {
   #inTime(slot: number): boolean {
     return this.presence.deadlineMs(slot) > this.#clock.monotonic();
   }
-}
-
-export function hostNotFound(idOrName: string): AppError {
-  return new AppError('not-found', `Cannot find host "${idOrName}": no such host has joined`);
 }
 
 function factsOf(row: HostRow): HostFacts {

@@ -18,6 +18,7 @@ import {
   type HostRecord,
   type HostView,
   hostEvent,
+  hostNotFound,
 } from '../domain/host.ts';
 import type { HostPatch, VersionCondition } from '../domain/host-change.ts';
 import type { CheckIn, CheckInAnswer } from '../domain/inventory.ts';
@@ -43,7 +44,7 @@ import type { Store, Transaction } from './engine/port.ts';
 import type { HostRow } from './engine/query.ts';
 import { HostChanges } from './host-changes.ts';
 import { clonedHost, HostIdentity } from './host-identity.ts';
-import { type HostCapacity, type HostFacts, HostMemory, hostNotFound } from './host-memory.ts';
+import { type HostCapacity, type HostFacts, HostMemory } from './host-memory.ts';
 import { type HeardRow, hostStatements, recordOf } from './host-sql.ts';
 import type { InventoryStore } from './inventory.ts';
 import type { LivenessStore } from './liveness.ts';

@@ -140,8 +140,3 @@ export class ServiceRecords {
     );
   }
 }
-
-/** `not-found`, in the same words wherever a record is missing. */
-export function notFound(what: string): AppError {
-  return new AppError('not-found', `Cannot find service ${what}: it is not registered`);
-}

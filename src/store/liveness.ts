@@ -26,6 +26,7 @@ import {
   type ServicePatch,
   type ServiceRecord,
   type ServiceView,
+  serviceNotFound,
 } from '../domain/liveness.ts';
 import { type Heard, type StatusCounts, statusCounts } from '../domain/presence.ts';
 import { hostSelection, Scope } from '../domain/scope.ts';
@@ -34,7 +35,7 @@ import type { Store, Transaction } from './engine/port.ts';
 import type { ServiceRow } from './engine/query.ts';
 import { HeldRecords } from './liveness-held.ts';
 import { type HostOf, LivenessMemory, type Loaded } from './liveness-memory.ts';
-import { notFound, type OnChange, ServiceRecords } from './liveness-records.ts';
+import { type OnChange, ServiceRecords } from './liveness-records.ts';
 import { loadPageMax, recordOf, serviceStatements } from './liveness-sql.ts';
 import { decodeCursor, encodeCursor, firstBy } from './page.ts';
 
@@ -170,7 +171,7 @@ export class LivenessStore implements LivenessService {
 
   async get(uuid: string): Promise<ServiceView> {
     const slot = this.#memory.presence.find(uuid);
-    if (slot === undefined) throw notFound(uuid);
+    if (slot === undefined) throw serviceNotFound(uuid);
     return this.#memory.view(slot);
   }
 
@@ -225,7 +226,8 @@ export class LivenessStore implements LivenessService {
     return this.#store.write(caller, async (tx) => {
       const record =
         'uuid' in at ? await this.#records.find(tx, at.uuid) : await this.#records.atPlace(tx, at);
-      if (record === undefined) throw notFound('uuid' in at ? at.uuid : `"${at.type}" on "${at.host}"`);
+      if (record === undefined)
+        throw serviceNotFound('uuid' in at ? at.uuid : `"${at.type}" on "${at.host}"`);
       this.#records.requireOwn(record, 'delete');
       await this.#records.forget(tx, 'service.deleted', record);
     });
@@ -262,7 +264,7 @@ export class LivenessStore implements LivenessService {
   moved(caller: Caller, uuid: string, host: string): Promise<ServiceView> {
     return this.#store.write(caller, async (tx) => {
       const record = await this.#records.find(tx, uuid);
-      if (record === undefined) throw notFound(uuid);
+      if (record === undefined) throw serviceNotFound(uuid);
       const decision = decideMoved(record, host);
       await this.#records.makeRoom(tx, record, decision.record, { takeover: true });
       return this.#records.apply(tx, record, decision, { heard: false });
@@ -401,14 +403,14 @@ export class LivenessStore implements LivenessService {
   ): Promise<ServiceView> {
     return this.#store.write(caller, async (tx) => {
       const record = await this.#records.find(tx, uuid);
-      if (record === undefined) throw notFound(uuid);
+      if (record === undefined) throw serviceNotFound(uuid);
       return this.#records.apply(tx, record, decide(record, tx.now), options);
     });
   }
 
   async #whyUnknown(uuid: string): Promise<AppError> {
     const loser = await this.#store.read((session) => session.get(this.#sql.takenOver, { uuid }));
-    if (loser === undefined) return notFound(uuid);
+    if (loser === undefined) return serviceNotFound(uuid);
     return new AppError(
       'taken-over',
       `Cannot renew service ${uuid}: ${loser.by_uuid} has taken over its type and host`,

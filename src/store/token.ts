@@ -1,7 +1,8 @@
 /** Tokens of people, programs and hosts to come, as an admin issues, lists and revokes them. */
 import type { Clock } from '../base/clock.ts';
-import type { Caller } from '../domain/access.ts';
+import type { Caller, TokenScope } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
+import { Scope } from '../domain/scope.ts';
 import type { IssuedToken, Page, PageRequest, TokenFilter, TokenService } from '../domain/services.ts';
 import { decideToken, type TokenRecord, type TokenRequest } from '../domain/token.ts';
 import { type AccessStore, tokenNotFound } from './access.ts';
@@ -37,17 +38,30 @@ export class TokenStore implements TokenService {
 
   create(caller: Caller, request: TokenRequest): Promise<IssuedToken> {
     const plan = decideToken(request);
-    if (plan.scope !== null) {
-      throw new AppError(
-        'unprocessable',
-        'Cannot issue the token: this version does not limit tokens to hosts or apps, leave scope out',
-        { field: 'scope' },
-      );
-    }
+    if (plan.scope !== null) this.#requireScopes(plan.scope);
     return this.#store.write(caller, async (tx) => {
       const { record, token } = await this.#access.issueIn(tx, plan);
       return { record, token: plan.kind === 'join' ? this.#toJoinText(token) : token };
     });
+  }
+
+  #requireScopes(scope: TokenScope): void {
+    if (this.#joinText === null) {
+      throw new AppError(
+        'unprocessable',
+        'Cannot issue the token: an agent speaks of one host only, and limits no tokens to some; leave scope out',
+        { field: 'scope' },
+      );
+    }
+    if (scope.hosts === undefined && scope.apps === undefined) {
+      throw new AppError(
+        'bad-request',
+        'Cannot issue the token: its scope names neither hosts nor apps, leave it out to limit nothing',
+        { field: 'scope' },
+      );
+    }
+    // Throws for a selector that is none.
+    new Scope(scope);
   }
 
   async get(id: string): Promise<TokenRecord> {

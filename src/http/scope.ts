@@ -1,0 +1,189 @@
+/**
+ * What a token of limited scope is served with: the same services, seen through what the scope covers. What lies
+ * outside is answered as what is not there, so that nobody learns of it; a write that would reach or end outside is
+ * `forbidden`. Operations that know nothing of hosts are refused to such tokens as a whole (`Operation.scoped`).
+ */
+import type { Caller, TokenScope } from '../domain/access.ts';
+import { type HostFacts, hostNotFound } from '../domain/host.ts';
+import { decideHostPatch } from '../domain/host-change.ts';
+import { normaliseHostName } from '../domain/ids.ts';
+import {
+  type IsUp,
+  type IsUpQuery,
+  type ServicePatch,
+  type ServiceView,
+  serviceNotFound,
+} from '../domain/liveness.ts';
+import { outOfScope, Scope } from '../domain/scope.ts';
+import type {
+  BeatResult,
+  ComponentService,
+  HostService,
+  LivenessService,
+  TargetService,
+} from '../domain/services.ts';
+import type { HttpServices } from './operation.ts';
+
+type FactsOf = (name: string) => HostFacts | undefined;
+
+/** The services of a server, for a caller of this scope. */
+export function scopedServices(services: HttpServices, limit: TokenScope): HttpServices {
+  const scope = new Scope(limit);
+  const factsOf: FactsOf = (name) => services.hostFacts?.(name);
+  const { hosts, targets } = services;
+  return {
+    ...services,
+    liveness: scopedLiveness(services.liveness, { scope, limit, factsOf }),
+    components: scopedComponents(services.components, { scope, limit, hosts }),
+    ...(hosts === undefined ? {} : { hosts: scopedHosts(hosts, { scope, limit }) }),
+    ...(targets === undefined || hosts === undefined
+      ? {}
+      : { targets: scopedTargets(targets, scopedHosts(hosts, { scope, limit })) }),
+  };
+}
+
+function scopedLiveness(
+  inner: LivenessService,
+  { scope, limit, factsOf }: { scope: Scope; limit: TokenScope; factsOf: FactsOf },
+): LivenessService {
+  const covers = (record: { type: string; host: string }) => scope.coversRecord(record, factsOf(record.host));
+  /** The record when it is covered; undefined when it is not, or is not there. */
+  const find = async (uuid: string): Promise<ServiceView | undefined> => {
+    const view = await inner.get(uuid).catch(() => undefined);
+    return view !== undefined && covers(view) ? view : undefined;
+  };
+  const requireCovered = async (uuid: string): Promise<ServiceView> => {
+    const view = await find(uuid);
+    if (view === undefined) throw serviceNotFound(uuid);
+    return view;
+  };
+  /** Where a record is once it is set; what is missing is refused by the service itself. */
+  const requirePlace = (patch: ServicePatch, now?: ServiceView) => {
+    const type = patch.type ?? now?.type;
+    const host = patch.host === undefined ? now?.host : normaliseHostName(patch.host);
+    if (type !== undefined && host !== undefined && !covers({ type, host }))
+      throw outOfScope('register or move a service there');
+  };
+  const isCovered = async (query: IsUpQuery) =>
+    'uuid' in query ? (await find(query.uuid)) !== undefined : covers(query);
+  const unknown = ({ asOfMs }: Pick<IsUp, 'asOfMs'>): IsUp => ({ ...unknownService, asOfMs });
+  return {
+    register(caller, patch, options) {
+      requirePlace(patch);
+      return inner.register(caller, patch, options);
+    },
+    async put(caller, uuid, patch, options) {
+      const there = await inner.get(uuid).catch(() => undefined);
+      if (there !== undefined && !covers(there)) throw outOfScope('set this service');
+      requirePlace(patch, there);
+      return inner.put(caller, uuid, patch, options);
+    },
+    async beat(caller, uuid) {
+      await requireCovered(uuid);
+      return inner.beat(caller, uuid);
+    },
+    async beatMany(caller, uuids) {
+      const covered = await Promise.all(uuids.map(async (uuid) => (await find(uuid)) !== undefined));
+      const results = await inner.beatMany(
+        caller,
+        uuids.filter((_, index) => covered[index]),
+      );
+      let next = 0;
+      return uuids.map((uuid, index): BeatResult => {
+        const result = covered[index] === true ? results[next++] : undefined;
+        return result ?? { uuid, code: 'not-found' };
+      });
+    },
+    get: requireCovered,
+    list: (filter, page) => inner.list({ ...filter, scope: limit }, page),
+    async delete(caller, at) {
+      if ('uuid' in at) await requireCovered(at.uuid);
+      else if (!covers(at)) throw serviceNotFound(`"${at.type}" on "${at.host}"`);
+      return inner.delete(caller, at);
+    },
+    async maintain(caller, uuid, plan) {
+      await requireCovered(uuid);
+      return inner.maintain(caller, uuid, plan);
+    },
+    async endMaintenance(caller, uuid) {
+      await requireCovered(uuid);
+      return inner.endMaintenance(caller, uuid);
+    },
+    async isUp(query) {
+      const answer = await inner.isUp(query);
+      return (await isCovered(query)) ? answer : unknown(answer);
+    },
+    async isUpMany(queries) {
+      const answers = await inner.isUpMany(queries);
+      const covered = await Promise.all(queries.map(isCovered));
+      return answers.map((answer, index) => (covered[index] === true ? answer : unknown(answer)));
+    },
+  };
+}
+
+/** What is-up says of a record that nobody has registered. */
+const unknownService = {
+  up: false,
+  known: false,
+  reason: null,
+  maintenance: null,
+  confirmed: true,
+  stale: false,
+  ageMs: 0,
+} as const;
+
+function scopedHosts(inner: HostService, { scope, limit }: { scope: Scope; limit: TokenScope }): HostService {
+  const get = async (idOrName: string) => {
+    const view = await inner.get(idOrName);
+    if (!scope.coversHost(view.name, view)) throw hostNotFound(idOrName);
+    return view;
+  };
+  const forbid = (action: string) => (caller: Caller | string) => {
+    throw outOfScope(typeof caller === 'string' ? action : `${action} as ${caller.subject}`);
+  };
+  return {
+    get,
+    list: (filter, page) => inner.list({ ...filter, scope: limit }, page),
+    async change(caller, idOrName, patch, condition) {
+      const before = await get(idOrName);
+      const after = decideHostPatch(before, patch).at(-1)?.after;
+      if (after !== undefined && !scope.coversHost(after.name, after))
+        throw outOfScope('change the host so that it leaves');
+      // By its id: another host may have the name by now.
+      return inner.change(caller, before.id, patch, condition);
+    },
+    async remove(caller, idOrName, condition) {
+      return inner.remove(caller, (await get(idOrName)).id, condition);
+    },
+    async revoke(caller, idOrName) {
+      return inner.revoke(caller, (await get(idOrName)).id);
+    },
+    // What hosts do themselves: no token of a scope is a host's.
+    join: forbid('join'),
+    renew: forbid('renew a credential'),
+    beat: forbid('beat'),
+    checkIn: forbid('check in'),
+    report: forbid('report'),
+  };
+}
+
+function scopedComponents(
+  inner: ComponentService,
+  { scope, limit, hosts }: { scope: Scope; limit: TokenScope; hosts: HostService | undefined },
+): ComponentService {
+  return {
+    async ofHost(idOrName, page) {
+      const view = await hosts?.get(idOrName);
+      if (view === undefined || !scope.coversHost(view.name, view)) throw hostNotFound(idOrName);
+      const found = await inner.ofHost(view.id, page);
+      return { ...found, items: found.items.filter(({ name }) => scope.coversName(name)) };
+    },
+    list: (filter, page) => inner.list({ ...filter, scope: limit }, page),
+  };
+}
+
+function scopedTargets(inner: TargetService, hosts: HostService): TargetService {
+  return {
+    target: async (idOrName) => inner.target((await hosts.get(idOrName)).id),
+  };
+}
