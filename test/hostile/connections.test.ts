@@ -4,7 +4,7 @@ import { connect, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { raw } from '../helpers/raw.ts';
 import { until } from '../helpers/until.ts';
-import { assertUnharmed, head, type Target, targets, uuidOf } from './world.ts';
+import { assertUnharmed, head, registryTarget, type Target, targets, uuidOf } from './world.ts';
 
 test('F7: a thousand connections at each role that send headers or bodies slowly are cut, and others do not notice', async (t) => {
   const { both } = await targets(t, { limits: { headerTimeMs: 1_500, requestTimeMs: 2_500 } });
@@ -52,6 +52,35 @@ test('F7: a connection that says nothing at all is cut before it was anybody', a
     assert(answer === '' || /^HTTP\/1\.1 408 /.test(answer), answer);
     await backToBaseline(target);
   }
+});
+
+test('F7: 600 connections that never come to the end of a TLS handshake are cut, and others do not notice', async (t) => {
+  const target = await registryTarget(t, { tls: { kind: 'own' }, limits: { http: { headerTimeMs: 1_500 } } });
+  assert.match(target.url, /^https:/);
+  // The beginning of a ClientHello that says that 512 bytes follow.
+  const hello = '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03';
+  const startedMs = performance.now();
+  const slow = await openMany(t, target, 600, (n) =>
+    n % 3 === 0 ? '' : n % 3 === 1 ? hello : 'GET / HTTP/1.1\r\n',
+  );
+  const drip = setInterval(() => {
+    for (const { socket } of slow) if (!socket.destroyed) socket.write('\0');
+  }, 500);
+  t.after(() => clearInterval(drip));
+  const { p99 } = await latencies(target, 50);
+  await until(
+    () => slow.every(({ socket }) => socket.destroyed),
+    () => `${slow.filter(({ socket }) => !socket.destroyed).length} connections are still open`,
+    20_000,
+  );
+  clearInterval(drip);
+  const tookMs = performance.now() - startedMs;
+  t.diagnostic(`p99 ${p99.toFixed(1)} ms beside them; all cut after ${tookMs.toFixed(0)} ms`);
+  assert(tookMs < 10_000, `${tookMs} ms`);
+  // Not a word in plain HTTP to those who speak it here.
+  assert(slow.every(({ heard }) => !heard().startsWith('HTTP')));
+  await backToBaseline(target);
+  await assertUnharmed(target);
 });
 
 /** Each is one message that two readers may cut in two ways. None may be served as more than one request. */

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import type { Agent } from '../../src/agent/agent.ts';
 import type { HttpLimits } from '../../src/http/server.ts';
 import type { Registry } from '../../src/registry/registry.ts';
-import { type Booted, Stage, type TestEnd } from '../helpers/boot.ts';
+import { type Booted, type RegistryBoot, Stage, type TestEnd } from '../helpers/boot.ts';
 import type { HttpAnswer } from '../helpers/http.ts';
 
 export interface Target extends Booted<Registry | Agent> {
@@ -21,6 +21,13 @@ export async function targets(
   const registry = target('registry', await stage.registry({ limits: { http: limits } }));
   const agent = target('agent', await stage.agent({ registry: null, limits }));
   return { stage, registry, agent, both: [registry, agent] };
+}
+
+/** A registry of its own, such as one that serves TLS. */
+export async function registryTarget(t: TestEnd, options: RegistryBoot): Promise<Target> {
+  // Certificates are judged by the clock on the wall.
+  const stage = Stage.open(t, { startMs: Date.now() });
+  return target('registry', await stage.registry(options));
 }
 
 function target(kind: Target['kind'], role: Booted<Registry | Agent>): Target {
