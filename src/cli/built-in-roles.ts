@@ -1,8 +1,9 @@
 /** The roles that this binary has, each loaded when it starts. */
 import { COMMIT, VERSION } from '../base/version.ts';
 import { sqliteAddon } from '../store/engine/addon.ts';
+
 import { readCaFile } from './config.ts';
-import type { RegistryConfig, RoleContext, Roles, RunningRole } from './roles.ts';
+import type { RegistryConfig, RoleContext, Roles, RunningRegistry } from './roles.ts';
 
 /** `cacheDir`: where the single binary may unpack SQLite's addon. */
 export function builtInRoles(cacheDir: string | undefined): Roles {
@@ -64,7 +65,7 @@ async function startRegistry(
   config: RegistryConfig,
   context: RoleContext,
   addon: object | undefined,
-): Promise<RunningRole> {
+): Promise<RunningRegistry> {
   const { createRegistry } = await import('../registry/registry.ts');
   const { clock, random, logger } = context;
   const { dataDir, listen, socketDir, databaseUrl, tls, advertiseUrls, behindProxy } = config;

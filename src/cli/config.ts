@@ -69,7 +69,7 @@ export async function readSettings(io: Io, role: RoleCommand, flags: Flags): Pro
   return new Settings(role, given);
 }
 
-/** What `holdfast up` starts with; the agent joins with the token that its own registry wrote. */
+/** What `holdfast up` starts with; the agent joins with a token that its own registry makes for it. */
 export function upConfigs(
   io: Io,
   given: Settings,

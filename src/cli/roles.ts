@@ -74,6 +74,11 @@ export interface RunningRole {
   readonly failed: Promise<never>;
 }
 
+export interface RunningRegistry extends RunningRole {
+  /** A join token for one host, soon. */
+  joinToken(): Promise<string>;
+}
+
 export interface RestoreRequest {
   /** A backup, as `holdfast backup` wrote it. */
   readonly file: string;
@@ -93,7 +98,7 @@ export interface ResetAdminRequest {
 export interface Roles {
   /** Writes another admin.token for a registry that does not run; resolves with the file. `not-found`, `conflict`. */
   resetAdmin(request: ResetAdminRequest, context: RoleContext): Promise<string>;
-  startRegistry(config: RegistryConfig, context: RoleContext): Promise<RunningRole>;
+  startRegistry(config: RegistryConfig, context: RoleContext): Promise<RunningRegistry>;
   startAgent(config: AgentConfig, context: RoleContext): Promise<RunningRole>;
   /**
    * Puts a backup into a data directory and begins a new epoch. `conflict` when a role runs there, or when it holds a

@@ -13,10 +13,10 @@ import { type RoleCommand, settings, settingsOf } from './settings.ts';
 export const drainMaxMs = 15_000;
 
 /** Starts one role and announces it. */
-export type Begin = (
+export type Begin = <Running extends RunningRole>(
   role: Role,
-  start: (context: RoleContext) => Promise<RunningRole>,
-) => Promise<RunningRole>;
+  start: (context: RoleContext) => Promise<Running>,
+) => Promise<Running>;
 
 /**
  * 0 after a clean stop, 1 when draining took longer than `drainMaxMs`. Throws what a role failed of, at the start or

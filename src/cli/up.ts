@@ -1,13 +1,9 @@
 /** `holdfast up`: a registry, and an agent that reports to it, in one process. */
-import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Command } from 'commander';
-import { type Flags, readSettings, readToken, upConfigs } from './config.ts';
+import { type Flags, readSettings, upConfigs } from './config.ts';
 import { action, type Context, examples } from './context.ts';
 import { roleOptions, serve } from './serve.ts';
-
-/** Where a registry leaves the token that may do everything. */
-const adminToken = 'admin.token';
 
 export function define(command: Command, context: Context): void {
   const { io } = context;
@@ -19,8 +15,10 @@ export function define(command: Command, context: Context): void {
       action(context, async (flags: Flags) => {
         const { registry, agent } = upConfigs(io, await readSettings(io, 'up', flags));
         return serve(io, registry.logLevel, async (begin) => {
-          const { url, dataDir } = await begin('registry', (role) => io.roles.startRegistry(registry, role));
-          const joinToken = async () => (await readToken(io, join(dataDir, adminToken))) ?? '';
+          const started = await begin('registry', (role) => io.roles.startRegistry(registry, role));
+          const { url, dataDir } = started;
+          // Asked for when the agent joins; it never leaves this process.
+          const joinToken = () => started.joinToken();
           // By its folder and not its URL: on port 0 that is another one each time, and the registry is not.
           const knownAs = pathToFileURL(dataDir).href;
           await begin('agent', (role) =>

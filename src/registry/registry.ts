@@ -9,6 +9,7 @@ import { LagMeter } from '../base/lag.ts';
 import { startLoop } from '../base/loop.ts';
 import { type Surroundings, surroundings } from '../base/surroundings.ts';
 import { Undo } from '../base/undo.ts';
+import { systemCaller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
 import { isLoopback, roleSockets } from '../http/listen.ts';
 import { createHttpServer, type HttpLimits } from '../http/server.ts';
@@ -42,6 +43,7 @@ const returnsPerSecondMax = { tls: 500, plain: 2_000 } as const;
 const listenDefault = { host: '127.0.0.1', port: 7420 };
 const flushEveryMs = 30_000;
 const compactEveryMs = 600_000;
+const ownJoinTokenLifeMs = 300_000;
 
 export interface RegistryOptions extends Partial<Surroundings> {
   readonly dataDir: string;
@@ -68,6 +70,8 @@ export interface Registry {
   /** Where it serves: `https://127.0.0.1:7420`. */
   readonly url: string;
   readonly dataDir: string;
+  /** A join token for one host, soon: for an agent that is started together with this registry. */
+  joinToken(): Promise<string>;
   /** Rejects when it cannot go on; never resolves. */
   readonly failed: Promise<never>;
   /** Drains, flushes and frees everything. Calling it twice is harmless. */
@@ -278,6 +282,10 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
   return {
     url: tcp?.url ?? '',
     dataDir,
+    joinToken: async () => {
+      const { token } = await tokens.create(systemCaller, { role: 'host', expiresInMs: ownJoinTokenLifeMs });
+      return token;
+    },
     failed: lead.failed,
     close: () => (closed ??= undo.run()),
   };

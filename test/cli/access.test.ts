@@ -6,11 +6,12 @@ import { describe, it, type TestContext } from 'node:test';
 import { silentLogger } from '../../src/base/log.ts';
 import { builtInRoles } from '../../src/cli/built-in-roles.ts';
 import { createRegistry } from '../../src/registry/registry.ts';
+import type { TlsChoice } from '../../src/registry/trust.ts';
 import { exchange } from '../helpers/http.ts';
 import { tempFolder } from '../helpers/temp.ts';
 import { cli } from './harness.ts';
 
-async function world(t: TestContext) {
+async function world(t: TestContext, tls: TlsChoice = { kind: 'off' }) {
   const home = tempFolder(t);
   const dataDir = join(tempFolder(t), 'registry');
   const socketDir = join(dataDir, 'run');
@@ -19,6 +20,7 @@ async function world(t: TestContext) {
       dataDir,
       socketDir,
       listen: { host: '127.0.0.1', port: 0 },
+      tls,
       logger: silentLogger,
       limits: { store: { ballastBytes: 0 } },
     });
@@ -178,6 +180,20 @@ describe('holdfast login', () => {
     assert.equal(both.code, 2);
     const wrong = await w.run(['token', 'ls', '--context', 'prd']);
     assert.deepEqual([wrong.code, /did you mean "prod"/.test(wrong.stderr)], [2, true]);
+  });
+
+  it('keeps the CA of a registry that has its own, beside the token', async (t) => {
+    const w = await world(t, { kind: 'own' });
+    assert.match(w.url(), /^https:/);
+    const without = await w.run(['login', '--url', w.url(), '--token-file', w.adminFile]);
+    assert.equal(without.code, 6, without.stderr);
+    assert.match(without.stderr, /Cannot trust/);
+    const ca = ['--ca-file', join(w.dataDir, 'ca.pem')];
+    const login = await w.run(['login', 'prod', '--url', w.url(), '--token-file', w.adminFile, ...ca]);
+    assert.equal(login.code, 0, login.stderr);
+    const asked = await w.run(['token', 'ls']);
+    assert.equal(asked.code, 0, asked.stderr);
+    assert.match(asked.stderr, /\(context prod\)/);
   });
 
   it('refuses a file that others can read, and one that is damaged, without showing it', async (t) => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { AgentConfig, RegistryConfig, Roles, RunningRole } from '../../src/cli/roles.ts';
+import type { AgentConfig, RegistryConfig, Roles, RunningRegistry } from '../../src/cli/roles.ts';
 import { knownVariables } from '../../src/cli/variables.ts';
 import { HastyClock } from '../client/hasty-clock.ts';
 import { tempFolder } from '../helpers/temp.ts';
@@ -13,9 +13,10 @@ import { cli } from './harness.ts';
 function notingRoles() {
   const started: { registry?: RegistryConfig; agent?: AgentConfig } = {};
   const closed: string[] = [];
-  const running = (role: string, dataDir: string): RunningRole => ({
+  const running = (role: string, dataDir: string): RunningRegistry => ({
     url: `http://127.0.0.1:${role === 'registry' ? 7420 : 7421}`,
     dataDir,
+    joinToken: async () => 'hfj1.made',
     async close() {
       closed.push(role);
     },
@@ -80,6 +81,7 @@ test('up starts the registry, then an agent that reports to it, says when each i
     databaseUrl: null,
   });
   assert.equal(started.agent?.registry?.url, 'http://127.0.0.1:7420');
+  assert.equal(await started.agent?.registry?.joinToken?.(), 'hfj1.made', 'made in this process, in no file');
   assert.equal(started.agent?.registry?.knownAs, 'file:///home/me/.local/share/holdfast/registry');
   assert.equal(started.agent?.name, 'this-machine');
   assert.deepEqual(closed, ['agent', 'registry']);
@@ -98,9 +100,6 @@ test('up --data-dir puts everything below it', async (t) => {
     [started.agent?.dataDir, started.agent?.socketDir],
     [join(dataDir, 'agent'), join(dataDir, 'run/agent')],
   );
-  mkdirSync(join(dataDir, 'registry'), { recursive: true });
-  writeFileSync(join(dataDir, 'registry/admin.token'), 'hf_1\n', { mode: 0o600 });
-  assert.equal(await started.agent?.registry?.joinToken?.(), 'hf_1');
 });
 
 test('flags stand above variables, those above the file, that above defaults', async (t) => {
@@ -391,6 +390,7 @@ test('a start that fails exits with its reason; a role that fails later stops th
       startRegistry: async () => ({
         url: '',
         dataDir: '',
+        joinToken: async () => '',
         close: async () => undefined,
         failed: Promise.reject(new Error('disk gone')),
       }),
@@ -405,6 +405,7 @@ test('a role that does not drain in time ends with 1', async () => {
   const stuck = {
     url: '',
     dataDir: '',
+    joinToken: async () => '',
     close: () => new Promise<void>(() => undefined),
     failed: new Promise<never>(() => undefined),
   };
