@@ -123,6 +123,8 @@ async function bundleBinary(outfile) {
     entryPoints: [join(root, 'src/main.ts')],
     write: false,
     format: 'cjs',
+    // In the code cache's function nobody answers `import('node:tls')`; require is there.
+    supported: { 'dynamic-import': false },
     minify: true,
     banner: { js: '(function(require,module,exports,__filename,__dirname){' },
     footer: { js: '})' },
