@@ -33,7 +33,7 @@ export const commands: readonly CommandEntry[] = [
   {
     name: 'hosts',
     group: 'Look at it:',
-    summary: 'hosts of the fleet: ls get',
+    summary: 'hosts of the fleet: ls get label rename revoke rm',
     load: () => import('./hosts.ts'),
   },
   {

@@ -31,6 +31,7 @@ export interface Route {
 const insiders: Role[] = ['viewer', 'operator', 'approver', 'admin'];
 const viewers: Role[] = [...insiders, 'reader'];
 const hostsSelf: Role[] = [...viewers, 'host'];
+const ownTarget: Role[] = [...insiders, 'host'];
 /** Who asks whether something is alive: everyone who may read or report it. */
 const livenessReaders: Role[] = [...viewers, 'reporter', 'host'];
 const reporters: Role[] = ['reporter', 'admin'];
@@ -67,7 +68,7 @@ const table: readonly [Route['method'], string, Route['on'], Access, Operation][
   ['POST',   '/v1/hosts/:host/checkin',        'registry', itself,          host.checkInHost],
   ['POST',   '/v1/hosts/:host/reports',        'registry', itself,          host.reportHost],
 
-  ['GET',    '/v1/hosts/:host/target',         'both',     hostsSelf,       target.getTarget],
+  ['GET',    '/v1/hosts/:host/target',         'both',     ownTarget,       target.getTarget],
   ['GET',    '/v1/trust',                      'registry', 'open',          trust.getTrust],
   ['POST',   '/v1/trust/rotate',               'registry', admins,          trust.rotateTrust],
 

@@ -40,6 +40,8 @@ export interface Booted<Role> {
 }
 
 export interface RegistryBoot {
+  /** Without Unix sockets when absent. */
+  readonly socketDir?: string;
   /** Of a store that was there before; a new folder when absent. */
   readonly dataDir?: string;
   readonly port?: number;
@@ -61,6 +63,8 @@ export interface AgentBoot {
   readonly detectors?: readonly Detector[];
   readonly connect?: AgentOptions['connect'];
   readonly limits?: AgentOptions['limits'];
+  /** Without Unix sockets when absent. */
+  readonly socketDir?: string;
 }
 
 export class Stage<C extends Clock = FakeClock> {
@@ -104,6 +108,7 @@ export class Stage<C extends Clock = FakeClock> {
       ...(advertiseUrls === undefined ? {} : { advertiseUrls }),
       ...(behindProxy === undefined ? {} : { behindProxy }),
       dataDir,
+      socketDir: options.socketDir ?? null,
       listen: { host: '127.0.0.1', port },
       limits: { ...options.limits, store: { ballastBytes: 0, ...options.limits?.store } },
     });
@@ -132,6 +137,7 @@ export class Stage<C extends Clock = FakeClock> {
       registry: registry === null ? null : { url: registry.url, joinToken: async () => registry.token },
       detectors,
       limits,
+      socketDir: options.socketDir ?? null,
       // No two hosts of one machine: without these files each mints an id of its own.
       machine: { machineId: join(machine, 'machine-id'), bootId: join(machine, 'boot_id') },
       ...(connect === undefined ? {} : { connect }),
