@@ -105,6 +105,8 @@ CREATE TABLE hosts (
   labels text COLLATE "C" NOT NULL CHECK (jsonb_typeof(labels::jsonb) = 'object'),
   self text COLLATE "C" NOT NULL CHECK (jsonb_typeof(self::jsonb) = 'object'),
   machine_id text COLLATE "C" NOT NULL,
+  -- What it wished to be called at its join, and wishes again when it comes back: it may have been renamed since.
+  joined_as text COLLATE "C" NOT NULL,
   status text COLLATE "C" NOT NULL CHECK (status IN ('UP', 'DOWN')),
   reason text COLLATE "C" CHECK (reason IN ('set', 'lapsed', 'host', 'check', 'left')),
   first_seen_ms safe_integer NOT NULL,

@@ -93,6 +93,8 @@ CREATE TABLE hosts (
   labels TEXT NOT NULL CHECK (json_type(labels) = 'object'),
   self TEXT NOT NULL CHECK (json_type(self) = 'object'),
   machine_id TEXT NOT NULL,
+  -- What it wished to be called at its join, and wishes again when it comes back: it may have been renamed since.
+  joined_as TEXT NOT NULL,
   status TEXT NOT NULL CHECK (status IN ('UP', 'DOWN')),
   reason TEXT CHECK (reason IN ('set', 'lapsed', 'host', 'check', 'left')),
   first_seen_ms INTEGER NOT NULL,

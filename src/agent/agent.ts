@@ -198,7 +198,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     await flushAll(own, answers);
   });
 
-  const targets = await TargetKeeper.open({ store, identities, targets: new HeldTargetStore(store) });
+  const targets = await TargetKeeper.open({ store, identities, targets: new HeldTargetStore(store), facts });
   session = registry === null ? null : await openSession(registry);
   if (session === null) await outbox.suspend();
   else undo.add('session', () => session.stop({ leaving: true }));

@@ -11,6 +11,7 @@ import type { Random } from '../base/random.ts';
 import { targetReader } from '../client/target.ts';
 import { systemCaller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
+import { type HostFacts, ownHostEvent } from '../domain/host.ts';
 import type { TargetService } from '../domain/services.ts';
 import {
   decideTarget,
@@ -43,6 +44,8 @@ export interface TargetKeeperOptions {
   readonly store: Store;
   readonly identities: IdentityStore;
   readonly targets: HeldTargetStore;
+  /** What selectors may ask of this host, as of the last commit. */
+  readonly facts: () => HostFacts;
 }
 
 /** What a membership gives the keeper to follow its registry with. */
@@ -178,7 +181,7 @@ export class TargetKeeper implements TargetService {
     document: TargetDocument,
     { body, signature }: { body: string; signature: string },
   ): Promise<void> {
-    const { store, targets, identities } = this.#options;
+    const { store, targets, identities, facts } = this.#options;
     const held: Held = {
       tag: tagOfDocument(document),
       body,
@@ -189,6 +192,10 @@ export class TargetKeeper implements TargetService {
     const identity = await store.write(systemCaller, async (tx) => {
       await targets.writeIn(tx, held);
       const renamed = await identities.renameIn(tx, document.settings.name);
+      const { region, labels } = document.settings;
+      const before = facts();
+      const changed = ownHostEvent(before, { ...before, name: renamed.name, region, labels });
+      if (changed !== null) tx.append(changed);
       tx.onCommit(() => {
         this.#held = held;
         this.#host = renamed;

@@ -196,6 +196,15 @@ export function hostEvent(type: EventType, view: HostView, before?: HostRecord):
   };
 }
 
+/** What an agent tells of its own host: what is selected by, and nothing of how it is. Null when nothing changed. */
+export function ownHostEvent(before: HostFacts, after: HostFacts): EventDraft | null {
+  const changed = changedFacts(before, after);
+  if (Object.keys(changed).length === 0) return null;
+  const { id, name, region, labels, self } = after;
+  const type = changed.name === undefined ? 'host.labelled' : 'host.renamed';
+  return { type, host: name, before: changed, body: { id, name, region, labels, self } };
+}
+
 /** A host as selectors see it. One that never joined has a name and nothing else. */
 export function selectableHost(
   name: string,
@@ -209,7 +218,7 @@ export function selectableHost(
   };
 }
 
-function changedFacts(before: HostRecord, after: HostRecord): Before {
+function changedFacts(before: HostFacts, after: HostFacts): Before {
   return {
     ...(before.name === after.name ? {} : { name: before.name }),
     ...(before.region === after.region ? {} : { region: before.region }),

@@ -8,7 +8,7 @@ import type { Caller } from '../domain/access.ts';
 import { isUndecided, noSessions } from '../domain/clone.ts';
 import { AppError } from '../domain/error.ts';
 import { decideHostName, type HostRecord, hostEvent, hostNameCandidates } from '../domain/host.ts';
-import { mintUuid, requirePrintable } from '../domain/ids.ts';
+import { mintUuid, normaliseHostName, requirePrintable } from '../domain/ids.ts';
 import { credentialStatement, isProof, joinStatement } from '../domain/proof.ts';
 import type { JoinAnswer, JoinRequest, RenewalAnswer, RenewalRequest } from '../domain/services.ts';
 import { hostCredentialLifeMs, keylessCredentialLifeMs } from '../domain/token.ts';
@@ -40,10 +40,7 @@ export class HostIdentity {
     const publicKey = provedKey(caller, request);
     return store.write(caller, async (tx) => {
       const ofMachine = await tx.all(sql.byMachine, { machineId: request.machineId });
-      // A second agent on this machine is another host, as long as the first one beats.
-      const known = ofMachine.find(
-        (row) => hostNameCandidates(request.name, row.id).includes(row.name) && !memory.isBeating(row.id),
-      );
+      const known = knownHost(ofMachine, request.name, memory);
       const again = known !== undefined && isSameJoin(known, caller, publicKey);
       const grant =
         caller.role === 'joiner'
@@ -138,6 +135,7 @@ export class HostIdentity {
     };
     const row = rowOf(record, {
       machineId: request.machineId,
+      joinedAs: normaliseHostName(request.name),
       lastSeenMs: tx.now,
       intervalToldMs: memory.intervalMs(),
       publicKey,
@@ -168,6 +166,19 @@ export class HostIdentity {
     });
     return { id, name, generation };
   }
+}
+
+/**
+ * The host of this machine that comes back by this name: the one that is called so, or else the one that was when it
+ * joined, and has been renamed since. A second agent on the machine is another host, as long as the first one beats.
+ */
+function knownHost(ofMachine: readonly HostRow[], wished: string, memory: HostMemory): HostRow | undefined {
+  const name = normaliseHostName(wished);
+  const away = ofMachine.filter(({ id }) => !memory.isBeating(id));
+  return (
+    away.find((row) => hostNameCandidates(wished, row.id).includes(row.name)) ??
+    away.find((row) => row.joined_as === name)
+  );
 }
 
 /** What a machine hears that is turned away from a host's identity. */

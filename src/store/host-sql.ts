@@ -45,6 +45,7 @@ export function hostStatements(dialect: Dialect) {
         labels: arg('labels'),
         self: arg('self'),
         machine_id: arg('machine_id'),
+        joined_as: arg('joined_as'),
         status: arg('status'),
         reason: arg('reason'),
         first_seen_ms: arg('first_seen_ms'),
@@ -184,6 +185,7 @@ export function rowOf(
   record: HostRecord,
   more: {
     machineId: string;
+    joinedAs: string;
     lastSeenMs: number;
     intervalToldMs: number;
     publicKey: string | null;
@@ -197,6 +199,7 @@ export function rowOf(
     labels: JSON.stringify(record.labels),
     self: JSON.stringify(record.self),
     machine_id: more.machineId,
+    joined_as: more.joinedAs,
     status: record.status,
     reason: record.reason,
     first_seen_ms: record.firstSeenMs,

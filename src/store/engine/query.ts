@@ -139,6 +139,7 @@ export interface HostRow {
   labels: string;
   self: string;
   machine_id: string;
+  joined_as: string;
   status: Status;
   reason: StatusReason | null;
   first_seen_ms: number;
