@@ -74,6 +74,7 @@ export const revokeToken = operation({
 /** The token itself is in no answer: whoever may read the data directory reads it there. */
 export const resetAdmin = operation({
   id: 'resetAdmin',
+  requestClass: 'admin',
   tag,
   summary: 'Write another admin.token into the data directory; the one before ends',
   answers: { 200: AdminTokenSchema },

@@ -16,6 +16,7 @@ export const getTrust = operation({
 
 export const rotateTrust = operation({
   id: 'rotateTrust',
+  requestClass: 'admin',
   tag,
   summary: 'Replace the signing key or the CA by the one that was announced, or the certificate by another',
   body: RotateBody,

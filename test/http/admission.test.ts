@@ -5,7 +5,8 @@ import { connect, type Socket } from 'node:net';
 import { describe, type TestContext, test } from 'node:test';
 import { limits } from '../../src/base/limits.ts';
 import { AppError } from '../../src/domain/error.ts';
-import { addressOf } from '../../src/http/admission.ts';
+import { addressOf, requestClasses } from '../../src/http/admission.ts';
+import { routes } from '../../src/http/routes.ts';
 import { Stage } from '../helpers/boot.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { until } from '../helpers/until.ts';
@@ -119,6 +120,20 @@ describe('admission by class', () => {
     assert.equal(again.status, 200);
     await again.body?.cancel();
   });
+});
+
+test('every route that writes says what it competes with', () => {
+  const reads = routes.filter(
+    ({ method, operation }) => method !== 'GET' && operation.requestClass === 'read',
+  );
+  assert.deepEqual(
+    reads.map(({ operation }) => operation.id),
+    ['isUpMany'],
+  );
+  assert.deepEqual(
+    new Set(routes.map(({ operation }) => operation.requestClass)),
+    new Set<string>(requestClasses),
+  );
 });
 
 describe('admission by address', () => {
