@@ -4,6 +4,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { AppError } from '../../src/domain/error.ts';
 import type { ServiceView } from '../../src/domain/liveness.ts';
 import type { Store } from '../../src/store/engine/port.ts';
+import { loadPageMax } from '../../src/store/liveness-sql.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { countStatements } from '../helpers/counted.ts';
 import { SeededRandom } from '../helpers/random.ts';
@@ -230,6 +231,32 @@ export function livenessContract(openStore: OpenStoreForTest): void {
   });
 
   describe('LivenessStore after a restart', () => {
+    it('has every record again, also of more than two pages, each once and where it was', async (t) => {
+      const stores = await open(t);
+      const count = 2 * loadPageMax + 1;
+      const uuidOf = (n: number) => `00000000-0000-7000-8000-${String(n).padStart(12, '0')}`;
+      const numbers = Array.from({ length: count }, (_, n) => n);
+      await Promise.all(
+        numbers.map((n) =>
+          stores.liveness.put(
+            admin,
+            uuidOf(n),
+            { type: `type-${n % 3}`, host: `host-${n}`, region: n % 2 === 0 ? 'eu' : null },
+            alone,
+          ),
+        ),
+      );
+      const before = stores.liveness.records();
+      const again = await openRegistryStores(stores.store, stores.clock, new SeededRandom(2));
+      const byUuid = (x: { uuid: string }, y: { uuid: string }) => (x.uuid < y.uuid ? -1 : 1);
+      assert.deepEqual(again.liveness.records().sort(byUuid), before.sort(byUuid));
+      for (const n of numbers) {
+        const { known } = await again.liveness.isUp({ type: `type-${n % 3}`, host: `host-${n}` });
+        assert(known, `host-${n}`);
+      }
+      assert.equal((await again.liveness.isUp({ type: 'type-1', host: 'host-0' })).known, false);
+    });
+
     it('keeps every status, unconfirmed, for one ttl; what is new gets no grace', async (t) => {
       const stores = await open(t);
       await web(stores);
