@@ -14,7 +14,7 @@ import {
   outputOption,
   pageOptions,
 } from './context.ts';
-import { exitCodes } from './exit.ts';
+import { exitCodes, UsageError } from './exit.ts';
 import type { Role } from './locations.ts';
 import { type Column, none, writeTable } from './output.ts';
 import { requireInstant } from './words.ts';
@@ -52,12 +52,14 @@ export function define(command: Command, context: Context): void {
     .summary('check that nobody has changed it')
     .description(
       'Walks along the whole chain. Exit 1 names the first entry that is not as it was written.\n' +
-        'The end of the chain is printed: note it elsewhere to show later that nothing was cut off behind it.',
+        'The end of the chain is printed: noted elsewhere, it shows later (--noted) that nothing up to it was written anew.',
     )
+    .option('--noted <text>', 'what an earlier verify printed: "SEQ HASH"')
     .action(
       action(context, async (flags: Flags) => {
+        const noted = notedOf(flags['noted'] as string | undefined);
         return context.ask(flags, flags['role'] as Role, async (client) => {
-          const answer = await client.call(auditRequests.verify());
+          const answer = await client.call(auditRequests.verify(noted));
           const { ok, detail, from, head } = answer.document;
           await context.show(flags, answer, () => io.stdout.write(`${head.seq} ${head.hash}\n`));
           context.say(
@@ -70,7 +72,7 @@ export function define(command: Command, context: Context): void {
       }),
     );
   outputOption(clientOptions(verify));
-  examples(verify, ['audit verify', 'audit verify --role agent -o json']);
+  examples(verify, ['audit verify', 'audit verify > noted', 'audit verify --noted "$(cat noted)"']);
 }
 
 function roleOption(command: Command): Command {
@@ -88,6 +90,14 @@ function filterOf(flags: Flags, now: number): AuditFilter {
     ...(since === undefined ? {} : { sinceMs: instantOf(since, '--since', now) }),
     ...(until === undefined ? {} : { untilMs: instantOf(until, '--until', now) }),
   };
+}
+
+function notedOf(text: string | undefined): { seq: number; hash: string } | null {
+  if (text === undefined) return null;
+  const [, seq, hash] = /^\s*([1-9]\d{0,15}) (sha256:[0-9a-f]{64})\s*$/.exec(text) ?? [];
+  if (seq === undefined || hash === undefined)
+    throw new UsageError('Cannot read --noted: expected what "audit verify" printed, a number and a hash');
+  return { seq: Number(seq), hash };
 }
 
 function instantOf(text: string, flag: string, now: number): number {

@@ -21,10 +21,11 @@ export const auditRequests = {
       query: { ...auditFilterQuery(filter), ...page },
       answer: expectBody(listOf(AuditEntrySchema)),
     }) satisfies ApiRequest,
-  verify: () =>
+  verify: (noted: { readonly seq: number; readonly hash: string } | null = null) =>
     ({
       method: 'GET',
       path: paths.auditVerification,
+      query: noted === null ? {} : { ...noted },
       answer: expectBody(AuditVerificationSchema),
     }) satisfies ApiRequest,
 };
@@ -34,6 +35,7 @@ export function createAudit(connection: Connection): Omit<AuditService, 'refused
   return {
     list: async (filter, page) =>
       readPage((await connection.call(auditRequests.list(filter, page))).document, readAuditEntry),
-    verify: async () => readAuditVerification((await connection.call(auditRequests.verify())).document),
+    verify: async (noted) =>
+      readAuditVerification((await connection.call(auditRequests.verify(noted))).document),
   };
 }

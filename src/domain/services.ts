@@ -309,8 +309,8 @@ export interface AuditFilter {
 export interface AuditService {
   /** The latest first. */
   list(filter: AuditFilter, page: PageRequest): Promise<Page<AuditEntry>>;
-  /** Walks the whole chain of what is kept. */
-  verify(): Promise<AuditVerification>;
+  /** Walks the whole chain of what is kept. `noted`: an end of it that somebody has kept elsewhere. */
+  verify(noted?: { readonly seq: number; readonly hash: string } | null): Promise<AuditVerification>;
   /** Somebody known was refused (`token.refused`); told once a minute for each subject and operation. */
   refused(caller: Caller, operation: string, path: string): Promise<void>;
 }

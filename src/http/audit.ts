@@ -4,9 +4,11 @@ import type { AuditService } from '../domain/services.ts';
 import {
   AuditEntrySchema,
   AuditFilterQuery,
+  AuditVerificationQuery,
   AuditVerificationSchema,
   auditVerificationDocument,
   readAuditFilter,
+  readNoted,
 } from '../wire/audit.ts';
 import { listOf } from '../wire/schema.ts';
 import { type HttpServices, listAnswer, ok, operation } from './operation.ts';
@@ -32,9 +34,10 @@ export const verifyAudit = operation({
   id: 'verifyAudit',
   tag,
   summary: 'Whether the audit is as it was written, or which entry is not',
+  query: AuditVerificationQuery,
   answers: { 200: AuditVerificationSchema },
-  async handle({ services }) {
-    return ok(auditVerificationDocument(await auditOf(services).verify()));
+  async handle({ services, query }) {
+    return ok(auditVerificationDocument(await auditOf(services).verify(readNoted(query))));
   },
 });
 

@@ -54,9 +54,9 @@ export class AuditStore implements AuditService {
     };
   }
 
-  verify(): Promise<AuditVerification> {
+  verify(noted: { seq: number; hash: string } | null = null): Promise<AuditVerification> {
     const pause = () => new Promise<void>((resolve) => this.#clock.nextTurn(resolve));
-    return verifyAudit((fn) => this.#store.read(fn), this.#sql, { pause });
+    return verifyAudit((fn) => this.#store.read(fn), this.#sql, { pause, noted });
   }
 
   async refused(caller: Caller, operation: string, path: string): Promise<void> {

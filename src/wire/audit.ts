@@ -48,6 +48,11 @@ export const AuditFilterQuery = strictObject({
   ...pageQuery,
 });
 
+export const AuditVerificationQuery = strictObject({
+  seq: Type.Optional(Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })),
+  hash: Type.Optional(Digest),
+});
+
 export const AuditVerificationSchema = strictObject({
   ok: Type.Boolean(),
   from: Count,
@@ -111,4 +116,15 @@ export function readAuditVerification(document: Static<typeof AuditVerificationS
   const { ok, from, head, seq, detail } = document;
   if (ok) return { ok, from, head };
   return { ok, from, head, seq: seq ?? from, detail: detail ?? 'the server did not say what' };
+}
+
+/** An end of the chain that somebody has noted; null when none is given. `bad-request` for half of one. */
+export function readNoted(
+  query: Static<typeof AuditVerificationQuery>,
+): { readonly seq: number; readonly hash: string } | null {
+  const { seq, hash } = query;
+  if (seq === undefined && hash === undefined) return null;
+  if (seq !== undefined && hash !== undefined) return { seq, hash };
+  const field = seq === undefined ? 'seq' : 'hash';
+  throw new AppError('bad-request', `Cannot verify against what was noted: ${field} is missing`, { field });
 }

@@ -253,6 +253,10 @@ describe('holdfast audit', () => {
     assert.equal(verified.code, 0, verified.stderr);
     assert.match(verified.stdout, /^3 sha256:[0-9a-f]{64}\n$/);
     assert.match(verified.stderr, /as it was written, entries 1 to 3/);
+    assert.equal((await w.run(['audit', 'verify', '--noted', verified.stdout])).code, 0);
+    const other = await w.run(['audit', 'verify', '--noted', `3 sha256:${'0'.repeat(64)}`]);
+    assert.deepEqual([other.code, /entry 3 is another than was noted/.test(other.stderr)], [1, true]);
+    assert.equal((await w.run(['audit', 'verify', '--noted', 'x'])).code, 2);
   });
 });
 

@@ -1,13 +1,16 @@
 /** What the audit promises, on any store. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { describe, it, type TestContext } from 'node:test';
 import type { CompiledQuery } from 'kysely';
 import { type Caller, systemCaller } from '../../src/domain/access.ts';
-import { auditKeptMs } from '../../src/domain/audit.ts';
+import { auditKeptMs, auditText } from '../../src/domain/audit.ts';
 import type { AuditFilter } from '../../src/domain/services.ts';
 import { decideToken } from '../../src/domain/token.ts';
 import { AuditStore } from '../../src/store/audit.ts';
+import { emptyHash } from '../../src/store/engine/log.ts';
 import type { Store } from '../../src/store/engine/port.ts';
+import type { AuditRow } from '../../src/store/engine/query.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { SeededRandom } from '../helpers/random.ts';
 import {
@@ -190,6 +193,55 @@ export function auditContract(openStore: OpenStoreForTest): void {
         assert.match(found.ok ? '' : found.detail, new RegExp(`\\b${seq}\\b`));
       });
     }
+  });
+
+  describe('AuditStore.verify(), where the whole chain was forged', () => {
+    /** Rewrites an entry and every hash after it, and the end of the chain with them. */
+    const forge = async ({ store }: RegistryStores, seq: number, column: string, value: string) => {
+      await run(store, `UPDATE audit SET ${column} = '${value}' WHERE seq = ${seq}`);
+      const rows = await store.read((session) =>
+        session.query(text<AuditRow>('SELECT * FROM audit ORDER BY seq')),
+      );
+      let before = emptyHash;
+      for (const row of rows) {
+        const { at_ms: atMs, token_id: tokenId, hash: _hash, ...same } = row;
+        const entry = { ...same, seq: Number(row.seq), atMs: Number(atMs), tokenId };
+        before = `sha256:${createHash('sha256')
+          .update(before + auditText(entry))
+          .digest('hex')}`;
+        await run(store, `UPDATE audit SET hash = '${before}' WHERE seq = ${row.seq}`);
+      }
+      await run(store, `UPDATE meta SET value = '${rows.length} ${before}' WHERE key = 'audit_head'`);
+    };
+
+    it('G14: finds it by an end that was noted before', async (t) => {
+      const stores = await open(t);
+      for (let i = 0; i < 10; i += 1) await issue(stores, ann, `s${i}`);
+      const { head } = await stores.audit.verify();
+      await forge(stores, 4, 'at_ms', '1');
+      assert.equal((await stores.audit.verify()).ok, true, 'by itself the chain fits');
+      const found = await stores.audit.verify(head);
+      assert.deepEqual(
+        [found.ok, found.ok ? '' : found.detail.replace(/:.*/, '')],
+        [false, 'entry 10 is another than was noted'],
+      );
+      const cut = await stores.audit.verify({ ...head, seq: 12 });
+      assert.deepEqual([cut.ok, cut.ok ? 0 : cut.seq], [false, 11]);
+    });
+
+    it('G14: finds it by the log, which tells something else', async (t) => {
+      for (const [column, value] of [
+        ['actor', 'eve'],
+        ['type', 'token.revoked'],
+        ['body', '{}'],
+      ] as const) {
+        const stores = await open(t);
+        for (let i = 0; i < 10; i += 1) await issue(stores, ann, `s${i}`);
+        await forge(stores, 4, column, value);
+        const found = await stores.audit.verify();
+        assert.deepEqual([found.ok, found.ok ? 0 : found.seq], [false, 4], column);
+      }
+    });
   });
 
   describe('AuditStore.forget()', () => {

@@ -68,6 +68,14 @@ export function auditStatements(dialect: Dialect) {
     after: compile(dialect, (db, arg: Arg<{ seq: number; limit: number }>) =>
       db.selectFrom('audit').selectAll().where('seq', '>', arg('seq')).orderBy('seq').limit(arg('limit')),
     ),
+    /** Of the log, as far as it is kept. */
+    revisions: compile(dialect, (db, arg: Arg<{ from: number; to: number }>) =>
+      db
+        .selectFrom('revisions')
+        .select(['revision', 'events'])
+        .where('revision', '>=', arg('from'))
+        .where('revision', '<=', arg('to')),
+    ),
     dropThrough: compile(dialect, (db, arg: Arg<{ seq: number }>) =>
       db.deleteFrom('audit').where('seq', '<=', arg('seq')),
     ),
@@ -105,19 +113,25 @@ export function auditEntryOf(row: AuditRow): AuditEntry {
 const stepMax = 500;
 
 /**
- * Walks the chain from the first entry kept to its end and names the first that is not as it was written. `pause`
- * between the reads lets others in.
+ * Walks the chain from the first entry kept to its end and names the first that is not as it was written. Whoever may
+ * write the database can also forge the whole chain; `noted` is an end of it that somebody has kept elsewhere, and what
+ * each entry tells of the log is compared with it as far as that still reaches: the log's own chain is witnessed by
+ * every host. `pause` between the reads lets others in.
  */
 export async function verifyAudit(
   read: <T>(fn: (session: Session) => Promise<T>) => Promise<T>,
   sql: AuditStatements,
-  { pause }: { pause: () => Promise<void> },
+  { pause, noted = null }: { pause: () => Promise<void>; noted?: AuditMark | null },
 ): Promise<AuditVerification> {
   const { base, head } = await read(async (session) => ({
     base: await readMark(session, sql, 'audit_base'),
     head: await readMark(session, sql, 'audit_head'),
   }));
   const about = { head, from: base.seq + 1 };
+  if (noted !== null && noted.seq > head.seq) {
+    const detail = `entries ${head.seq + 1} to ${noted.seq} are missing: the end was cut off`;
+    return { ok: false, ...about, seq: head.seq + 1, detail };
+  }
   let mark = base;
   while (mark.seq < head.seq) {
     const { seq } = mark;
@@ -128,9 +142,14 @@ export async function verifyAudit(
     }
     for (const row of rows) {
       if (row.seq > head.seq) break;
-      const detail = flawOf(row, mark);
+      const detail = flawOf(row, mark) ?? notedFlaw(row, noted);
       if (detail !== null) return { ok: false, ...about, seq: mark.seq + 1, detail };
       mark = { seq: row.seq, hash: row.hash };
+    }
+    const untold = await read((session) => findUntold(session, sql, rows));
+    if (untold !== undefined) {
+      const detail = `entry ${untold.seq} tells of revision ${untold.position} what the log does not`;
+      return { ok: false, ...about, seq: untold.seq, detail };
     }
     await pause();
   }
@@ -154,6 +173,37 @@ function flawOf(row: AuditRow, before: AuditMark): string | null {
   if (row.seq !== expected) return `entry ${expected} is missing`;
   if (row.hash === chained(before.hash, row)) return null;
   return `entry ${expected} is not as it was written: it was changed, or put in another's place`;
+}
+
+function notedFlaw(row: AuditRow, noted: AuditMark | null): string | null {
+  if (noted === null || row.seq !== noted.seq || row.hash === noted.hash) return null;
+  return `entry ${row.seq} is another than was noted: the chain up to it was written anew`;
+}
+
+/** The first entry whose event is not in the log, where the log still reaches. */
+async function findUntold(
+  session: Session,
+  sql: AuditStatements,
+  rows: readonly AuditRow[],
+): Promise<AuditRow | undefined> {
+  const revisionOf = ({ position }: AuditRow) => Number(position.split('.')[1]);
+  const revisions = rows.map(revisionOf);
+  const kept = await session.all(sql.revisions, {
+    from: Math.min(...revisions),
+    to: Math.max(...revisions),
+  });
+  const events = new Map(kept.map((one) => [one.revision, one.events]));
+  return rows.find((row) => {
+    const text = events.get(revisionOf(row));
+    if (text === undefined) return false;
+    return !(JSON.parse(text) as ChangeEvent[]).some(
+      ({ position, type, actor, body }) =>
+        position === row.position &&
+        type === row.type &&
+        actor === row.actor &&
+        JSON.stringify(body ?? null) === row.body,
+    );
+  });
 }
 
 function rowOf(
