@@ -27,7 +27,6 @@ export function define(command: Command, context: Context): void {
         });
       }),
     );
-  // What stands behind a command below is its own: --socket means something else there.
   command.enablePositionalOptions();
   defineResetAdmin(command, context);
   defineRotate(command, context);

@@ -38,6 +38,8 @@ function createProgram(context: Context): Command {
     .description('Know what runs on every host, and hold it there.')
     .version(VERSION, '-V, --version', 'which version this is')
     .exitOverride()
+    // An option behind a command's name is that command's: `registry rotate --socket` is not `registry --socket`.
+    .enablePositionalOptions()
     .configureHelp({ showGlobalOptions: false })
     .configureOutput({
       writeOut: (text) => io.stdout.write(text),

@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { silentLogger } from '../../src/base/log.ts';
+import { createRegistry } from '../../src/registry/registry.ts';
 import { Stage } from '../helpers/boot.ts';
 import { cli } from './harness.ts';
 
@@ -36,6 +38,19 @@ test('registry rotate replaces what it names, says what hosts notice, and is ref
   assert.equal(JSON.parse(ca.stdout).ca.join(''), readFileSync(caFile, 'utf8'));
   assert.ok(before.endsWith(JSON.parse(ca.stdout).ca[0]), 'the one that was announced');
   assert.equal((await rotate('certificate')).code, 0);
+});
+
+test('registry rotate takes --socket as its own option, not as that of the role', async (t) => {
+  const stage = Stage.live(t);
+  const dataDir = stage.folder();
+  const socketDir = join(dataDir, 'run');
+  const listen = { host: '127.0.0.1', port: 0 };
+  const limits = { store: { ballastBytes: 0 } };
+  const registry = await createRegistry({ dataDir, listen, socketDir, limits, logger: silentLogger });
+  stage.closing(() => registry.close());
+  const { code, stderr } = await cli(['registry', 'rotate', 'signing-key', '--socket', socketDir]);
+  assert.equal(code, 0, stderr);
+  assert.ok(stderr.includes(join(socketDir, 'admin.sock')), stderr);
 });
 
 test('registry rotate refuses what there is not, and what is not ours', async (t) => {
