@@ -17,7 +17,6 @@ import {
 import type { Labels } from '../domain/labels.ts';
 import type { AccessStore } from './access.ts';
 import type { Store, Transaction } from './engine/port.ts';
-import type { HostRow } from './engine/query.ts';
 import type { HostMemory } from './host-memory.ts';
 import { type hostStatements, recordOf } from './host-sql.ts';
 import type { InventoryStore } from './inventory.ts';
@@ -95,11 +94,14 @@ export class HostChanges {
   }
 
   /** In the transaction of a report: what the host says of itself now. */
-  async self(tx: Transaction, row: HostRow, self: Labels): Promise<void> {
+  async self(tx: Transaction, id: string, self: Labels): Promise<void> {
     const { sql, memory } = this.#options;
+    // As the reports before it in the batch have left it.
+    const row = await tx.get(sql.byId, { id });
+    if (row === undefined) throw hostNotFound(id);
     const step = decideHostSelf(recordOf(row), self);
     if (step === null) return;
-    const { id, version } = step.after;
+    const { version } = step.after;
     await tx.run(sql.setSelf, { id, self: JSON.stringify(self), version });
     this.#tell(tx, [step]);
     tx.onCommit(() => memory.remember(step.after));

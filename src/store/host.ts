@@ -23,7 +23,6 @@ import {
 import type { HostPatch, VersionCondition } from '../domain/host-change.ts';
 import type { CheckIn, CheckInAnswer } from '../domain/inventory.ts';
 import { type StatusCounts, statusCounts } from '../domain/presence.ts';
-import { type ReportContent, readReport } from '../domain/report.ts';
 import { hostSelection } from '../domain/scope.ts';
 import type {
   HostFilter,
@@ -45,6 +44,7 @@ import type { HostRow } from './engine/query.ts';
 import { HostChanges } from './host-changes.ts';
 import { clonedHost, HostIdentity } from './host-identity.ts';
 import { type HostCapacity, type HostFacts, HostMemory } from './host-memory.ts';
+import { HostReports } from './host-reports.ts';
 import { type HeardRow, hostStatements, recordOf } from './host-sql.ts';
 import type { InventoryStore } from './inventory.ts';
 import type { LivenessStore } from './liveness.ts';
@@ -83,6 +83,7 @@ export class HostStore implements HostService {
   readonly #trustSerial: () => number;
   readonly #identity: HostIdentity;
   readonly #changes: HostChanges;
+  readonly #reports: HostReports;
 
   constructor(options: HostStoreOptions) {
     this.memory = new HostMemory(options.clock, options.capacity);
@@ -96,6 +97,12 @@ export class HostStore implements HostService {
     this.#trustSerial = options.trustSerial;
     this.#identity = new HostIdentity({ ...options, memory: this.memory, sql: this.#sql });
     this.#changes = new HostChanges({ ...options, memory: this.memory, sql: this.#sql });
+    this.#reports = new HostReports({
+      ...options,
+      memory: this.memory,
+      sql: this.#sql,
+      changes: this.#changes,
+    });
   }
 
   /** Reads memory anew from the store. */
@@ -193,23 +200,7 @@ export class HostStore implements HostService {
   async report(caller: Caller, id: string, batch: ReportBatch): Promise<{ readonly acked: number }> {
     this.memory.slotOfId(id);
     this.#refuseUndecided(id, 'take reports');
-    const reports = batch.items.map((item, index) => ({ seq: item.seq, content: readReport(item, index) }));
-    return this.#store.write(caller, async (tx) => {
-      const row = await this.#load(tx, id);
-      requireCurrentLife(row, batch.epoch);
-      let acked = row.outbox_epoch === batch.epoch ? (row.outbox_seq ?? 0) : 0;
-      for (const [index, { seq, content }] of reports.entries()) {
-        if (seq <= acked) continue;
-        if (seq !== acked + 1) throw missing(acked + 1, seq, index);
-        await this.#take(tx, row, content, `items/${index}/body`);
-        acked = seq;
-      }
-      await tx.run(this.#sql.setOutbox, { id, epoch: batch.epoch, seq: acked });
-      tx.onCommit(() => {
-        this.memory.facts(id).acked = { epoch: batch.epoch, seq: acked };
-      });
-      return { acked };
-    });
+    return this.#reports.take(caller, id, batch);
   }
 
   /** What the target of a host is made of, by id or by name. `not-found`; `identity-conflict`. */
@@ -439,21 +430,6 @@ export class HostStore implements HostService {
     });
   }
 
-  /** What a report does. While the host is gone, its records stay DOWN and what is told waits for its return. */
-  async #take(tx: Transaction, row: HostRow, content: ReportContent, field: string): Promise<void> {
-    const gone = row.status === 'UP' ? null : row.reason === 'left' ? 'left' : 'host';
-    switch (content.kind) {
-      case 'service':
-        return this.#liveness.held.told(tx, { ...content.record, host: row.name }, gone, `${field}/uuid`);
-      case 'service-deleted':
-        return this.#liveness.held.toldDeleted(tx, content.uuid, row.name);
-      case 'services':
-        return this.#liveness.held.toldAll(tx, row.name, content.records, gone, `${field}/items`);
-      case 'host':
-        return this.#changes.self(tx, row, content.self);
-    }
-  }
-
   /** Whether what a host has seen of this store's log is not in it. */
   async #isRewound(seen: Mark, head: Mark): Promise<boolean> {
     if (isAhead(seen, head)) return true;
@@ -503,27 +479,4 @@ function changeTo(row: HostRow): EventType {
 function wantedCheckIn({ inventory }: Beat, { inventoryHash }: HostFacts): BeatAnswer['checkin'] {
   if (inventory === null || inventory === inventoryHash) return 'none';
   return inventoryHash === null ? 'complete' : 'delta';
-}
-
-function requireCurrentLife(row: HostRow, epoch: number): void {
-  if (row.outbox_epoch === null || epoch >= row.outbox_epoch) return;
-  throw new AppError(
-    'conflict',
-    `Cannot take reports of epoch ${epoch}: epoch ${row.outbox_epoch} has begun`,
-    {
-      field: 'epoch',
-      details: { epoch: row.outbox_epoch },
-    },
-  );
-}
-
-function missing(expected: number, seq: number, index: number): AppError {
-  return new AppError(
-    'conflict',
-    `Cannot take report ${seq}: report ${expected} is missing, send from there`,
-    {
-      field: `items/${index}/seq`,
-      details: { expected },
-    },
-  );
 }

@@ -285,14 +285,22 @@ export function hostChangeContract(openStore: OpenStoreForTest): void {
         });
       await say(2, { rack: 'r7' });
       await say(3, { rack: 'r7' });
+      const two = ['r8', 'r7'].map((rack, index) => ({
+        seq: 4 + index,
+        type: 'host' as const,
+        atMs: 0,
+        body: { self: { rack } },
+      }));
+      await stores.hosts.report(edge.caller, edge.id, { epoch: 1, items: two });
       assert.deepEqual(
         stores.events.slice(since).map(({ type, before }) => [type, before]),
-        [['host.labelled', { self: {} }]],
+        [{}, { rack: 'r7' }, { rack: 'r8' }].map((self) => ['host.labelled', { self }]),
       );
+      assert.equal((await stores.hosts.get('edge-1')).version, 4);
       assert.deepEqual((await stores.hosts.get('edge-1')).self, { rack: 'r7' });
       assert.equal(await serialOf(stores, edge.id), serial);
-      await assert.rejects(say(4, { 'a b': 'x' }), isCode('bad-request', 'items/0/body/self'));
-      await assert.rejects(say(4, ['x']), isCode('bad-request', 'items/0/body/self'));
+      await assert.rejects(say(6, { 'a b': 'x' }), isCode('bad-request', 'items/0/body/self'));
+      await assert.rejects(say(6, ['x']), isCode('bad-request', 'items/0/body/self'));
       await reloaded(stores);
       assert.deepEqual((await stores.hosts.get('edge-1')).self, { rack: 'r7' });
     });
