@@ -67,10 +67,22 @@ export function essence(status: Members, now: number): Line[] {
   return lines.filter((line): line is Line => line !== undefined && line[1] !== null);
 }
 
+/** A difference of clocks that is worth a word. */
+const clockOffMs = 5_000;
+
 function registryWords(registry: Members, now: number): string {
   const { url, connected, problem, lastAnswer } = registry;
+  const refused = membersOf(membersOf(registry['target'])?.['refused'])?.['detail'];
+  const why = typeof problem === 'string' ? problem : refused;
   const heard = typeof lastAnswer === 'string' ? `, last answer ${ago(lastAnswer, now)}` : '';
-  return `${text(url)}, ${connected === true ? 'connected' : 'not connected'}${heard}${typeof problem === 'string' ? `: ${problem}` : ''}`;
+  return `${text(url)}, ${connected === true ? 'connected' : 'not connected'}${heard}${clockWords(registry)}${typeof why === 'string' ? `: ${why}` : ''}`;
+}
+
+/** How far this machine's clock is off, where that is more than a slow answer makes of it. */
+function clockWords({ clockAheadMs }: Members): string {
+  if (typeof clockAheadMs !== 'number' || Math.abs(clockAheadMs) < clockOffMs) return '';
+  const { ahead, span } = { ahead: clockAheadMs > 0, span: Math.round(Math.abs(clockAheadMs) / 1_000) };
+  return `, this machine's clock is ${span} s ${ahead ? 'ahead of' : 'behind'} the registry's`;
 }
 
 /** `3 UP, 1 DOWN` */

@@ -30,7 +30,7 @@ export type Handshake = (socket: Socket, signal: AbortSignal) => Promise<TLSSock
 /** `bad-request` when a CA is no certificate. Loads its certificates once, at the first handshake. */
 export function createHandshake(peer: TlsPeer, now: () => number): Handshake {
   const { host, trust } = peer;
-  const pinned = trust !== undefined && 'ca' in trust ? trust.ca.map(readCertificate) : null;
+  const pinned = trust !== undefined && 'ca' in trust ? trust.ca.flatMap(readCertificates) : null;
   const verified = trust === undefined || 'ca' in trust;
   let context: Promise<SecureContext> | undefined;
   /** Of the last connection: the next one need not prove itself with a signature again. */
@@ -80,14 +80,18 @@ export function certificatesIn(pem: string): string[] {
   return pem.match(/-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g) ?? [];
 }
 
-function readCertificate(pem: string): X509Certificate {
-  try {
-    return new X509Certificate(pem);
-  } catch (error) {
-    throw new AppError('bad-request', 'Cannot use the CA: it is no certificate in PEM form', {
+function readCertificates(pem: string): X509Certificate[] {
+  const refusal = (cause?: unknown) =>
+    new AppError('bad-request', 'Cannot use the CA: it is no certificate in PEM form', {
       field: 'ca',
-      cause: error,
+      cause,
     });
+  const certificates = certificatesIn(pem);
+  if (certificates.length === 0) throw refusal();
+  try {
+    return certificates.map((one) => new X509Certificate(one));
+  } catch (error) {
+    throw refusal(error);
   }
 }
 

@@ -205,7 +205,8 @@ test('what cannot be is refused with 78, its place, and what to do', async (t) =
     ],
     [['registry', '--advertise-url', 'r.example:7420'], /expected URLs such as https:/],
     [['registry', '--advertise-url', 'https://r.example?a=1'], /a name, a port and perhaps a path/],
-    [['agent'], /"--registry URL", or "--registry none"/],
+    [['agent'], /"--join-file FILE" with a join token, "--registry URL", or "--registry none"/],
+    [['agent', '--join-file', '/a', '--token-file', '/b'], /Cannot join with two tokens/],
     [['agent', '--registry', 'http://10.0.0.1:7420'], /unencrypted, use https/],
     [['agent', '--registry', 'registry'], /expected a URL/],
     [['agent', '--config', '/nonexistent/agent.yaml'], /Cannot read \/nonexistent\/agent\.yaml: ENOENT/],
@@ -292,6 +293,34 @@ test('a registry URL with a password is refused in a file and a variable, and no
       }
     }
   }
+});
+
+test('the agent takes a join token from a file, stdin or HOLDFAST_JOIN, which says where the registry is', async (t) => {
+  const path = join(tempFolder(t), 'edge-1.join');
+  writeFileSync(path, 'hfj1.one\n', { mode: 0o600 });
+  const proxies = { HTTPS_PROXY: 'http://user:hunter2@proxy:3128', NO_PROXY: 'a.test' };
+  for (const [argv, options] of [
+    [['--join-file', path], { env: proxies }],
+    [['--join-file', '-'], { stdin: 'hfj1.one', env: proxies }],
+    [[], { env: { HOLDFAST_JOIN: 'hfj1.one', ...proxies } }],
+  ] as const) {
+    const { started, code } = await startAndStop(['agent', ...argv, '--data-dir', '/d'], options);
+    assert.equal(code, 0);
+    const { registry, proxy } = started.agent ?? {};
+    assert.equal(registry?.url, null);
+    assert.deepEqual(proxy, { https: proxies.HTTPS_PROXY, none: proxies.NO_PROXY });
+    // Also the second time: what came from stdin is kept, what is in a file may be another one by then.
+    assert.equal(await registry?.joinToken?.(), 'hfj1.one');
+    writeFileSync(path, 'hfj1.two', { mode: 0o600 });
+    assert.equal(await registry?.joinToken?.(), argv[1] === path ? 'hfj1.two' : 'hfj1.one');
+    writeFileSync(path, 'hfj1.one', { mode: 0o600 });
+  }
+  const named = ['agent', '--join-file', path, '--registry', 'https://here.test', '--ca-file', path];
+  const { started } = await startAndStop([...named, '--data-dir', '/d']);
+  assert.deepEqual(
+    [started.agent?.registry?.url, started.agent?.registry?.caFile],
+    ['https://here.test', path],
+  );
 });
 
 test('config check says ok, config print says who said what', async (t) => {

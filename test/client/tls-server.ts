@@ -1,5 +1,10 @@
 /** An HTTPS server with the certificate that a test made, and a proxy that lets through or not. */
-import { createServer as createHttpServer, type IncomingMessage } from 'node:http';
+import {
+  createServer as createHttpServer,
+  type IncomingMessage,
+  type RequestListener,
+  type ServerResponse,
+} from 'node:http';
 import { createServer, type ServerOptions } from 'node:https';
 import { type AddressInfo, connect, type Server, type Socket } from 'node:net';
 import { type WebSocket, WebSocketServer } from 'ws';
@@ -17,15 +22,17 @@ export interface TlsServer {
   readonly connections: { readonly protocol: string | null; readonly resumed: boolean }[];
   readonly requests: IncomingMessage['headers'][];
   onSocket: ((socket: WebSocket) => void) | undefined;
+  /** Upgrades are answered as a proxy does that knows none. */
+  refuseUpgrades: boolean;
 }
 
-/** Answers `{"up":true}` to everything. */
+/** Answers `{"up":true}` to everything, unless `handler` does. */
 export async function tlsServer(
   t: TestEnd,
   leaf: Certificate,
-  more: ServerOptions & { readonly chain?: string } = {},
+  more: ServerOptions & { readonly chain?: string; readonly handler?: RequestListener } = {},
 ): Promise<TlsServer> {
-  const { chain = '', ...options } = more;
+  const { chain = '', handler = sayUp, ...options } = more;
   const connections: TlsServer['connections'] = [];
   const requests: TlsServer['requests'] = [];
   const server = createServer({ key: leaf.key, cert: leaf.cert + chain, ...options });
@@ -34,13 +41,15 @@ export async function tlsServer(
   );
   server.on('request', (request, response) => {
     requests.push(request.headers);
-    response.writeHead(200, { 'content-type': 'application/json' }).end('{"up":true}');
+    handler(request, response);
   });
   const sockets = new WebSocketServer({ noServer: true, handleProtocols: () => 'holdfast.v1' });
-  const fake: Pick<TlsServer, 'onSocket'> = { onSocket: undefined };
-  server.on('upgrade', (request, socket, head) =>
-    sockets.handleUpgrade(request, socket, head, (ws) => fake.onSocket?.(ws)),
-  );
+  const fake: Pick<TlsServer, 'onSocket' | 'refuseUpgrades'> = { onSocket: undefined, refuseUpgrades: false };
+  server.on('upgrade', (request, socket, head) => {
+    if (fake.refuseUpgrades)
+      socket.end('HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
+    else sockets.handleUpgrade(request, socket, head, (ws) => fake.onSocket?.(ws));
+  });
   const port = await listen(server);
   t.after(async () => {
     for (const one of sockets.clients) one.terminate();
@@ -50,7 +59,11 @@ export async function tlsServer(
   return Object.assign(fake, { url: `https://localhost:${port}`, port, connections, requests });
 }
 
-export interface Proxy {
+function sayUp(_request: IncomingMessage, response: ServerResponse): void {
+  response.writeHead(200, { 'content-type': 'application/json' }).end('{"up":true}');
+}
+
+export interface TunnelProxy {
   readonly url: string;
   readonly port: number;
   /** What was asked for, and with which login. */
@@ -64,9 +77,9 @@ export interface Proxy {
 }
 
 /** A proxy that knows CONNECT and nothing else. */
-export async function connectProxy(t: TestEnd): Promise<Proxy> {
+export async function connectProxy(t: TestEnd): Promise<TunnelProxy> {
   const open = new Set<Socket>();
-  const proxy: Omit<Proxy, 'url' | 'port'> = {
+  const proxy: Omit<TunnelProxy, 'url' | 'port'> = {
     asked: [],
     names: new Map(),
     refusal: null,

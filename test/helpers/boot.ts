@@ -14,6 +14,7 @@ import { type Clock, systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import { createClient, type HoldfastClient } from '../../src/client/client.ts';
 import { LinkError } from '../../src/client/link.ts';
+import type { ProxySettings } from '../../src/client/proxy.ts';
 import { createRegistry, type Registry, type RegistryOptions } from '../../src/registry/registry.ts';
 import { FakeClock } from './clock.ts';
 import { type Exchange, exchange, type HttpAnswer } from './http.ts';
@@ -45,6 +46,8 @@ export interface RegistryBoot {
   /** Of a store that was there before; a new folder when absent. */
   readonly dataDir?: string;
   readonly port?: number;
+  /** Default 127.0.0.1; 0.0.0.0 answers for every name. */
+  readonly host?: string;
   readonly limits?: RegistryOptions['limits'];
   /** Plain HTTP when absent. With `own`, `http` verifies it by the ca.pem that it wrote. */
   readonly tls?: RegistryOptions['tls'];
@@ -58,7 +61,15 @@ export interface AgentBoot {
   readonly region?: string;
   readonly self?: Readonly<Record<string, string>>;
   /** Null: it stands alone. */
-  readonly registry: { readonly url: string; readonly token: string } | null;
+  readonly registry: {
+    /** Null: where the token says. */
+    readonly url: string | null;
+    readonly token: string;
+    readonly ca?: readonly string[];
+  } | null;
+  readonly proxy?: ProxySettings;
+  /** The stage's when absent; who gives another moves it too, and closes the agent while it moves. */
+  readonly clock?: FakeClock;
   /** What is installed; nothing when absent. */
   readonly detectors?: readonly Detector[];
   readonly connect?: AgentOptions['connect'];
@@ -101,7 +112,14 @@ export class Stage<C extends Clock = FakeClock> {
   }
 
   async registry(options: RegistryBoot = {}): Promise<Booted<Registry>> {
-    const { dataDir = this.folder(), port = 0, tls, advertiseUrls, behindProxy } = options;
+    const {
+      dataDir = this.folder(),
+      host = '127.0.0.1',
+      port = 0,
+      tls,
+      advertiseUrls,
+      behindProxy,
+    } = options;
     const role = await createRegistry({
       ...this.#shared(),
       ...(tls === undefined ? {} : { tls }),
@@ -109,7 +127,7 @@ export class Stage<C extends Clock = FakeClock> {
       ...(behindProxy === undefined ? {} : { behindProxy }),
       dataDir,
       socketDir: options.socketDir ?? null,
-      listen: { host: '127.0.0.1', port },
+      listen: { host, port },
       limits: { ...options.limits, store: { ballastBytes: 0, ...options.limits?.store } },
     });
     return this.#booted(role);
@@ -134,7 +152,9 @@ export class Stage<C extends Clock = FakeClock> {
       region,
       self,
       listen: { host: '127.0.0.1', port: 0 },
-      registry: registry === null ? null : { url: registry.url, joinToken: async () => registry.token },
+      registry: registry === null ? null : { ...registry, joinToken: async () => registry.token },
+      ...(options.clock === undefined ? {} : { clock: options.clock }),
+      ...(options.proxy === undefined ? {} : { proxy: options.proxy }),
       detectors,
       limits,
       socketDir: options.socketDir ?? null,
@@ -163,7 +183,8 @@ export class Stage<C extends Clock = FakeClock> {
   }
 
   #booted<Role extends Registry | Agent>(role: Role): Booted<Role> {
-    const { url, dataDir } = role;
+    const { dataDir } = role;
+    const url = role.url.replace('//0.0.0.0:', '//127.0.0.1:');
     const token = readFileSync(join(dataDir, 'admin.token'), 'utf8').trim();
     const caFile = join(dataDir, 'ca.pem');
     const ca = existsSync(caFile) ? readFileSync(caFile, 'utf8') : undefined;
