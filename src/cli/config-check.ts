@@ -23,6 +23,8 @@ export async function checkStart(io: Io, given: Settings): Promise<void> {
     case 'registry': {
       const config = registryConfig(io, given);
       checkFolders(config);
+      const { KeyFolder } = await import('../registry/keys.ts');
+      await KeyFolder.check({ dataDir: config.dataDir, clock: io.clock, random: io.random });
       if (config.tls.kind !== 'given') return;
       const { readGivenPair } = await import('../registry/tls.ts');
       await readGivenPair(config.tls, io.clock.now());

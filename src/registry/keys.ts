@@ -9,6 +9,7 @@
  * made; a file that others can read, or that is not what it should be, is refused with a `FileError`.
  */
 import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
+import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ensurePrivateFolder, FileError, readPrivateFile, writeFileAtomic } from '../base/atomic-file.ts';
 import type { Clock } from '../base/clock.ts';
@@ -44,12 +45,21 @@ export class KeyFolder {
     return folder;
   }
 
+  /** Reads what a start would read, and makes nothing. Throws what the start would. */
+  static async check(options: KeyFolderOptions): Promise<void> {
+    const folder = new KeyFolder(options);
+    const found = await lstat(folder.#path).catch(() => null);
+    if (found === null) return;
+    await ensurePrivateFolder(folder.#path);
+    await folder.#readSigning();
+    await folder.#readAuthority();
+    await folder.server();
+  }
+
   /** Read, or made when there are none. */
   async signing(): Promise<Pair<KeyObject>> {
-    const found = await this.#read('signing.pem', ['PRIVATE KEY', 'PRIVATE KEY']);
-    if (found === null) return this.#writeSigning({ current: newSigningKey(), next: newSigningKey() });
-    const [current, next] = found.map(({ text, refuse }) => readKey(text, 'ed25519', refuse));
-    return pairOf(current, next);
+    const found = await this.#readSigning();
+    return found ?? this.#writeSigning({ current: newSigningKey(), next: newSigningKey() });
   }
 
   /** The next one takes its place, and a new one is next. Doing it twice from the same pair has the effect of once. */
@@ -59,11 +69,8 @@ export class KeyFolder {
 
   /** Read, or made when there are none. */
   async authority(): Promise<Pair<Certified>> {
-    const certified = ['PRIVATE KEY', 'CERTIFICATE'] as const;
-    const found = await this.#read('ca.pem', [...certified, ...certified]);
-    if (found === null)
-      return this.#writeAuthority({ current: await this.#newCa(), next: await this.#newCa() });
-    return pairOf(readCertified(found.slice(0, 2)), readCertified(found.slice(2)));
+    const found = await this.#readAuthority();
+    return found ?? this.#writeAuthority({ current: await this.#newCa(), next: await this.#newCa() });
   }
 
   /** As `rotateSigning`. */
@@ -79,6 +86,20 @@ export class KeyFolder {
 
   writeServer(server: Certified): Promise<void> {
     return this.#write(serverFile, pemOf(server));
+  }
+
+  async #readSigning(): Promise<Pair<KeyObject> | null> {
+    const found = await this.#read('signing.pem', ['PRIVATE KEY', 'PRIVATE KEY']);
+    if (found === null) return null;
+    const [current, next] = found.map(({ text, refuse }) => readKey(text, 'ed25519', refuse));
+    return pairOf(current, next);
+  }
+
+  async #readAuthority(): Promise<Pair<Certified> | null> {
+    const certified = ['PRIVATE KEY', 'CERTIFICATE'] as const;
+    const found = await this.#read('ca.pem', [...certified, ...certified]);
+    if (found === null) return null;
+    return pairOf(readCertified(found.slice(0, 2)), readCertified(found.slice(2)));
   }
 
   async #newCa(): Promise<Certified> {

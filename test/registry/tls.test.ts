@@ -5,6 +5,7 @@ import { X509Certificate } from 'node:crypto';
 import {
   chmodSync,
   existsSync,
+  readdirSync,
   readFileSync,
   renameSync,
   statSync,
@@ -18,6 +19,7 @@ import { connect, type TLSSocket } from 'node:tls';
 import { systemRandom } from '../../src/base/random.ts';
 import { type Certified, makeCa, makeLeaf } from '../../src/registry/certificates.ts';
 import type { Registry } from '../../src/registry/registry.ts';
+import { cli } from '../cli/harness.ts';
 import { type Booted, Stage } from '../helpers/boot.ts';
 import { until } from '../helpers/until.ts';
 
@@ -236,6 +238,25 @@ describe('G11: the key files', () => {
       /its keys are not those of its certificates/,
     );
     await (await again()).close();
+  });
+
+  test('are what config check reads too, and it makes none', async (t) => {
+    const stage = Stage.open(t, { startMs: Date.now() });
+    const registry = await stage.registry({ tls: own });
+    await registry.close();
+    const check = (dataDir: string) => {
+      const file = join(stage.folder(), 'registry.yaml');
+      writeFileSync(file, `dataDir: ${dataDir}\n`);
+      return cli(['config', 'check', 'registry', '--config', file]);
+    };
+    const empty = stage.folder();
+    assert.equal((await check(empty)).code, 0);
+    assert.deepEqual(readdirSync(empty), []);
+    assert.equal((await check(registry.dataDir)).code, 0);
+    chmodSync(join(registry.dataDir, 'keys/signing.pem'), 0o644);
+    const { code, stderr } = await check(registry.dataDir);
+    assert.equal(code, 78);
+    assert.match(stderr, /signing\.pem: mode is 0644, expected 0600; run chmod 600/);
   });
 
   test('plain HTTP makes no CA', async (t) => {
