@@ -66,86 +66,74 @@ const forgottenMs = 300_000;
 /** Alone for so long, a session speaks for the host again; the other machine was switched off or joined anew. */
 const quietMs = { undecided: 600_000, decided: 86_400_000 };
 
-/** `nowMs` is monotonic. */
-export function decideSession(
-  known: HostSessions,
-  told: ToldSession,
-  { joinedMachineId, nowMs }: { readonly joinedMachineId: string; readonly nowMs: number },
-): SessionDecision {
-  const { current, displaced, clone } = forgetQuiet(known, nowMs);
-  if (clone?.decided === true && told.machineId !== joinedMachineId)
+/** What a decision is made in. `nowMs` is monotonic. */
+interface Situation {
+  readonly joinedMachineId: string;
+  readonly nowMs: number;
+}
+
+export function decideSession(known: HostSessions, told: ToldSession, situation: Situation): SessionDecision {
+  const { joinedMachineId, nowMs } = situation;
+  const sessions = forgetQuiet(known, nowMs);
+  const { current, displaced, clone } = sessions;
+  if (clone?.decided === true && told.machineId !== joinedMachineId) {
     return {
-      sessions: { current, displaced, clone: { ...clone, lastMs: nowMs } },
+      sessions: { ...sessions, clone: { ...clone, lastMs: nowMs } },
       verdict: 'outcast',
       cloned: false,
     };
-  const open = clone !== null && !clone.decided;
-  if (current === null || !isSame(current, told)) {
-    const before = displaced.find((session) => isSame(session, told));
-    if (before !== undefined) return returned(known, { current, displaced, clone }, before);
-    const session = { ...told, begunMs: nowMs, heardMs: nowMs, returns: 0 };
-    return {
-      sessions: { current: session, displaced: displace(displaced, current, nowMs), clone: noted(null) },
-      verdict: open ? 'aside' : 'current',
-      cloned: false,
-    };
   }
-  if (told.seq <= current.seq) return { sessions: known, verdict: 'replay', cloned: false };
-  return {
-    sessions: {
-      current: { ...current, seq: told.seq, heardMs: nowMs },
-      displaced,
-      clone: noted(current),
-    },
-    verdict: open ? 'aside' : 'current',
-    cloned: false,
+  const before = [current, ...displaced].find((session) => session !== null && isSame(session, told)) ?? null;
+  if (before !== null && told.seq <= before.seq) return { sessions: known, verdict: 'replay', cloned: false };
+  const alternated = noteAlternation(sessions, before, nowMs);
+  const speaks = isUndecided(sessions) ? 'aside' : 'current';
+  if (before === null) {
+    const begun = { ...told, begunMs: nowMs, heardMs: nowMs, returns: 0 };
+    const next = { current: begun, displaced: displace(displaced, current, nowMs), clone: alternated };
+    return { sessions: next, verdict: speaks, cloned: false };
+  }
+  const heard = { ...before, seq: told.seq, heardMs: nowMs };
+  if (before === current)
+    return { sessions: { current: heard, displaced, clone: alternated }, verdict: speaks, cloned: false };
+  const back = { ...heard, returns: before.returns + 1 };
+  const next = {
+    current,
+    displaced: displaced.map((session) => (session === before ? back : session)),
+    clone: alternated,
   };
+  if (isUndecided(sessions) || back.returns < returnsOfClone)
+    return { sessions: next, verdict: 'aside', cloned: false };
+  return { ...decideClone(next, back, situation), cloned: true };
+}
 
-  /** The clone as it is known after another session than before was heard, or the same one again. */
-  function noted(before: Session | null): Clone | null {
-    if (!open || !isAnotherSince(before)) return clone;
-    return { decided: false, lastMs: nowMs };
-  }
+/** Two sessions are alive: whose the identity is. */
+function decideClone(
+  { current, displaced }: HostSessions,
+  back: Session,
+  { joinedMachineId, nowMs }: Situation,
+): Omit<SessionDecision, 'cloned'> {
+  // What was silent before the latest began is an earlier start of one of them.
+  const alive = displaced.filter(({ heardMs }) => heardMs > (current?.begunMs ?? 0));
+  if (current !== null) alive.push(current);
+  const [keeper, ...more] = alive.filter(({ machineId }) => machineId === joinedMachineId);
+  if (keeper === undefined || more.length > 0)
+    return { sessions: { current, displaced, clone: { decided: false, lastMs: nowMs } }, verdict: 'aside' };
+  return {
+    sessions: { current: keeper, displaced: [], clone: { decided: true, lastMs: nowMs } },
+    verdict: keeper === back ? 'current' : 'outcast',
+  };
+}
 
-  function isAnotherSince(before: Session | null): boolean {
-    if (before === null) return true;
-    const all = current === null ? displaced : [...displaced, current];
-    return all.some((session) => session !== before && session.heardMs > before.heardMs);
-  }
-
-  function returned(unchanged: HostSessions, sessions: HostSessions, before: Session): SessionDecision {
-    if (told.seq <= before.seq) return { sessions: unchanged, verdict: 'replay', cloned: false };
-    const back = { ...before, seq: told.seq, heardMs: nowMs, returns: before.returns + 1 };
-    const others = sessions.displaced.map((session) => (session === before ? back : session));
-    if (open || back.returns < returnsOfClone)
-      return {
-        sessions: { current: sessions.current, displaced: others, clone: noted(before) },
-        verdict: 'aside',
-        cloned: false,
-      };
-    return { ...decideClone(sessions.current, others, back), cloned: true };
-  }
-
-  function decideClone(
-    latest: Session | null,
-    others: readonly Session[],
-    back: Session,
-  ): Omit<SessionDecision, 'cloned'> {
-    // What was silent before the latest began is an earlier start of one of them.
-    const alive = others.filter(({ heardMs }) => heardMs > (latest?.begunMs ?? 0));
-    if (latest !== null) alive.push(latest);
-    const keepers = alive.filter(({ machineId }) => machineId === joinedMachineId);
-    const [keeper] = keepers;
-    if (keeper === undefined || keepers.length > 1)
-      return {
-        sessions: { current: latest, displaced: others, clone: { decided: false, lastMs: nowMs } },
-        verdict: 'aside',
-      };
-    return {
-      sessions: { current: keeper, displaced: [], clone: { decided: true, lastMs: nowMs } },
-      verdict: keeper === back ? 'current' : 'outcast',
-    };
-  }
+/** While nobody can tell two machines apart: whether another one than `before` was heard since that last was. */
+function noteAlternation(
+  { current, displaced, clone }: HostSessions,
+  before: Session | null,
+  nowMs: number,
+): Clone | null {
+  if (clone === null || clone.decided) return clone;
+  const others = [current, ...displaced].filter((session) => session !== before);
+  const isAnother = before === null || others.some((session) => (session?.heardMs ?? 0) > before.heardMs);
+  return isAnother ? { decided: false, lastMs: nowMs } : clone;
 }
 
 /** Two machines claim to be the host, and nobody can tell which one is. */
