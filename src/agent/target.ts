@@ -36,8 +36,8 @@ export interface Held extends HeldTarget {
 export interface TargetStatus {
   readonly tag: string | null;
   readonly acceptedAtMs: number | null;
-  /** Why the latest one was refused; null when the held one is the latest. */
-  readonly refusal: { readonly problem: TargetProblem; readonly detail: string } | null;
+  /** Why the latest one was refused, or none is given (`withheld`); null when the held one is the latest. */
+  readonly refusal: { readonly problem: TargetProblem | 'withheld'; readonly detail: string } | null;
 }
 
 export interface TargetKeeperOptions {
@@ -130,7 +130,8 @@ export class TargetKeeper implements TargetService {
       backoffBaseMs,
       backoffCapMs,
       run: async () => {
-        if (told === null || told === this.#held?.tag) {
+        if (told === null) return;
+        if (told === this.#held?.tag) {
           this.#refusal = null;
           return;
         }
@@ -145,6 +146,8 @@ export class TargetKeeper implements TargetService {
     return {
       told: (tag) => {
         told = tag;
+        if (tag === null) this.#refusal = withheld;
+        else if (this.#refusal === withheld) this.#refusal = null;
         if (tag !== null && (tag !== this.#held?.tag || this.#refusal !== null)) loop.wake();
       },
       stop: () => loop.stop(),
@@ -212,6 +215,12 @@ export class TargetKeeper implements TargetService {
     return this.#held?.document.settings.trust.keys ?? identity.signingKeys;
   }
 }
+
+const withheld: NonNullable<TargetStatus['refusal']> = {
+  problem: 'withheld',
+  detail:
+    'The registry gives this host no target: another machine claims to be this host too. If one is a copy of the other, join the copy anew with a join token',
+};
 
 export interface Following {
   /** The tag of the latest; null while the registry gives out none. */

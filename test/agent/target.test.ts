@@ -191,7 +191,8 @@ suite('a target', () => {
     await settles(clock, w.agent, 'a conflict', () => registry.calls.beats.at(-1)?.answer?.target === null);
     await relabel(w, 'prod');
     await clock.advance(60_000);
-    assert.equal((await shown(w)).refused, null);
+    assert.equal((await shown(w)).refused?.problem, 'withheld');
+    assert.match(w.agent.health().checks['registry']?.detail ?? '', /another machine claims/);
     assert.deepEqual((await document(w)).settings.labels, {});
     await clock.advance(700_000);
     await latest(w);
