@@ -7,7 +7,13 @@
 import { X509Certificate } from 'node:crypto';
 import { isPassing } from '../client/connection.ts';
 import { LinkError } from '../client/link.ts';
-import { type JoinTrust, keyFingerprint, type Trust } from '../domain/trust.ts';
+import {
+  isConsistentKey,
+  type JoinTrust,
+  keyFingerprint,
+  type Trust,
+  type TrustKey,
+} from '../domain/trust.ts';
 import type { RegistryAddress } from './peer.ts';
 
 /** Asks for `GET /v1/trust`. */
@@ -24,17 +30,24 @@ export async function pinCa(
 ): Promise<string | null> {
   if (ca === null || !url.startsWith('https:')) return null;
   const trust = await ask({ url, tls: { unverified: true } });
-  const pinned = trust.ca.find((pem) => fingerprintOf(pem) === ca);
-  if (pinned !== undefined) return pinned;
+  // That certificate alone: behind it, the same text may hold another one of whoever answers.
+  const pinned = trust.ca
+    .map(readCertificate)
+    .find((one) => one !== null && keyFingerprint(one.publicKey) === ca);
+  if (pinned != null) return pinned.toString();
   throw new LinkError(
     'untrusted',
     `Cannot join ${url}: whoever answers there does not have the CA that the join token names (${ca}). A man in the middle, or the token is of another registry, or older than its CA: make a new one`,
   );
 }
 
-/** `LinkError` (`untrusted`) unless the registry that let this host in signs with the key that the token names. */
-export function requireSigningKey(url: string, { key }: Pick<JoinTrust, 'key'>, trust: Trust): void {
-  if (trust.keys.some((one) => one.key === key)) return;
+/**
+ * The key that the token names, of those that the registry says it signs with; `LinkError` (`untrusted`) when it is not
+ * among them. The others count once a target says so that this one has signed: until then only TLS vouches for them.
+ */
+export function requireSigningKey(url: string, { key }: Pick<JoinTrust, 'key'>, trust: Trust): TrustKey {
+  const named = trust.keys.find((one) => one.key === key);
+  if (named !== undefined && isConsistentKey(named)) return named;
   throw new LinkError(
     'untrusted',
     `Cannot join ${url}: it does not sign with the key that the join token names (${key}). A man in the middle, or the token is of another registry, or older than its keys: make a new one`,
@@ -62,9 +75,9 @@ export async function atFirstThatAnswers<T>(
   throw failure;
 }
 
-function fingerprintOf(pem: string): string | null {
+function readCertificate(pem: string): X509Certificate | null {
   try {
-    return keyFingerprint(new X509Certificate(pem).publicKey);
+    return new X509Certificate(pem);
   } catch {
     // Whoever answers is not believed yet: it may say anything.
     return null;

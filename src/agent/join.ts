@@ -8,7 +8,7 @@ import { AppError } from '../domain/error.ts';
 import { joinStatement, signProof } from '../domain/proof.ts';
 import type { JoinAnswer } from '../domain/services.ts';
 import { hostCredentialLifeMs } from '../domain/token.ts';
-import { keyFingerprint, trustKeyOf } from '../domain/trust.ts';
+import { keyFingerprint, type TrustKey, trustKeyOf } from '../domain/trust.ts';
 import type { Store, Transaction } from '../store/engine/port.ts';
 import type { Identity, IdentityStore } from '../store/identity.ts';
 import { type JoinToken as JoinTokenParts, joinBearer, parseJoinToken } from '../wire/join-token.ts';
@@ -63,7 +63,9 @@ export async function join(options: JoinOptions): Promise<Membership> {
   const { files, identities, store, onJoined } = options;
   const token = await readJoinToken(options);
   const key = await files.joinKey();
-  const { url, answer } = await atFirstThatAnswers(token.urls, (at) => joinAt(at, token, key, options));
+  const { url, answer, signingKeys } = await atFirstThatAnswers(token.urls, (at) =>
+    joinAt(at, token, key, options),
+  );
   const keyId = keyFingerprint(key);
   const { ca } = answer.trust;
   const credential: Credential = {
@@ -81,7 +83,7 @@ export async function join(options: JoinOptions): Promise<Membership> {
     key: keyId,
     joinedWith: tokenIdOf(token.bearer),
     urls: answer.trust.urls.length > 0 ? answer.trust.urls : token.urls,
-    signingKeys: answer.trust.keys,
+    signingKeys,
   };
   await files.writeJoined(credential, ca);
   await store.write(systemCaller, async (tx) => {
@@ -135,7 +137,7 @@ async function joinAt(
   { bearer, parts }: ReadToken,
   key: KeyObject,
   options: JoinOptions,
-): Promise<{ url: string; answer: JoinAnswer }> {
+): Promise<{ url: string; answer: JoinAnswer; signingKeys: readonly TrustKey[] }> {
   const { connect, ca, name, region, machineId } = options;
   const once = async <T>(at: RegistryAddress, ask: (peer: ReturnType<Connect>) => Promise<T>) => {
     const peer = connect(at);
@@ -151,8 +153,8 @@ async function joinAt(
   const request = { name, region, machineId, publicKey, proof: signProof(key, statement) };
   const at: RegistryAddress = { url, token: bearer, ...trusting(pinned === null ? ca : [pinned]) };
   const answer = await once(at, (peer) => peer.hosts.join(systemCaller, request));
-  if (parts !== null) requireSigningKey(url, parts, answer.trust);
-  return { url, answer };
+  const { trust } = answer;
+  return { url, answer, signingKeys: parts === null ? trust.keys : [requireSigningKey(url, parts, trust)] };
 }
 
 /** With these certificates alone, or the roots of this machine. */

@@ -19,7 +19,7 @@ export interface Identity {
   readonly joinedWith: string | null;
   /** Where the registry is, best first, as its join token or the join's answer said. */
   readonly urls: readonly string[];
-  /** The registry's signing keys as of the join; a target that is held says it better. */
+  /** What may sign the first target: the key that the join token names. A target that is held says it better. */
   readonly signingKeys: readonly TrustKey[];
 }
 

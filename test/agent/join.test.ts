@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createPublicKey } from 'node:crypto';
 import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join as joinPath } from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
@@ -10,13 +11,14 @@ import { systemCaller } from '../../src/domain/access.ts';
 import { AppError } from '../../src/domain/error.ts';
 import { credentialStatement, signProof } from '../../src/domain/proof.ts';
 import { decideToken, hostCredentialLifeMs } from '../../src/domain/token.ts';
-import { keyFingerprint } from '../../src/domain/trust.ts';
+import { keyFingerprint, trustKeyOf } from '../../src/domain/trust.ts';
 import { openStore } from '../../src/store/engine/store.ts';
 import { IdentityStore } from '../../src/store/identity.ts';
 import { encodeJoinToken } from '../../src/wire/join-token.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { SeededRandom } from '../helpers/random.ts';
 import { tempFolder } from '../helpers/temp.ts';
+import { FakeTrust } from '../helpers/trust.ts';
 import { TestRegistry } from './fleet.ts';
 
 interface Host extends JoinOptions {
@@ -78,7 +80,7 @@ suite('join()', () => {
     const { identity, credential, key } = joined;
     assert.equal(identity.name, 'edge-1');
     assert.deepEqual(identity.urls, ['http://registry.test']);
-    assert.deepEqual(identity.signingKeys, options.registry.trust.trust().keys);
+    assert.deepEqual(identity.signingKeys, options.registry.trust.trust().keys.slice(0, 1), 'the named one');
     assert(key !== null);
     assert.deepEqual([identity.key, credential.key], [keyFingerprint(key), keyFingerprint(key)]);
     assert.equal(credential.expiresAtMs - credential.renewAtMs, hostCredentialLifeMs / 3);
@@ -152,6 +154,31 @@ suite('join()', () => {
     });
     assert.equal(await readMembership(options), null);
     assert.equal(existsSync(joinPath(options.dataDir, 'credential')), false);
+  });
+
+  test('G4: takes no key for a target from whoever answers but the one that the token names', async (t) => {
+    const { publicKey } = new FakeTrust().trust().keys[0] ?? { publicKey: '' };
+    for (const moment of ['in its place', 'beside it'] as const) {
+      const options = await host(t);
+      const { keys } = options.registry.trust.trust();
+      const [named] = keys;
+      assert(named !== undefined);
+      const stranger = trustKeyOf(
+        createPublicKey({ key: Buffer.from(publicKey, 'base64'), format: 'der', type: 'spki' }),
+      );
+      const told = moment === 'beside it' ? [named, stranger] : [{ key: named.key, publicKey }];
+      const connect: JoinOptions['connect'] = (to) => {
+        const peer = options.connect(to);
+        const join = async (...given: Parameters<typeof peer.hosts.join>) => {
+          const answer = await peer.hosts.join(...given);
+          return { ...answer, trust: { ...answer.trust, keys: told } };
+        };
+        return { ...peer, hosts: { ...peer.hosts, join } };
+      };
+      const joining = join({ ...options, connect });
+      if (moment === 'beside it') assert.deepEqual((await joining).identity.signingKeys, [named]);
+      else await assert.rejects(joining, { code: 'unavailable', failure: 'untrusted' });
+    }
   });
 
   test('goes to the next URL when nobody answers at the first', async (t) => {

@@ -168,6 +168,26 @@ describe('first contact', () => {
     requireNoSecret(evil.heard, token);
   });
 
+  test('G4: nobody comes in behind the right CA, in one text with it', async (t) => {
+    const stage = Stage.open(t, { startMs: Date.now() });
+    const { registry, proxy, token } = await behind(stage);
+    const { json: trust } = await registry.http({ path: '/v1/trust', token: undefined });
+    const evil = await manInTheMiddle(stage, registry, (request, response) => {
+      if (request.url !== '/v1/trust') return evil.relay(request, response);
+      const body = JSON.stringify({ ...trust, ca: [`${trust.ca[0]}${evil.ca.cert}`] });
+      response.writeHead(200, { 'content-type': 'application/json' }).end(body);
+    });
+    proxy.names.set(`${name}:443`, evil.server.port);
+    const agent = await stage.agent(through(proxy, token));
+    const { joined } = await settles(
+      agent,
+      [stage.clock],
+      (status) => status.joined || status.problem !== null,
+    );
+    assert.equal(joined, false);
+    requireNoSecret(evil.heard, token);
+  });
+
   test('G4: nobody steps in between later either', async (t) => {
     const stage = Stage.open(t, { startMs: Date.now() });
     const { registry, proxy, token } = await behind(stage);
