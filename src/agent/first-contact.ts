@@ -28,7 +28,7 @@ export async function pinCa(
   { ca }: Pick<JoinTrust, 'ca'>,
   ask: AskTrust,
 ): Promise<string | null> {
-  if (ca === null || !url.startsWith('https:')) return null;
+  if (ca === null || new URL(url).protocol !== 'https:') return null;
   const trust = await ask({ url, tls: { unverified: true } });
   // That certificate alone: behind it, the same text may hold another one of whoever answers.
   const pinned = trust.ca

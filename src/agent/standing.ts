@@ -7,7 +7,7 @@
  * Refused. The other credential is tried, if there is one, and then the key: a host that was away for longer than its
  *   credential lived, or whose registry was put back, gets a new one for its proof.
  * Out. The key is refused too: the host was revoked or removed, or another machine has its identity. Nothing but a
- *   person cures that, so the registry is asked seldom.
+ *   person cures that, so the registry is asked seldom; each time with the credential and the key.
  */
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
@@ -56,7 +56,7 @@ export class Standing {
   #next: Credential | null;
   /** Which of the two the line is on. */
   #trying = false;
-  /** What was tried since the last good answer, so that nothing is tried for ever. */
+  /** What was tried since it was last in or out, so that nothing is tried for ever. */
   #tried = { next: false, renewal: false };
   #problem: AppError | null = null;
 
@@ -106,6 +106,8 @@ export class Standing {
     else if (await this.#change()) return 'again';
     // What the renewal was refused with says more than that a credential is unknown.
     this.#problem ??= error;
+    // The next time all of it is tried again: the registry may have had the wrong store, and the credential end meanwhile.
+    this.#tried = { next: false, renewal: false };
     return 'out';
   }
 

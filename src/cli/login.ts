@@ -5,7 +5,7 @@ import { tokenRequests } from '../client/token.ts';
 import { systemCaller } from '../domain/access.ts';
 import { type Flags, readCaFile, readClientSettings, readToken } from './config.ts';
 import { action, type Context, clientOptions, examples } from './context.ts';
-import { contextsFile, readContexts, requireContextName, writeContexts } from './contexts.ts';
+import { contextOfUrl, contextsFile, readContexts, requireContextName, writeContexts } from './contexts.ts';
 import { UsageError } from './exit.ts';
 import type { Io } from './io.ts';
 import { connect } from './whom.ts';
@@ -31,15 +31,17 @@ export function define(command: Command, context: Context): void {
           throw new UsageError('Cannot log in: pass --token-file FILE (- reads stdin), or HOLDFAST_TOKEN');
         const called = requireContextName(name ?? nameOf(url));
         const { caFile } = readClientSettings(io, flags);
-        const ca = caFile === undefined ? undefined : (await readCaFile(caFile)).join('\n');
+        const known = await readContexts(io);
+        // As `connect` takes it: of the file, or else what is known of this very server.
+        const ca =
+          caFile === undefined ? contextOfUrl(known, url)?.ca : (await readCaFile(caFile)).join('\n');
         const client = await connect(io, { ...flags, url }, 'registry', { token: given });
         try {
           const { document } = await client.call(tokenRequests.whoami());
           const isFirst = document.subject === 'admin.token';
           const token = isFirst ? await ownToken(io, client, flags) : given;
-          const { contexts } = await readContexts(io);
           const entry = { url, token, ...(ca === undefined ? {} : { ca }) };
-          await writeContexts(io, { current: called, contexts: { ...contexts, [called]: entry } });
+          await writeContexts(io, { current: called, contexts: { ...known.contexts, [called]: entry } });
           // Not before the new one lies on disk.
           if (isFirst) await client.tokens.revoke(systemCaller, idOf(given));
           const { subject, role } = isFirst ? { subject: subjectOf(io, flags), role: 'admin' } : document;

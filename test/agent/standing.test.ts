@@ -227,6 +227,21 @@ suite('a host that the registry refuses', () => {
     await w.agent.liveness.register(systemCaller, { type: 'web', ttlMs: dayMs }, { takeover: false });
   });
 
+  test('for days, because the wrong store lay there, comes back by its key when the right one does', async (t) => {
+    const w = await member(t);
+    const right = join(tempFolder(t), 'right');
+    await w.registry.copy(right);
+    await w.registry.stores.hosts.revoke(systemCaller, 'edge-1');
+    await settles(w.clock, w.agent, 'refused', ({ registry }) => /was revoked/.test(registry.problem ?? ''));
+    w.clock.stall(2 * dayMs);
+    await w.clock.advance(700_000);
+    await w.registry.putBack(right);
+    await w.clock.advance(700_000);
+    await inSync(w);
+    assert.equal(await generation(w), 2);
+    assert.equal((await status(w)).problem, null);
+  });
+
   test('that was revoked is let in again by another join token, as itself, and by no used one', async (t) => {
     const { w, tokens } = await memberWithTokens(t);
     const { hosts } = w.registry.stores;

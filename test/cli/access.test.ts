@@ -194,6 +194,11 @@ describe('holdfast login', () => {
     const asked = await w.run(['token', 'ls']);
     assert.equal(asked.code, 0, asked.stderr);
     assert.match(asked.stderr, /\(context prod\)/);
+    const made = await w.run(['token', 'create', '--role', 'viewer', '--subject', 'bob']);
+    const anew = ['login', 'prod', '--url', w.url(), '--token-file', '-'];
+    assert.equal((await w.run(anew, { stdin: made.stdout })).code, 0, 'it knows the CA already');
+    const whom = await w.run(['hosts', 'ls']);
+    assert.equal(whom.code, 0, `with another token it is kept: ${whom.stderr}`);
   });
 
   it('refuses a file that others can read, and one that is damaged, without showing it', async (t) => {
