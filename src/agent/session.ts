@@ -86,6 +86,10 @@ export class Session {
   #problem: string | null = null;
   /** Whether the first answer after a silence has been acted upon. */
   #acted = false;
+  /** Another machine claims to be this host, and the registry cannot tell which one is: nothing of either counts. */
+  #contested = false;
+  /** The join token that was tried while the identity was contested. */
+  #triedAnew: string | null = null;
 
   private constructor(options: SessionOptions) {
     this.#options = options;
@@ -117,7 +121,10 @@ export class Session {
       credential:
         standing === null ? null : { generation: standing.generation, expiresAtMs: standing.expiresAtMs },
       skewMs: member?.time.skewMs ?? null,
-      problem: problemOf(standing?.problem ?? null, this.#problem) ?? beats?.error?.message ?? null,
+      problem:
+        problemOf(standing?.problem ?? null, this.#problem) ??
+        beats?.error?.message ??
+        (this.#contested ? contestedProblem : null),
     };
   }
 
@@ -160,7 +167,8 @@ export class Session {
       logger.info({ host: identity.name, id: identity.id, registry: identity.registryUrl }, 'joined');
       const before = this.#member;
       this.#member = null;
-      await before?.stop({ leaving: false });
+      // Whoever stays behind under the old name is it alone from now on.
+      await before?.stop({ leaving: this.#contested });
       await this.#become(membership);
     } catch (error) {
       this.#joinRefused = isRefusal(error);
@@ -185,18 +193,22 @@ export class Session {
   /**
    * The registry refuses this host for good. A join token that it did not come with lets it in again; one whose machine
    * is a copy joins as a host of its own also with the token of the first. An API token lets nobody in who was revoked.
+   * While it is open which machine is the copy, the one that is given another join token is.
    */
-  async #joinAnew(refusal: AppError, { joinedWith }: Identity): Promise<void> {
+  async #joinAnew(refusal: AppError | 'contested', { joinedWith }: Identity): Promise<void> {
     const { logger } = this.#options;
     try {
       const { parts } = await readJoinToken(this.#options);
-      if (parts === null || (parts.id === joinedWith && refusal.code !== 'identity-conflict')) return;
+      const isCopy = refusal !== 'contested' && refusal.code === 'identity-conflict';
+      if (parts === null || (parts.id === joinedWith && !isCopy)) return;
+      if (refusal === 'contested' && parts.id === this.#triedAnew) return;
+      this.#triedAnew = parts.id;
     } catch (error) {
       // Nobody has put one there, or it cannot be read: what to do stands in the status.
       logger.debug({ err: error }, 'no join token to join anew with');
       return;
     }
-    logger.warn({ err: refusal }, 'joining anew');
+    logger.warn(refusal === 'contested' ? {} : { err: refusal }, 'joining anew');
     if (this.#joining === null) this.#beginJoining();
     else this.#joining.retryNow();
   }
@@ -220,6 +232,7 @@ export class Session {
       targets,
     } = this.#options;
     this.#acted = false;
+    this.#contested = false;
     await onMember(identity);
     // Stopped or without a registry in between: what happened meanwhile was not queued.
     if (!outbox.status().active) await this.#resend(null, 'reports were not kept');
@@ -235,7 +248,8 @@ export class Session {
     const { hosts } = link;
     const shared = { clock, random, logger, hosts, hostId: identity.id };
     // Not before the answer is acted upon: it may say that the numbers of the reports mean something else there.
-    const connected = () => this.#acted && (this.#member?.beats.status().connected ?? false);
+    const connected = () =>
+      this.#acted && !this.#contested && (this.#member?.beats.status().connected ?? false);
     const checkIn = startCheckIn({ ...shared, inventory, ready: () => connected() && inventoryReady() });
     const sender = startOutboxSender({
       ...shared,
@@ -278,6 +292,7 @@ export class Session {
       onAnswer: async (sent, answer, how) => {
         time.note(answer.nowMs, how.tookMs);
         await standing.answered();
+        await this.#noteContest(answer, identity);
         await this.#heard(sent, answer, how);
         following.told(answer.target);
       },
@@ -301,6 +316,18 @@ export class Session {
       sender,
       savedMs: clock.monotonic(),
     });
+  }
+
+  /** A registry that gives no target cannot tell this host from another machine. */
+  async #noteContest({ target }: BeatAnswer, identity: Identity): Promise<void> {
+    const was = this.#contested;
+    this.#contested = target === null;
+    if (!this.#contested) {
+      if (was) this.#options.logger.info({}, 'no other machine claims to be this host any more');
+      return;
+    }
+    if (!was) this.#options.logger.error({}, 'another machine claims to be this host too');
+    await this.#joinAnew('contested', identity);
   }
 
   /** Where the registry is, best first: as whoever started the agent says, or else as the registry does. */
@@ -418,6 +445,9 @@ class Member {
   }
 }
 
+const contestedProblem =
+  'Another machine claims to be this host too, and the registry cannot tell which one is. Stop the one that is the copy, or give it a new join token with holdfast agent --join-file FILE';
+
 /** A credential goes nowhere in the clear, whoever says so. */
 function isSafeUrl(text: string): boolean {
   const url = URL.parse(text);
@@ -430,5 +460,5 @@ function isSafeUrl(text: string): boolean {
 function problemOf(refusal: AppError | null, joinProblem: string | null): string | null {
   if (refusal === null) return joinProblem;
   const tried = joinProblem === null ? '' : `; the token that it has does not (${joinProblem})`;
-  return `The registry refuses this host (${refusal.message}). A new join token lets it in again, with holdfast agent --join-file FILE${tried}`;
+  return `The registry refuses this host (${refusal.message}). Give it a new join token with holdfast agent --join-file FILE${tried}`;
 }

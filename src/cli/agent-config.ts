@@ -1,4 +1,6 @@
 /** What `holdfast agent` starts with: which registry it reports to, and by what it is let in there. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { isLoopback } from '../client/proxy.ts';
 import {
   agentDefault,
@@ -22,17 +24,19 @@ export function agentConfig(io: Io, given: Settings): AgentConfig {
     listen: requireLoopback(given.get('listen') ?? agentDefault, 'the agent'),
     socketDir: given.get('socket') ?? socketDir,
     logLevel: given.get('logLevel') ?? logLevelDefault,
-    registry: registryOf(io, given),
+    registry: registryOf(io, given, dataDir),
     proxy: readProxySettings(io),
     ...hostOf(io, given),
   };
 }
 
-function registryOf(io: Io, given: Settings): RegistryAccess | null {
+function registryOf(io: Io, given: Settings, dataDir: string): RegistryAccess | null {
   const url = given.get('registry');
   const joinToken = joinTokenOf(io, given);
   if (url === null) return null;
-  if (url === undefined && joinToken?.kind !== 'join') {
+  // One that has joined knows where its registry is.
+  const isMember = existsSync(join(dataDir, 'credential'));
+  if (url === undefined && joinToken?.kind !== 'join' && !isMember) {
     throw new ConfigurationError(
       'Cannot start the agent: pass "--join-file FILE" with a join token, "--registry URL", or "--registry none" for a host on its own',
     );

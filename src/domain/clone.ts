@@ -10,6 +10,8 @@
  * tell them apart: all keep beating, so that the host does not seem to be gone, and none is told anything to do.
  */
 
+import { beatIntervalMaxMs, hostDeadlineMs } from './host.ts';
+
 /** What a beat says of the agent that sent it. */
 export interface ToldSession {
   /** Changes with every boot of the machine. */
@@ -63,6 +65,8 @@ const returnsOfClone = 2;
 const displacedMax = 4;
 /** Silence after which a displaced session makes room for another. */
 const forgottenMs = 300_000;
+/** Silence after which no agent is alive: the deadline of the longest interval. */
+const aliveMs = hostDeadlineMs(beatIntervalMaxMs);
 /** Alone for so long, a session speaks for the host again; the other machine was switched off or joined anew. */
 const quietMs = { undecided: 600_000, decided: 86_400_000 };
 
@@ -136,6 +140,29 @@ function noteAlternation(
   return isAnother ? { decided: false, lastMs: nowMs } : clone;
 }
 
+/**
+ * A session says that it ends, while nobody can tell two machines apart. The one that is left is the host again; with
+ * more than one left it stays open. Null: none is left, so the host itself ends.
+ */
+export function sessionLeft(
+  { current, displaced, clone }: HostSessions,
+  told: Pick<ToldSession, 'bootId' | 'startedAtMs'>,
+  nowMs: number,
+): HostSessions | null {
+  const left = [current, ...displaced].filter(
+    (session) =>
+      session !== null &&
+      !isSame(session, told) &&
+      nowMs - session.heardMs <= aliveMs &&
+      // What was silent before the latest began is an earlier start of one of them.
+      (session === current || session.heardMs > (current?.begunMs ?? 0)),
+  ) as Session[];
+  const [latest, ...others] = left.toSorted((a, b) => b.begunMs - a.begunMs);
+  if (latest === undefined) return null;
+  if (others.length > 0) return { current: latest, displaced: others, clone };
+  return { current: { ...latest, returns: 0 }, displaced: [], clone: null };
+}
+
 /** Two machines claim to be the host, and nobody can tell which one is. */
 export function isUndecided({ clone }: HostSessions): boolean {
   return clone !== null && !clone.decided;
@@ -162,6 +189,9 @@ function isRecent({ heardMs }: Session, nowMs: number): boolean {
   return nowMs - heardMs <= forgottenMs;
 }
 
-function isSame(a: ToldSession, b: ToldSession): boolean {
+function isSame(
+  a: Pick<ToldSession, 'bootId' | 'startedAtMs'>,
+  b: Pick<ToldSession, 'bootId' | 'startedAtMs'>,
+): boolean {
   return a.startedAtMs === b.startedAtMs && a.bootId === b.bootId;
 }

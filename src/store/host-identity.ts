@@ -77,10 +77,7 @@ export class HostIdentity {
           'Cannot renew the credential: this host has joined anew meanwhile',
         );
       if (row.revoked_at_ms !== null)
-        throw new AppError(
-          'unauthenticated',
-          `Cannot renew the credential: host "${row.name}" was revoked; a new join token lets it in again`,
-        );
+        throw new AppError('unauthenticated', `Cannot renew the credential: host "${row.name}" was revoked`);
       this.#refuseClone(row, machineId);
       if (generation < row.generation)
         throw new AppError(

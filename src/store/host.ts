@@ -5,7 +5,14 @@
 import type { Clock } from '../base/clock.ts';
 import type { Random } from '../base/random.ts';
 import { type Caller, systemCaller } from '../domain/access.ts';
-import { decideSession, type HostSessions, isUndecided, type SessionVerdict } from '../domain/clone.ts';
+import {
+  decideSession,
+  type HostSessions,
+  isUndecided,
+  noSessions,
+  type SessionVerdict,
+  sessionLeft,
+} from '../domain/clone.ts';
 import { AppError } from '../domain/error.ts';
 import { type EventType, isAhead, type Mark } from '../domain/event.ts';
 import { noteTransition, thinned } from '../domain/guards.ts';
@@ -163,7 +170,8 @@ export class HostStore implements HostService {
     if (caller.offered === true) await this.#identity.commitOffer(caller, id);
     if (verdict === 'aside') {
       // Alive, whichever of the two it is; of what the other one has told it must not hear.
-      await this.#heard(caller, id, slot);
+      if (beat.leaving) await this.#leaveToOthers(caller, id, beat);
+      else await this.#heard(caller, id, slot);
       return this.#answer(facts, { own, seen: null, acked: null, checkin: 'none', target: null });
     }
     if (verdict === 'current') await this.#takeBeat(caller, id, { beat, before, own });
@@ -369,6 +377,16 @@ export class HostStore implements HostService {
     if (verdict === 'outcast')
       throw clonedHost(this.memory.presence.record(this.memory.slotOfId(id)).name, 'take the beat');
     return verdict;
+  }
+
+  /** One of two machines ends: the host does with the last of them only. */
+  async #leaveToOthers(caller: Caller, id: string, beat: Beat): Promise<void> {
+    const facts = this.memory.facts(id);
+    // A beat that was under way when its agent was replaced says nothing of the one that is there now.
+    if (!isUndecided(facts.sessions)) return;
+    const left = sessionLeft(facts.sessions, beat, this.#clock.monotonic());
+    if (left === null) await this.#change(caller, id, goneAs('left'));
+    facts.sessions = left ?? noSessions;
   }
 
   #targetVersion(id: string, { targetSerial }: HostFacts): TargetVersion {

@@ -26,7 +26,8 @@ async function renewed(w: World, to: number): Promise<void> {
     w.clock,
     w.agent,
     `generation ${to}`,
-    ({ registry }) => registry.credential?.generation === to,
+    // While it is due, each one is followed by another.
+    ({ registry }) => (registry.credential?.generation ?? 0) >= to,
   );
 }
 
@@ -303,6 +304,64 @@ suite('a host that the registry refuses', () => {
         );
       }
     }
+  });
+
+  test('G9: that nobody can tell from its copy says so, sends nothing, and goes on when the copy joins as another host', async (t) => {
+    const { w, tokens } = await memberWithTokens(t);
+    const { hosts } = w.registry.stores;
+    const { id } = await hosts.get('edge-1');
+    const copyDir = join(tempFolder(t), 'copy');
+    await w.restart({ crash: true, between: () => cpSync(w.dataDir, copyDir, { recursive: true }) });
+    const copyTokens = [...tokens];
+    const copy = await startAgent({
+      dataDir: copyDir,
+      clock: w.clock,
+      random: new SeededRandom(77),
+      registry: w.registry,
+      token: async () => copyTokens.at(-1) ?? '',
+    });
+    t.after(() => closing(w.clock, copy));
+    for (const agent of [w.agent, copy]) {
+      await settles(w.clock, agent, 'contested', ({ registry }) =>
+        /Another machine claims to be this host too/.test(registry.problem ?? ''),
+      );
+    }
+    const { checkIns, batches } = w.registry.calls;
+    const before = [checkIns.length, batches.length];
+    await w.agent.liveness.register(systemCaller, { type: 'web', ttlMs: dayMs }, { takeover: false });
+    await w.clock.advance(120_000);
+    assert.deepEqual([checkIns.length, batches.length], before, 'nothing of either counts');
+
+    copyTokens.push(await w.registry.joinToken());
+    await settles(
+      w.clock,
+      copy,
+      'another host',
+      ({ registry, host }) => host.id !== id && registry.connected,
+    );
+    await inSync(w);
+    assert.deepEqual([(await status(w)).problem, (await hosts.get(id)).conflict], [null, null]);
+    assert.equal((await hosts.list({}, { limit: 10 })).items.length, 2);
+  });
+
+  test('G9: goes on at once when its copy is stopped, and is gone when both are', async (t) => {
+    const { w } = await memberWithTokens(t);
+    const { hosts } = w.registry.stores;
+    const copyDir = join(tempFolder(t), 'copy');
+    await w.restart({ crash: true, between: () => cpSync(w.dataDir, copyDir, { recursive: true }) });
+    const { clock, registry } = w;
+    const copy = await startAgent({ dataDir: copyDir, clock, random: new SeededRandom(77), registry });
+    await until(clock, 60_000, 'a clone', async () => (await hosts.get('edge-1')).conflict === 'clone');
+    await closing(clock, copy);
+    assert.deepEqual(
+      [(await hosts.get('edge-1')).status, (await hosts.get('edge-1')).conflict],
+      ['UP', null],
+      'one is left, and it is the host',
+    );
+    await inSync(w);
+    await w.restart({ crash: false });
+    await inSync(w);
+    assert.equal((await hosts.get('edge-1')).conflict, null);
   });
 
   test('whose folder was put back to before a renewal says that it has to join anew', async (t) => {

@@ -192,7 +192,7 @@ suite('a target', () => {
     await relabel(w, 'prod');
     await clock.advance(60_000);
     assert.equal((await shown(w)).refused?.problem, 'withheld');
-    assert.match(w.agent.health().checks['registry']?.detail ?? '', /another machine claims/);
+    assert.match(w.agent.health().checks['registry']?.detail ?? '', /nother machine claims/);
     assert.deepEqual((await document(w)).settings.labels, {});
     await clock.advance(700_000);
     await latest(w);

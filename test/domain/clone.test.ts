@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
-import { decideSession, type HostSessions, isUndecided, noSessions } from '../../src/domain/clone.ts';
+import {
+  decideSession,
+  type HostSessions,
+  isUndecided,
+  noSessions,
+  sessionLeft,
+} from '../../src/domain/clone.ts';
 
 /** Beats of sessions by one letter each, one every five seconds: `ABAB`. Lower case repeats that session's last beat. */
 function play(
@@ -135,5 +141,24 @@ suite('decideSession()', () => {
         assert.equal(play(beats).clones, 1, beats);
       }),
     );
+  });
+});
+
+suite('sessionLeft()', () => {
+  const told = (name: string) => ({ bootId: name, startedAtMs: name.charCodeAt(0) });
+
+  test('gives the host to the one that is left, once there is one', () => {
+    const { sessions } = play('ABCABCABC');
+    assert.equal(isUndecided(sessions), true);
+    const two = sessionLeft(sessions, told('A'), 46_000);
+    assert.equal(two !== null && isUndecided(two), true);
+    const one = sessionLeft(two ?? noSessions, told('C'), 46_000);
+    assert.deepEqual([one?.current?.bootId, one?.displaced, one?.clone], ['B', [], null]);
+    assert.equal(sessionLeft(one ?? noSessions, told('B'), 46_000), null);
+  });
+
+  test('counts nobody who has been silent for longer than any agent may be', () => {
+    const { sessions } = play('ABABAB');
+    assert.equal(sessionLeft(sessions, told('A'), 30_000 + 152_001), null);
   });
 });
