@@ -70,9 +70,8 @@ export async function takeKeys(
   }
 }
 
-/** Puts key files into a data directory that this process owns. */
-export async function writeKeys(dataDir: string, keys: KeyFiles): Promise<void> {
-  const folder = join(dataDir, 'keys');
+/** Writes key files into a new folder, which becomes that of the keys when all of them are on disk. */
+export async function writeKeys(folder: string, keys: KeyFiles): Promise<void> {
   makeFolder(folder, 0o700);
   for (const [name, text] of Object.entries(keys))
     await writeFileAtomic(join(folder, name), text, { mode: 0o600 });

@@ -130,6 +130,12 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
   const files = storeFiles(dataDir);
   const owner = takeOwnership({ file: files.lock, pid, addon });
   const copy = `${files.database}.restoring`;
+  const oldKeys = join(dataDir, 'keys');
+  const newKeys = `${oldKeys}.restoring`;
+  const removeHalves = () => {
+    removeDatabase(copy);
+    rmSync(newKeys, { recursive: true, force: true });
+  };
   try {
     const full = existsSync(files.database);
     if (full && !force) {
@@ -138,23 +144,25 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
         `Cannot restore into "${dataDir}": there is a store already; pass --force to replace it (its files are kept)`,
       );
     }
-    removeDatabase(copy);
+    removeHalves();
     closeSync(openSync(copy, 'wx', 0o600));
     copyFileSync(file, copy);
     // Copying gives the copy the mode of its source.
     chmodSync(copy, 0o600);
     const { head, keys } = await checkCopy(copy, options);
+    // While nothing is moved yet: a full disk shows here.
+    if (keys !== null) await writeKeys(newKeys, keys);
     let kept = full || existsSync(`${files.database}-wal`) ? keepOld(files.database, now) : null;
     // Before the database: a registry that starts without its keys makes new ones, which no host knows.
     if (keys !== null) {
-      kept = keepOldKeys(join(dataDir, 'keys'), now) ?? kept;
-      await writeKeys(dataDir, keys);
+      kept = keepOldKeys(oldKeys, now) ?? kept;
+      renameSync(newKeys, oldKeys);
     }
     renameSync(copy, files.database);
     syncFile(files.database);
     return { head, keys: keys !== null, kept };
   } finally {
-    removeDatabase(copy);
+    removeHalves();
     owner.release();
   }
 }

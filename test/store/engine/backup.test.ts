@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   statSync,
+  watch,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -19,6 +20,7 @@ import type { OpenStore } from '../../../src/store/engine/core.ts';
 import { openStore } from '../../../src/store/engine/store.ts';
 import { FakeClock } from '../../helpers/clock.ts';
 import { tempFolder } from '../../helpers/temp.ts';
+import { until } from '../../helpers/until.ts';
 
 const startMs = Date.UTC(2026, 5, 1);
 
@@ -239,6 +241,26 @@ test('addKeys() seals the key files into a backup, restore() puts them in place 
   database.close();
   const restored = await open(elsewhere, startMs + 10);
   await restored.close();
+});
+
+test('restore() has the keys of the backup on disk before it moves those that are there', async (t) => {
+  const folder = tempFolder(t);
+  const { dataDir, file } = await stored(folder, 5);
+  mkdirSync(join(dataDir, 'keys'), { mode: 0o700 });
+  writeFileSync(join(dataDir, 'keys/signing.pem'), 'old', { mode: 0o600 });
+  await addKeys({ file, dataDir, passphrase: 'correct horse battery' });
+  // A restore that a crash cut off left some of them.
+  mkdirSync(join(dataDir, 'keys.restoring'), { mode: 0o700 });
+  writeFileSync(join(dataDir, 'keys.restoring/server.pem'), 'half', { mode: 0o600 });
+  const seen: string[] = [];
+  const watcher = watch(dataDir, (_event, name) => seen.push(String(name)));
+  t.after(() => watcher.close());
+  await restoreInto(dataDir, file, { force: true, passphrase: async () => 'correct horse battery' });
+  await until(() => seen.includes('keys'));
+  const written = seen.lastIndexOf('keys.restoring', seen.indexOf('keys'));
+  assert(written !== -1, `there would be none after a crash: ${seen.join(' ')}`);
+  assert.deepEqual(readdirSync(join(dataDir, 'keys')), ['signing.pem']);
+  assert(!existsSync(join(dataDir, 'keys.restoring')));
 });
 
 test('addKeys() refuses a folder without keys and leaves the backup as it was', async (t) => {
