@@ -1,10 +1,11 @@
 /** What a role would fail of at its start, found without starting it: nothing is made, bound or joined. */
 import { join } from 'node:path';
 import { socketPathBytesMax } from '../base/socket-path.ts';
+import { proxyFor } from '../client/proxy.ts';
 import { isAppError } from '../domain/error.ts';
 import { checkDataDir } from '../store/engine/files.ts';
 import { agentConfig } from './agent-config.ts';
-import { readCaFile, readToken, type Settings, upConfigs } from './config.ts';
+import { readCaFile, type Settings, upConfigs } from './config.ts';
 import { ConfigurationError } from './exit.ts';
 import type { Io } from './io.ts';
 import { registryConfig } from './registry-config.ts';
@@ -31,12 +32,30 @@ export async function checkStart(io: Io, given: Settings): Promise<void> {
       return;
     }
     case 'agent': {
-      checkFolders(agentConfig(io, given));
-      for (const file of [given.get('tokenFile'), given.get('joinFile')])
-        if (file !== undefined && file !== '-') await readToken(io, file);
-      const caFile = given.get('caFile');
-      if (caFile !== undefined) await readCaFile(caFile);
+      const config = agentConfig(io, given);
+      checkFolders(config);
+      await checkRegistryAccess(given, config);
     }
+  }
+}
+
+async function checkRegistryAccess(given: Settings, { registry, proxy = {} }: AgentConfig): Promise<void> {
+  if (registry === null) return;
+  const { url, joinToken, caFile } = registry;
+  if (caFile !== undefined) await readCaFile(caFile);
+  const file = given.get('joinFile') ?? given.get('tokenFile');
+  const token = file === '-' || joinToken === null ? null : await joinToken();
+  try {
+    let urls: readonly string[] = url === null ? [] : [url];
+    if (token !== null) {
+      const { readJoinToken } = await import('../agent/join.ts');
+      ({ urls } = await readJoinToken({ token, registryUrl: url }));
+    }
+    for (const one of urls) proxyFor(new URL(one), proxy);
+  } catch (error) {
+    if (!isAppError(error)) throw error;
+    const where = error.field === 'joinToken' ? ` (in ${file ?? 'HOLDFAST_JOIN'})` : '';
+    throw new ConfigurationError(`${error.message}${where}`, { cause: error });
   }
 }
 

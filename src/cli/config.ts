@@ -9,7 +9,7 @@ import { limits } from '../base/limits.ts';
 import type { LogLevel } from '../base/log.ts';
 import { parseDuration } from '../base/time.ts';
 import { isLoopback, type ProxySettings } from '../client/proxy.ts';
-import { certificatesIn } from '../client/tls.ts';
+import { certificatesIn, isCertificate } from '../client/tls.ts';
 import { normaliseHostName } from '../domain/ids.ts';
 import { ConfigurationError, UsageError } from './exit.ts';
 import type { Io } from './io.ts';
@@ -180,7 +180,7 @@ export function readProxySettings({ env }: Pick<Io, 'env'>): ProxySettings {
 /** The certificates in a file of PEM, such as a registry's ca.pem. `ConfigurationError` when there is none. */
 export async function readCaFile(file: string): Promise<readonly string[]> {
   const certificates = certificatesIn(await readText(file, '--ca-file'));
-  if (certificates.length > 0) return certificates;
+  if (certificates.length > 0 && certificates.every(isCertificate)) return certificates;
   throw new ConfigurationError(
     `Cannot use ${file} as the CA: expected certificates in PEM form, such as ca.pem in the data directory of the registry`,
   );

@@ -80,6 +80,16 @@ export function certificatesIn(pem: string): string[] {
   return pem.match(/-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g) ?? [];
 }
 
+/** Whether it can be read. */
+export function isCertificate(pem: string): boolean {
+  try {
+    new X509Certificate(pem);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function readCertificates(pem: string): X509Certificate[] {
   const refusal = (cause?: unknown) =>
     new AppError('bad-request', 'Cannot use the CA: it is no certificate in PEM form', {

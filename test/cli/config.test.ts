@@ -378,7 +378,11 @@ test('config check finds what a start would fail of', async (t) => {
   chmodSync(open, 0o777);
   const token = join(tempFolder(t), 'token');
   writeFileSync(token, 'x', { mode: 0o644 });
-  for (const [argv, words] of [
+  const garbled = join(tempFolder(t), 'garbled');
+  writeFileSync(garbled, 'hfj1.x', { mode: 0o600 });
+  const ca = join(tempFolder(t), 'ca.pem');
+  writeFileSync(ca, '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n');
+  for (const [argv, words, env = {}] of [
     [
       ['up', '--registry-listen', '127.0.0.1:7000', '--agent-listen', '127.0.0.1:7000'],
       /one address, 127\.0\.0\.1:7000/,
@@ -388,10 +392,14 @@ test('config check finds what a start would fail of', async (t) => {
     [['agent', '--registry', 'none', '--socket', `/tmp/${'x'.repeat(100)}`], /107 bytes/],
     [['agent', '--registry', 'http://127.0.0.1:7420', '--token-file', token], /mode is 0644/],
     [['agent', '--registry', 'http://127.0.0.1:7420', '--token-file', '/nonexistent'], /it does not exist/],
-  ] as [string[], RegExp][]) {
+    [['agent', '--join-file', garbled], /join token: .* in .*garbled/],
+    [['agent'], /join token: a part of it is missing.* in HOLDFAST_JOIN/, { HOLDFAST_JOIN: 'hfj1.x' }],
+    [['agent', '--registry', 'https://r.test', '--ca-file', ca], /Cannot use .*ca\.pem as the CA/],
+    [['agent', '--registry', 'https://r.test'], /the proxy in HTTPS_PROXY/, { HTTPS_PROXY: 'ftp://u:pw@p' }],
+  ] as [string[], RegExp, Record<string, string>?][]) {
     const [role = '', ...rest] = argv;
     const config = file(t, flagsAsYaml(rest));
-    const { code, stderr } = await cli(['config', 'check', role, '--config', config]);
+    const { code, stderr } = await cli(['config', 'check', role, '--config', config], { env });
     assert.equal(code, 78, argv.join(' '));
     assert.match(stderr, words);
   }

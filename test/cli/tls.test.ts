@@ -39,6 +39,9 @@ test('--ca-file says what it expected', async (t) => {
     [78, true],
     none.stderr,
   );
+  writeFileSync(empty, '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n');
+  const broken = await cli(status('https://localhost:1', '--ca-file', empty));
+  assert.deepEqual([broken.code, /certificates in PEM form/.test(broken.stderr)], [78, true], broken.stderr);
   const missing = await cli(status('https://localhost:1', '--ca-file', '/nonexistent'));
   assert.deepEqual(
     [missing.code, /ENOENT; check --ca-file/.test(missing.stderr)],

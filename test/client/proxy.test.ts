@@ -49,6 +49,15 @@ test('a connection goes through its proxy, with TLS to the server and the login 
   assert.equal(headers?.['proxy-authorization'], undefined);
 });
 
+test('a login for the proxy whose % is no escape is taken as it is written', async (t) => {
+  const { proxy, tls, url } = await behindProxy(t);
+  const https = proxy.url.replace('http://', 'http://us%40er:100%@');
+  const connection = connectionTo(t, url, { tls, proxy: { https } });
+  assert.equal((await connection.call(ask)).document.up, true);
+  const login = `Basic ${Buffer.from('us@er:100%').toString('base64')}`;
+  assert.deepEqual(proxy.asked, [{ authority: 'registry.test:443', login }]);
+});
+
 test('a WebSocket goes through the proxy too', async (t) => {
   const { server, proxy, tls, url } = await behindProxy(t);
   server.onSocket = (socket) =>
