@@ -392,8 +392,8 @@ test('config check finds what a start would fail of', async (t) => {
     [['agent', '--registry', 'none', '--socket', `/tmp/${'x'.repeat(100)}`], /107 bytes/],
     [['agent', '--registry', 'http://127.0.0.1:7420', '--token-file', token], /mode is 0644/],
     [['agent', '--registry', 'http://127.0.0.1:7420', '--token-file', '/nonexistent'], /it does not exist/],
-    [['agent', '--join-file', garbled], /join token: .* in .*garbled/],
-    [['agent'], /join token: a part of it is missing.* in HOLDFAST_JOIN/, { HOLDFAST_JOIN: 'hfj1.x' }],
+    [['agent', '--join-file', garbled], /join token: .* \(in .*garbled\)/],
+    [['agent'], /join token: a part of it is missing.* \(in HOLDFAST_JOIN\)/, { HOLDFAST_JOIN: 'hfj1.x' }],
     [['agent', '--registry', 'https://r.test', '--ca-file', ca], /Cannot use .*ca\.pem as the CA/],
     [['agent', '--registry', 'https://r.test'], /the proxy in HTTPS_PROXY/, { HTTPS_PROXY: 'ftp://u:pw@p' }],
   ] as [string[], RegExp, Record<string, string>?][]) {
