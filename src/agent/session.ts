@@ -293,7 +293,8 @@ export class Session {
         time.note(answer.nowMs, how.tookMs);
         await standing.answered();
         await this.#noteContest(answer, identity);
-        await this.#heard(sent, answer, how);
+        // What it says of reports and logs is then nobody's.
+        if (!this.#contested) await this.#heard(sent, answer, how);
         following.told(answer.target);
       },
       onFailure: async (error) => {
