@@ -40,7 +40,7 @@ export interface HeartbeatOptions {
     answer: BeatAnswer,
     how: { readonly returned: boolean; readonly tookMs: number },
   ) => Promise<void>;
-  /** A beat failed. `again`: what it failed of is mended. `out`: it fails until a person does something. Default: wait. */
+  /** A beat failed. `again`: what it failed of is mended. `out`: it fails until a person does something. Default: wait, as when it throws what the cure failed of. */
   readonly onFailure?: (error: unknown) => Promise<'again' | 'out' | 'wait'>;
 }
 
@@ -156,7 +156,7 @@ class RunningHeartbeat implements Heartbeat {
       exchanged = await this.#exchange(signal);
     } catch (error) {
       signal.throwIfAborted();
-      return this.#failed(error, await this.#options.onFailure?.(error));
+      return this.#failed(...(await this.#tell(error)));
     }
     const returned = !this.#connected;
     this.#heard(exchanged.answer);
@@ -167,6 +167,15 @@ class RunningHeartbeat implements Heartbeat {
       logger.error({ err: error }, 'could not act on the answer to a heartbeat');
     }
     return this.#next(nextBeatInMs(clock.now(), this.#intervalMs, this.#phase, random.uniform()));
+  }
+
+  /** What the failure was, and what is to be done: when what would cure it fails, that failure. */
+  async #tell(error: unknown): Promise<[error: unknown, how?: 'again' | 'out' | 'wait']> {
+    try {
+      return [error, (await this.#options.onFailure?.(error)) ?? 'wait'];
+    } catch (worse) {
+      return [worse];
+    }
   }
 
   async #exchange(signal: AbortSignal): Promise<{ sent: SentBeat; answer: BeatAnswer; tookMs: number }> {

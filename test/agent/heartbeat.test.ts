@@ -119,6 +119,32 @@ suite('nextBeatInMs()', () => {
 });
 
 suite('startHeartbeat()', () => {
+  test('is not connected while what would cure a refusal fails, and waits for as long as that asks', async () => {
+    let refused = false;
+    const { clock, heartbeat, atMs, returned } = start(
+      async () => {
+        if (refused) throw new AppError('unauthenticated', 'it has ended');
+        return answerOf({ spreadMs: 0 });
+      },
+      {
+        onFailure: () => Promise.reject(new AppError('unavailable', 'not now', { retryAfterMs: 200_000 })),
+      },
+    );
+    await clock.advance(5_000);
+    refused = true;
+    await clock.advance(20_000);
+    const { connected, error } = heartbeat.status();
+    assert.deepEqual([connected, error?.message], [false, 'not now']);
+    const before = atMs.length;
+    await clock.advance(170_000);
+    assert.equal(atMs.length, before);
+    refused = false;
+    await clock.advance(60_000);
+    assert.deepEqual(returned.slice(0, 1), [true]);
+    assert.ok(returned.slice(1).includes(true), 'it came back');
+    await heartbeat.stop({ leaving: false });
+  });
+
   test('beats at once, then at the interval that it is told, numbered', async () => {
     const { clock, heartbeat, atMs, beats } = start(async (_, index) =>
       answerOf({ intervalMs: index < 10 ? 10_000 : 30_000 }),
