@@ -4,7 +4,7 @@
  * be had (proxies that drop them). The next one begins with a WebSocket again: what refused the last may be gone.
  */
 import { backoffMs, retryDelayMs } from '../base/retry.ts';
-import { AppError, type ErrorCode, errorCodes } from '../domain/error.ts';
+import { AppError, type ErrorCode, errorCodes, isAppError } from '../domain/error.ts';
 import { formatPosition, type Position, parsePosition, type Selection } from '../domain/event.ts';
 import type { WatchMessage } from '../wire/watch.ts';
 import { type Connection, isPassing } from './connection.ts';
@@ -107,6 +107,12 @@ export async function* watch(
       // Whoever waits for nothing hears at once whether it goes without a WebSocket.
       refused = error instanceof UpgradeRefused || (error instanceof UpgradeBroken && !reached);
       if (refused) continue;
+      if (progress.isAhead(error)) {
+        yield progress.reset();
+        if (onGap === 'end') return;
+        progress.resnapshot();
+        continue;
+      }
       if (!(error instanceof AppError) || !mayReconnect(error, reached)) throw error;
       if (via === 'websocket' && !told && (opened || wasAnswered(error))) silentSockets += 1;
       failures += 1;
@@ -131,6 +137,8 @@ function wasAnswered(error: AppError): boolean {
 /** What has been delivered, and so where to go on. */
 class Progress {
   #last: Position | null;
+  /** Whether the server itself said that position. */
+  #delivered = false;
   #snapshot: boolean;
   /** Pages of the present snapshot have been delivered, its end has not. */
   #insideSnapshot = false;
@@ -153,6 +161,20 @@ class Progress {
     };
   }
 
+  /**
+   * Whether a refusal means that the server's log ends before what it delivered itself: its store was put back, and
+   * nobody has told it yet.
+   */
+  isAhead(error: unknown): boolean {
+    return this.#delivered && isAppError(error, 'bad-request');
+  }
+
+  /** As if the server had said `reset`: it will, once it knows. */
+  reset(): WatchUpdate {
+    this.gap = 'reset';
+    return { kind: 'reset', epoch: this.#last?.epoch ?? 0 };
+  }
+
   /** The updates to deliver for a message: none when they were delivered before. */
   *take(message: Exclude<WatchMessage, { kind: 'closing' | 'error' }>): Generator<WatchUpdate> {
     switch (message.kind) {
@@ -163,6 +185,7 @@ class Progress {
         if (message.done) {
           this.#snapshot = false;
           this.#last = parsePosition(message.position, 'position');
+          this.#delivered = true;
         }
         yield message;
         return;
@@ -178,6 +201,7 @@ class Progress {
         if (this.#last !== null && position.revision <= this.#last.revision && message.kind === 'events')
           return;
         this.#last = position;
+        this.#delivered = true;
         yield message;
         return;
       }
@@ -192,6 +216,7 @@ class Progress {
   resnapshot(): void {
     this.gap = null;
     this.#last = null;
+    this.#delivered = false;
     this.#snapshot = true;
     this.#insideSnapshot = false;
   }

@@ -216,6 +216,31 @@ for (const gap of [
   });
 }
 
+test('watch() takes the refusal of a position that the server itself had said for a reset', async (t) => {
+  const refusal = { kind: 'error', code: 'bad-request', detail: 'the log ends at 7.2' };
+  const { server, asked } = await scripted(t, [
+    ({ say, socket }) => {
+      say(events(4));
+      socket.close();
+    },
+    ({ say }) => say(refusal),
+    ({ say }) => say(snapshot(2, ['left'], true)),
+  ]);
+  const updates = await take(clientOf(t, server), 3, { onGap: 'resnapshot' });
+  assert.deepEqual(updates, [events(4), { kind: 'reset', epoch: 7 }, snapshot(2, ['left'], true)]);
+  assert.deepEqual(
+    asked.map(({ since, snapshot: wanted }) => [since, wanted]),
+    [
+      [undefined, undefined],
+      ['7.4', undefined],
+      [undefined, true],
+    ],
+  );
+  // A position of one's own is one's own mistake.
+  const other = await scripted(t, [({ say }) => say(refusal)]);
+  await assert.rejects(take(clientOf(t, other.server), 1, { since: '7.9' }), { code: 'bad-request' });
+});
+
 test('watch() takes another epoch for the reset that the server did not say', async (t) => {
   const { server } = await scripted(t, [
     ({ say }) => say(events(4), { kind: 'events', position: '9.1', events: [] }),
