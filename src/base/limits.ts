@@ -53,6 +53,12 @@ export const limitTable = {
     reached: 'too-large; a report of all records stays queued, and the agent logs an error',
     why: 'one report with all records of a host, which has to be whole: 40,000 of 400 bytes',
   },
+  proofBodyBytes: {
+    value: 4 * KiB,
+    unit: 'bytes',
+    reached: 'too-large',
+    why: 'a signature and a machine id of 253 characters; it is read before anybody knows whose it is',
+  },
   jsonDepthMax: {
     value: 32,
     unit: 'count',
@@ -82,6 +88,12 @@ export const limitTable = {
     unit: 'ms',
     reached: 'too-slow, connection closed',
     why: '1 MiB over a 300 kbit/s link takes 28 s',
+  },
+  silenceMs: {
+    value: 300_000,
+    unit: 'ms',
+    reached: 'connection closed',
+    why: 'a request under way on which no byte moves; the longest silence of our own, the check of a whole audit, is far below',
   },
   connectionsMax: {
     value: 20_000,

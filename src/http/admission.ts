@@ -192,6 +192,9 @@ export class ConnectionCounts {
   }
 }
 
+/** A host has at most the eighth part of a class under way; its agent sends one after another. */
+const partsOfLane = 8;
+
 /** The requests of one class. */
 export class Lane {
   readonly name: RequestClass;
@@ -199,6 +202,8 @@ export class Lane {
   readonly backMs: number;
   readonly #max: number;
   readonly #random: Random;
+  /** Under way of each host that has some. */
+  readonly #ofHosts = new Map<string, number>();
   underWay = 0;
   refused = 0;
 
@@ -209,8 +214,11 @@ export class Lane {
     this.#random = options.random;
   }
 
-  /** One more is under way, until `leave`; `unavailable` when there is no room. */
-  enter(): void {
+  /**
+   * One more is under way, until `leave` of the same caller; `unavailable` when there is no room, `rate-limited` when a
+   * host has had its part: whoever has the credential of one host shall not hold up all others.
+   */
+  enter({ hostId }: Caller): void {
     if (this.underWay >= this.#max) {
       this.refused += 1;
       throw new AppError(
@@ -219,11 +227,29 @@ export class Lane {
         { retryAfterMs: jittered(this.backMs, this.#random) },
       );
     }
+    if (hostId !== undefined) this.#enterHost(hostId);
     this.underWay += 1;
   }
 
-  leave(): void {
+  leave({ hostId }: Caller): void {
     this.underWay -= 1;
+    if (hostId === undefined) return;
+    const left = (this.#ofHosts.get(hostId) ?? 0) - 1;
+    if (left > 0) this.#ofHosts.set(hostId, left);
+    else this.#ofHosts.delete(hostId);
+  }
+
+  #enterHost(hostId: string): void {
+    const underWay = this.#ofHosts.get(hostId) ?? 0;
+    if (underWay >= Math.ceil(this.#max / partsOfLane)) {
+      this.refused += 1;
+      throw new AppError(
+        'rate-limited',
+        `Cannot take another request of the class ${this.name} now: ${underWay} of this host are under way, try again`,
+        { retryAfterMs: jittered(this.backMs, this.#random) },
+      );
+    }
+    this.#ofHosts.set(hostId, underWay + 1);
   }
 }
 

@@ -10,7 +10,7 @@ import type { Caller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
 import { statusOf } from '../wire/problem.ts';
 import type { Lane } from './admission.ts';
-import { authorise, checkHead, type Entrance, needsCaller } from './auth.ts';
+import { anonymous, authorise, checkHead, type Entrance, needsCaller } from './auth.ts';
 import { readBody } from './body.ts';
 import type { RouteMeter } from './metrics.ts';
 import { type Answer, type Call, type HttpContext, jsonType } from './operation.ts';
@@ -170,7 +170,8 @@ export class Exchange {
       const asked = { allowed, found, own: params['host'], operation: service.route.operation, url };
       const caller = authoriseNoted(asked, { audit: context.services.audit, logger });
       this.#caller = caller;
-      this.#enter(service, caller);
+      // Nobody knows who proves something before the body is read: whoever sends it slowly shall take no room meanwhile.
+      if (!this.#proves) this.#enter(service, caller);
       if (request.headers.expect !== undefined) response.writeContinue();
       if (service.body === null) this.#handle(service, caller, undefined);
       else {
@@ -183,13 +184,13 @@ export class Exchange {
     }
   }
 
-  /** Room for it, and its address has had no more than its share: asked before any of its body is read. */
+  /** Room for it, and its address has had no more than its share: asked before the body of a known caller is read. */
   #enter({ lane }: Service, caller: Caller): void {
     const { request, entrance } = this.#incoming;
     try {
       if (lane.name === 'join' && caller.role === 'joiner')
         this.#options.context.admission.requireJoin(request, entrance);
-      lane.enter();
+      lane.enter(caller);
       this.#lane = lane;
     } catch (error) {
       this.#turnedAway = true;
@@ -198,7 +199,7 @@ export class Exchange {
   }
 
   #leave(): void {
-    this.#lane?.leave();
+    this.#lane?.leave(this.#caller ?? anonymous);
     this.#lane = null;
   }
 
@@ -206,6 +207,7 @@ export class Exchange {
     const { operation } = service.route;
     try {
       const call = this.#callOf(service, caller, body);
+      if (this.#proves) this.#enter(service, caller);
       const answer = operation.creates ? this.#once(service.route, call) : operation.handle(call);
       if (answer instanceof Promise) {
         answer.then(

@@ -62,6 +62,7 @@ export const renewCredential = operation({
   tag,
   summary: 'A new credential for a host that proves its key',
   body: RenewalBody,
+  bodyMaxBytes: limits.proofBodyBytes,
   answers: { 200: RenewalAnswerSchema },
   codes: ['unauthenticated', 'identity-conflict'],
   async handle(call) {

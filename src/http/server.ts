@@ -52,6 +52,7 @@ export interface HttpServerOptions {
 export interface HttpLimits extends Partial<WatchLimits>, Partial<AdmissionOptions['limits']> {
   readonly headerTimeMs: number;
   readonly requestTimeMs: number;
+  readonly silenceMs: number;
   readonly connectionsMax: number;
   readonly addressConnectionsMax: number;
   /** For each route without a limit of its own. */
@@ -73,6 +74,7 @@ export interface HttpServer {
 const httpLimits: HttpLimits = {
   headerTimeMs: standardLimits.headerTimeMs,
   requestTimeMs: standardLimits.requestTimeMs,
+  silenceMs: standardLimits.silenceMs,
   connectionsMax: standardLimits.connectionsMax,
   addressConnectionsMax: standardLimits.addressConnectionsMax,
   bodyBytes: standardLimits.bodyBytes,
@@ -83,6 +85,8 @@ const httpLimits: HttpLimits = {
 const slowCheckMs = 1_000;
 /** Longer than the idle time of common proxies (60 s), so that it is they who close. */
 const keepAliveMs = 75_000;
+/** How long a peer that is turned away may take to take it. */
+const goodbyeMs = 1_000;
 
 /** Throws when the route table is wrong, before anything listens. */
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
@@ -226,6 +230,8 @@ function createEntrance(entrance: Entrance, parts: Parts, tls: TlsSource | undef
   };
   const server = tls === undefined ? createServer(options) : createTlsEntrance(options, tls, limits);
   server.maxConnections = limits.connectionsMax;
+  // Also of one that asks and does not read: its answers would wait for good.
+  server.timeout = limits.silenceMs;
   // Node drops further headers without a word; one more than the most, so that `checkHead` sees that there are too many.
   server.maxHeadersCount = headersMax + 1;
   const serve = (request: IncomingMessage, response: ServerResponse) => {
@@ -314,12 +320,12 @@ async function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, p
   } catch (error) {
     const told = asAppError(error);
     strayMeter.observe(statusOf(told.code), 0);
-    socket.end(problemBytes(told, requestIdOf(request)));
+    endWith(socket, problemBytes(told, requestIdOf(request)), context.clock);
   }
 }
 
 /** Bytes that are no request, or not in time: the parser gave up, and with it the connection. */
-function refuseBytes(error: Error, socket: Duplex, { strayMeter, requestIdOf }: Parts): void {
+function refuseBytes(error: Error, socket: Duplex, { context, strayMeter, requestIdOf }: Parts): void {
   // As Node does itself: a response that has begun is not written into.
   const begun = (socket as Duplex & { _httpMessage?: ServerResponse })._httpMessage?.headersSent === true;
   if (!socket.writable || begun || (error as NodeJS.ErrnoException).code === 'ECONNRESET') {
@@ -328,7 +334,14 @@ function refuseBytes(error: Error, socket: Duplex, { strayMeter, requestIdOf }: 
   }
   const told = asAppError(error);
   strayMeter.observe(statusOf(told.code), 0);
-  socket.end(problemBytes(told, requestIdOf({ headers: {} } as IncomingMessage)), () => socket.destroy());
+  endWith(socket, problemBytes(told, requestIdOf({ headers: {} } as IncomingMessage)), context.clock);
+}
+
+/** The last words to a socket that no HTTP parser looks after any more: whoever does not take them, or go, is cut off. */
+function endWith(socket: Duplex, bytes: string | Buffer, clock: Clock): void {
+  const cancel = clock.after(goodbyeMs, () => socket.destroy());
+  socket.once('close', cancel);
+  socket.end(bytes, () => socket.destroy());
 }
 
 function watchAccess(routes: readonly Route[]): Route['access'] {

@@ -83,6 +83,41 @@ test('F7: 600 connections that never come to the end of a TLS handshake are cut,
   await assertUnharmed(target);
 });
 
+test('F7: whoever is refused a WebSocket is cut off, also when it never goes by itself', async (t) => {
+  const { both } = await targets(t);
+  for (const target of both) {
+    const asked = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n';
+    const refused = await openMany(
+      t,
+      target,
+      50,
+      () => `GET /v1/watch HTTP/1.1\r\nHost: 127.0.0.1\r\n${asked}\r\n`,
+      { allowHalfOpen: true },
+    );
+    await until(
+      () => refused.every(({ heard }) => heard().startsWith('HTTP/1.1 401 ')),
+      () => 'not all are refused',
+    );
+    await backToBaseline(target);
+    for (const { socket } of refused) socket.destroy();
+  }
+});
+
+test('F7: whoever asks and never reads the answers is cut off', async (t) => {
+  const target = await registryTarget(t, { limits: { http: { silenceMs: 1_000 } } });
+  // Of a length that divides what is read at once, so that no head is left half read, which has a limit of its own.
+  const start = `GET /v1/trust HTTP/1.1\r\nHost: 127.0.0.1:${target.port}\r\nX: `;
+  const request = `${start.padEnd(124, 'x')}\r\n\r\n`;
+  const deaf = await openMany(t, target, 5, () => '');
+  for (const { socket } of deaf) socket.pause().write(request.repeat(32_768));
+  await until(
+    async () => (await connectionsOf(target)) === 1,
+    () => 'they still have their connections',
+    20_000,
+  );
+  await assertUnharmed(target);
+});
+
 /** Each is one message that two readers may cut in two ways. None may be served as more than one request. */
 const smuggled = 'GET /v1/smuggled HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n';
 const framings: readonly (readonly [name: string, headers: readonly string[], body: string])[] = [
@@ -250,9 +285,10 @@ async function openMany(
   { port }: Target,
   count: number,
   bytesOf: (n: number) => string,
+  options: { allowHalfOpen?: boolean } = {},
 ): Promise<Opened[]> {
   const opened = Array.from({ length: count }, (_, n): Opened => {
-    const socket = connect(port, '127.0.0.1');
+    const socket = connect({ port, host: '127.0.0.1', ...options });
     let text = '';
     socket.setEncoding('latin1').on('data', (chunk) => (text += chunk));
     socket.on('error', () => socket.destroy());
@@ -288,11 +324,16 @@ async function latencies({ http }: Target, count: number): Promise<{ p50: number
 }
 
 /** Only the connection that asks is left. */
-async function backToBaseline({ http }: Target): Promise<void> {
-  let text = '';
+async function backToBaseline(target: Target): Promise<void> {
+  let open = 0;
   for (let tries = 0; tries < 200; tries += 1) {
-    ({ text } = await http({ path: '/metrics' }));
-    if (/^holdfast_http_connections 1$/m.test(text)) return;
+    open = await connectionsOf(target);
+    if (open === 1) return;
   }
-  assert.fail(/^holdfast_http_connections.*$/m.exec(text)?.[0]);
+  assert.fail(`${open} connections are open`);
+}
+
+async function connectionsOf({ http }: Target): Promise<number> {
+  const { text } = await http({ path: '/metrics' });
+  return Number(/^holdfast_http_connections (\d+)$/m.exec(text)?.[1]);
 }

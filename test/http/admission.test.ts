@@ -4,13 +4,14 @@ import type { IncomingMessage } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { describe, type TestContext, test } from 'node:test';
 import { limits } from '../../src/base/limits.ts';
+import type { Role } from '../../src/domain/access.ts';
 import { AppError } from '../../src/domain/error.ts';
 import { addressOf, requestClasses } from '../../src/http/admission.ts';
 import { routes } from '../../src/http/routes.ts';
 import { Stage } from '../helpers/boot.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { until } from '../helpers/until.ts';
-import { FakeHosts, FakeLiveness, hostId, knownUuid, startServer } from './fakes.ts';
+import { FakeHosts, FakeLiveness, hostId, knownUuid, startServer, tokenOf } from './fakes.ts';
 
 /** Lists that wait until they are let go. */
 class SlowLiveness extends FakeLiveness {
@@ -88,6 +89,37 @@ describe('admission by class', () => {
     for (const socket of begun) socket.destroy();
     for (let attempt = 0; attempt < 1_000 && status === 503; attempt += 1) status = (await put()).status;
     assert.equal(status, 200);
+  });
+
+  test('one host that sends its bodies slowly has a part of the room, and no more', async (t) => {
+    const { call, port } = await startServer(t, { limits: { reportsUnderWayMax: 16 } });
+    const path = `/v1/hosts/${hostId}/reports`;
+    const begun = Array.from({ length: 12 }, () => begin(port, { method: 'POST', path, role: 'host' }));
+    const ofHost = () => call(path, { method: 'POST', role: 'host', json: { epoch: 1, items: [] } });
+    await until(async () => (await ofHost()).status === 429, 'the host has all the room');
+    const refused = await ofHost();
+    assert.ok(retryAfterS(refused) >= 1);
+    assert.match(((await refused.json()) as { detail: string }).detail, /2 of this host are under way/);
+    const other = { method: 'PUT', json: { status: 'UP' }, role: 'reporter' } as const;
+    assert.equal((await call(`/v1/services/${knownUuid}`, other)).status, 200);
+    for (const socket of begun) socket.destroy();
+    await until(async () => (await ofHost()).status === 200, 'the host has no room any more');
+  });
+
+  test('bodies of strangers take no room of those who renew', async (t) => {
+    const { call, port } = await startServer(t, { limits: { credentialsUnderWayMax: 1 } });
+    const path = `/v1/hosts/${hostId}/credential`;
+    const begun = [1, 2, 3].map(() => begin(port, { method: 'POST', path, role: null }));
+    await until(
+      async () => /holdfast_http_connections [4-9]/.test(await (await call('/metrics')).text()),
+      'the strangers are not there',
+    );
+    const json = { generation: 1, proof: Buffer.alloc(64).toString('base64') };
+    for (let i = 0; i < 3; i += 1)
+      assert.equal((await call(path, { method: 'POST', role: null, json })).status, 200);
+    const long = { ...json, machineId: 'm'.repeat(5_000) };
+    assert.equal((await call(path, { method: 'POST', role: null, json: long })).status, 413);
+    for (const socket of begun) socket.destroy();
   });
 
   test('every request that is counted is let go of, whatever becomes of it', async (t) => {
@@ -312,10 +344,17 @@ async function fetchStream(
 
 /** A PUT whose body never comes. */
 function beginPut(port: number): Socket {
+  return begin(port, { method: 'PUT', path: `/v1/services/${knownUuid}`, role: 'reporter' });
+}
+
+/** A request whose body never comes. */
+function begin(port: number, asked: { method: string; path: string; role: Role | null }): Socket {
+  const { method, path, role } = asked;
   const socket = connect(port, '127.0.0.1');
   socket.on('error', () => undefined);
+  const bearer = role === null ? '' : `Authorization: Bearer ${tokenOf(role)}\r\n`;
   socket.write(
-    `PUT /v1/services/${knownUuid} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer t-reporter\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{`,
+    `${method} ${path} HTTP/1.1\r\nHost: localhost\r\n${bearer}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{`,
   );
   return socket;
 }
