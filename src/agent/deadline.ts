@@ -1,16 +1,16 @@
 /** Calls that are not waited for longer than makes sense: by a clock that tests can move, or until a stop. */
 import type { Clock } from '../base/clock.ts';
-import { AppError } from '../domain/error.ts';
+import { LinkError } from '../client/link.ts';
 
 /**
- * What `work` gives, or `unavailable` when it takes longer than `ms`; what it does then is no longer of interest.
+ * What `work` gives, or `LinkError` (`timed-out`) when it takes longer than `ms`; what it does then is no longer of interest.
  * `what` completes the sentence "Cannot reach the registry: … took longer than 2 s".
  */
 export async function within<T>(clock: Clock, ms: number, what: string, work: Promise<T>): Promise<T> {
   const late = Promise.withResolvers<never>();
   const cancel = clock.after(ms, () =>
     late.reject(
-      new AppError('unavailable', `Cannot reach the registry: ${what} took longer than ${ms / 1_000} s`),
+      new LinkError('timed-out', `Cannot reach the registry: ${what} took longer than ${ms / 1_000} s`),
     ),
   );
   try {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import type { RequestListener } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import type { Agent } from '../../src/agent/agent.ts';
@@ -58,11 +59,11 @@ const endOf = (stage: Stage<FakeClock>) => ({ after: (close: () => Promise<void>
 const portOf = (url: string) => Number(new URL(url).port);
 
 /** A registry that hosts find by a name that only the proxy knows. */
-async function behind(stage: Stage<FakeClock>) {
+async function behind(stage: Stage<FakeClock>, advertiseUrls: readonly string[] = [`https://${name}`]) {
   const registry = await stage.registry({
     tls: { kind: 'own' },
     host: '0.0.0.0',
-    advertiseUrls: [`https://${name}`],
+    advertiseUrls,
   });
   const proxy = await connectProxy(endOf(stage));
   proxy.names.set(`${name}:443`, portOf(registry.url));
@@ -99,6 +100,22 @@ describe('first contact', () => {
       await stage.clock.advance(100);
       return registry.client.liveness.get(record.uuid).catch(() => false);
     });
+  });
+
+  test('of the URLs of a registry, one that lets connections hang is left for the next', async (t) => {
+    const stage = Stage.open(t, { startMs: Date.now() });
+    const held = new Set<Socket>();
+    const hole = createServer((socket) => held.add(socket.on('error', () => undefined)));
+    await new Promise<void>((resolve) => hole.listen(0, '127.0.0.1', resolve));
+    endOf(stage).after(async () => {
+      for (const socket of held) socket.destroy();
+      await new Promise((resolve) => hole.close(resolve));
+    });
+    const { registry, proxy, token } = await behind(stage, ['https://hole.test', `https://${name}`]);
+    proxy.names.set('hole.test:443', (hole.address() as AddressInfo).port);
+    const agent = await stage.agent(through(proxy, token));
+    await settles(agent, [stage.clock], ({ connected, target }) => connected && target.tag !== null);
+    assert.equal((await registry.client.hosts.get('edge-1')).status, 'UP');
   });
 
   /** Somebody with a certificate of his own between the agent and the registry, who hears all that is said to him. */
