@@ -21,9 +21,12 @@ export class Scope {
     this.#apps = apps === undefined ? null : new Set(apps);
   }
 
-  /** Whether some applications only are meant. */
-  get ofApps(): boolean {
-    return this.#apps !== null;
+  /**
+   * Whether it covers a host as a whole, with whatever is on it. One of some applications covers none so: what else is
+   * on a host is of others.
+   */
+  coversWhole(name: string, facts: HostFacts | undefined): boolean {
+    return this.#apps === null && this.coversHost(name, facts);
   }
 
   /** A host by its name; one that never joined has no facts. */

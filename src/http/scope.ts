@@ -5,7 +5,6 @@
  */
 import type { Caller, TokenScope } from '../domain/access.ts';
 import { type HostFacts, hostNotFound } from '../domain/host.ts';
-import { decideHostPatch } from '../domain/host-change.ts';
 import { normaliseHostName } from '../domain/ids.ts';
 import {
   type IsUp,
@@ -144,13 +143,9 @@ function scopedHosts(inner: HostService, { scope, limit }: { scope: Scope; limit
   return {
     get,
     list: (filter, page) => inner.list({ ...filter, scope: limit }, page),
+    // What may be changed is decided in the transaction of the change, by the scope of the caller.
     async change(caller, idOrName, patch, condition) {
-      const before = await get(idOrName);
-      const after = decideHostPatch(before, patch).at(-1)?.after;
-      if (after !== undefined && !scope.coversHost(after.name, after))
-        throw outOfScope('change the host so that it leaves');
-      // By its id: another host may have the name by now.
-      return inner.change(caller, before.id, patch, condition);
+      return inner.change(caller, (await get(idOrName)).id, patch, condition);
     },
     async remove(caller, idOrName, condition) {
       return inner.remove(caller, (await get(idOrName)).id, condition);

@@ -15,6 +15,7 @@ import {
   type VersionCondition,
 } from '../domain/host-change.ts';
 import type { Labels } from '../domain/labels.ts';
+import { outOfScope, Scope } from '../domain/scope.ts';
 import type { AccessStore } from './access.ts';
 import type { Store, Transaction } from './engine/port.ts';
 import type { HostMemory } from './host-memory.ts';
@@ -47,7 +48,8 @@ export class HostChanges {
       const after = steps.at(-1)?.after;
       if (after === undefined) return this.#view(before);
       const renamed = after.name !== before.name;
-      if (renamed) await this.#requireFree(tx, after.name);
+      requireCovered(caller, after);
+      if (renamed) await this.#requireFree(tx, caller, after.name);
       this.#tell(tx, steps);
       const { id, name, region, version } = after;
       const labels = JSON.stringify(after.labels);
@@ -117,13 +119,21 @@ export class HostChanges {
     return store.write(caller, async (tx) => {
       const row = await tx.get(sql.byId, { id });
       if (row === undefined) throw hostNotFound(idOrName);
-      return fn(tx, recordOf(row));
+      const record = recordOf(row);
+      requireCovered(caller, record);
+      return fn(tx, record);
     });
   }
 
-  async #requireFree(tx: Transaction, name: string): Promise<void> {
-    const holder = await tx.get(this.#options.sql.byName, { name });
-    if (holder === undefined) return;
+  /** Records may be on a host of a name that never joined; a caller of limited scope gets none of them by the name. */
+  async #requireFree(tx: Transaction, caller: Caller, name: string): Promise<void> {
+    const { sql, liveness } = this.#options;
+    const holder = await tx.get(sql.byName, { name });
+    if (holder === undefined) {
+      if (!covers(caller, name) && (await liveness.held.isAnyOn(tx, name)))
+        throw outOfScope('rename the host to the name of another');
+      return;
+    }
     throw new AppError(
       'conflict',
       `Cannot rename the host: "${name}" is the name of host ${holder.id}, choose another`,
@@ -142,4 +152,14 @@ export class HostChanges {
     if (slot === undefined) throw hostNotFound(record.id);
     return { ...memory.view(slot), ...record };
   }
+}
+
+/** As the host is in this transaction: what was seen before it may have changed. */
+function requireCovered(caller: Caller, record: HostRecord): void {
+  if (!covers(caller, record.name, record)) throw outOfScope('change the host');
+}
+
+/** A host of no facts is one that never joined. */
+function covers({ scope }: Caller, name: string, facts?: HostRecord): boolean {
+  return scope === undefined || new Scope(scope).coversWhole(name, facts);
 }

@@ -75,6 +75,11 @@ export class HeldRecords {
       await this.#records.apply(tx, record, decideHostLost(record, reason), { heard: false });
   }
 
+  /** Whether a record is on a host of this name. */
+  async isAnyOn(tx: Transaction, host: string): Promise<boolean> {
+    return (await this.#records.ofHost(tx, host)).length > 0;
+  }
+
   /** The host is called otherwise: what is on it follows. `conflict` (details.holder) when something is there already. */
   async hostRenamed(tx: Transaction, from: string, to: string): Promise<void> {
     for (const record of await this.#records.ofHost(tx, from)) {

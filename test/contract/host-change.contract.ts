@@ -65,6 +65,19 @@ export function hostChangeContract(openStore: OpenStoreForTest): void {
       assert.deepEqual((await stores.hosts.get('edge-1')).labels, { env: 'prod', rack: '7' });
     });
 
+    it('keeps a caller inside its scope, also by changes at once that leave it together only', async (t) => {
+      const { stores, edge } = await furnished(t);
+      await stores.hosts.change(admin, edge.id, { labels: { a: '1', b: '1' } }, null);
+      const caller = { role: 'operator', subject: 'scoped', scope: { hosts: '(a=1 + b=1)' } } as const;
+      const change = (labels: Record<string, null>) =>
+        stores.hosts.change(caller, edge.id, { labels }, null).then(
+          () => 'done',
+          (error: AppError) => error.code,
+        );
+      assert.deepEqual(await Promise.all([change({ a: null }), change({ b: null })]), ['done', 'forbidden']);
+      assert.deepEqual((await stores.hosts.get(edge.id)).labels, { b: '1' });
+    });
+
     it('writes nothing when all is so already', async (t) => {
       const { stores, edge, since } = await furnished(t);
       const revision = stores.store.log.head().revision;

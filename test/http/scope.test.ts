@@ -226,6 +226,33 @@ test('a scope of apps covers what belongs to them, on every host', async (t) => 
   assert.equal((await register('other/web')).status, 403);
 });
 
+test('D12: a token of some apps changes no host: what is on it is of others too', async (t) => {
+  const { registry, inside, tokenOf } = await world(t, { apps: ['shop'] });
+  await registry.http({ method: 'POST', path: '/v1/services', body: { type: 'db', host: 'host-in' } });
+  const token = await tokenOf('admin');
+  const before = await state(registry);
+  const ask = async (method: string, path: string, body?: object) =>
+    (await registry.http({ method, path, token, ...(body === undefined ? {} : { body }) })).status;
+  const path = `/v1/hosts/${inside.id}`;
+  assert.equal(await ask('GET', path), 200);
+  assert.equal(await ask('PATCH', path, { labels: { env: 'mine' } }), 403);
+  assert.equal(await ask('DELETE', `${path}/credential`), 403);
+  assert.equal(await ask('DELETE', path), 403);
+  assert.equal(await state(registry), before);
+});
+
+test('D12: no name brings the records of a host outside into a scope', async (t) => {
+  const { registry, inside, tokenOf } = await world(t);
+  await registry.http({ method: 'POST', path: '/v1/services', body: { type: 'db', host: 'never-joined' } });
+  const token = await tokenOf('operator');
+  const before = await state(registry);
+  const rename = (name: string) =>
+    registry.http({ method: 'PATCH', path: `/v1/hosts/${inside.id}`, token, body: { name } });
+  assert.equal((await rename('never-joined')).status, 403);
+  assert.equal(await state(registry), before);
+  assert.equal((await rename('host-in-2')).status, 200);
+});
+
 test('a scope is refused where it cannot be kept, and when it says nothing', async (t) => {
   const { stage, registry } = await world(t);
   const agent = await stage.agent({ registry: null });
