@@ -8,6 +8,7 @@ import { auditKeptMs, auditText } from '../../src/domain/audit.ts';
 import type { AuditFilter } from '../../src/domain/services.ts';
 import { decideToken } from '../../src/domain/token.ts';
 import { AuditStore } from '../../src/store/audit.ts';
+import { auditStatements, verifyAudit } from '../../src/store/engine/audit-trail.ts';
 import { emptyHash } from '../../src/store/engine/log.ts';
 import type { Store } from '../../src/store/engine/port.ts';
 import type { AuditRow } from '../../src/store/engine/query.ts';
@@ -193,6 +194,54 @@ export function auditContract(openStore: OpenStoreForTest): void {
         assert.match(found.ok ? '' : found.detail, new RegExp(`\\b${seq}\\b`));
       });
     }
+  });
+
+  describe('verifyAudit()', () => {
+    const verifyBy = ({ store }: RegistryStores, read: Store['read']) =>
+      verifyAudit(read, auditStatements(store.dialect), { pause: () => Promise.resolve() });
+
+    it('reads of the log what the entries tell of, and not what is between', async (t) => {
+      const stores = await open(t);
+      await issue(stores, ann, 'first');
+      for (let i = 0; i < 300; i += 1)
+        await stores.store.write(systemCaller, async (tx) =>
+          tx.append({ type: 'system.suspected', body: { i } }),
+        );
+      await issue(stores, ann, 'last');
+      let rows = 0;
+      const counted: Store['read'] = (fn) =>
+        stores.store.read((session) =>
+          fn({
+            dialect: session.dialect,
+            all: async (statement, args) => {
+              const found = await session.all(statement, args);
+              rows += found.length;
+              return found;
+            },
+            get: (statement, args) => {
+              rows += 1;
+              return session.get(statement, args);
+            },
+            run: (statement, args) => session.run(statement, args),
+            query: (query) => session.query(query),
+          }),
+        );
+      assert.equal((await verifyBy(stores, counted)).ok, true);
+      assert.ok(rows < 50, `${rows} rows were read for two entries`);
+    });
+
+    it('takes what is forgotten while it reads for no hole', async (t) => {
+      const stores = await open(t);
+      const refuse = (i: number) =>
+        stores.store.write(admin, async (tx) => tx.append({ type: 'token.refused', body: { i } }));
+      for (let i = 0; i < 1_200; i += 1) await refuse(i);
+      stores.clock.stall(auditKeptMs + 1);
+      for (let i = 0; i < 5; i += 1) await refuse(i);
+      const sql = auditStatements(stores.store.dialect);
+      const pause = () => stores.audit.forget();
+      const found = await verifyAudit((fn) => stores.store.read(fn), sql, { pause });
+      assert.deepEqual([found.ok, found.ok ? '' : found.detail], [true, '']);
+    });
   });
 
   describe('AuditStore.verify(), where the whole chain was forged', () => {
