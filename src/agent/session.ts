@@ -6,6 +6,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { type Loop, startLoop } from '../base/loop.ts';
 import type { Random } from '../base/random.ts';
+import { LinkError } from '../client/link.ts';
 import { isLoopback } from '../client/proxy.ts';
 import type { TlsTrust } from '../client/tls.ts';
 import { systemCaller } from '../domain/access.ts';
@@ -90,6 +91,8 @@ export class Session {
   #contested = false;
   /** The join token that was tried while the identity was contested. */
   #triedAnew: string | null = null;
+  /** A member joins anew: until the registry answers it as before. */
+  #anew = false;
 
   private constructor(options: SessionOptions) {
     this.#options = options;
@@ -160,6 +163,8 @@ export class Session {
 
   async #join(): Promise<void> {
     const { logger } = this.#options;
+    // A member that is answered again stays what it is.
+    if (this.#member !== null && !this.#anew) return;
     try {
       const membership = await join(this.#joinOptions());
       this.#problem = null;
@@ -193,7 +198,8 @@ export class Session {
   /**
    * The registry refuses this host for good. A join token that it did not come with lets it in again; one whose machine
    * is a copy joins as a host of its own also with the token of the first. An API token lets nobody in who was revoked.
-   * While it is open which machine is the copy, the one that is given another join token is.
+   * While it is open which machine is the copy, the one that is given another join token is. And one that does not
+   * believe its registry any more believes the one that a join token names which it did not come with.
    */
   async #joinAnew(refusal: AppError | 'contested', { joinedWith }: Identity): Promise<void> {
     const { logger } = this.#options;
@@ -208,8 +214,11 @@ export class Session {
       logger.debug({ err: error }, 'no join token to join anew with');
       return;
     }
+    this.#anew = true;
     logger.warn(refusal === 'contested' ? {} : { err: refusal }, 'joining anew');
     if (this.#joining === null) this.#beginJoining();
+    // Beats that meet nobody to believe are far more frequent than those that are refused.
+    else if (refusal instanceof LinkError) this.#joining.wake();
     else this.#joining.retryNow();
   }
 
@@ -300,6 +309,8 @@ export class Session {
       onFailure: async (error) => {
         if (!isRefusal(error)) {
           link.useNext(urls, error);
+          if (error instanceof LinkError && error.failure === 'untrusted')
+            await this.#joinAnew(error, identity);
           return 'wait';
         }
         const how = await standing.refused(error);
@@ -324,6 +335,10 @@ export class Session {
     const was = this.#contested;
     this.#contested = target === null;
     if (!this.#contested) {
+      if (this.#anew) {
+        this.#anew = false;
+        this.#problem = null;
+      }
       if (was) this.#options.logger.info({}, 'no other machine claims to be this host any more');
       return;
     }

@@ -1,6 +1,6 @@
 /** Real agents and a real registry over TLS: first contact, and who may stand in between. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import type { RequestListener } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
@@ -242,6 +242,42 @@ describe('first contact', () => {
     assert.ok(Math.abs((clockAheadMs ?? 0) - off) < 5_000, `${clockAheadMs}`);
     assert.equal(target.refused, null);
     assert.equal((await client.hosts.get('edge-1')).status, 'UP');
+  });
+});
+
+describe('a registry that lost its keys', () => {
+  test('is joined anew with a join token that it made since, by no other, and keeps the host as it was', async (t) => {
+    const stage = Stage.open(t, { startMs: Date.now() });
+    const { registry, proxy, token } = await behind(stage);
+    const agent = await stage.agent(through(proxy, token));
+    await settles(agent, [stage.clock], ({ connected, target }) => connected && target.tag !== null);
+    const { id } = await registry.client.hosts.get('edge-1');
+    const { dataDir } = registry;
+    await registry.close();
+    rmSync(join(dataDir, 'keys'), { recursive: true });
+    const again = await stage.registry({
+      dataDir,
+      tls: { kind: 'own' },
+      host: '0.0.0.0',
+      advertiseUrls: [`https://${name}`],
+    });
+    proxy.names.set(`${name}:443`, portOf(again.url));
+    const { problem } = await settles(agent, [stage.clock], ({ connected }) => !connected);
+    assert.match(problem ?? '', /not signed by the CA that belongs to it/);
+    for (let turn = 0; turn < 40; turn += 1) await stage.clock.advance(1_000);
+    assert.equal((await statusOf(agent)).connected, false, 'the token that it had come with');
+    await agent.close();
+    const restarted = await stage.agent({
+      ...through(proxy, await joinToken(again)),
+      dataDir: agent.dataDir,
+    });
+    const after = await settles(
+      restarted,
+      [stage.clock],
+      ({ connected, target }) => connected && target.tag !== null,
+    );
+    assert.equal(after.problem, null);
+    assert.equal((await again.client.hosts.get('edge-1')).id, id);
   });
 });
 
