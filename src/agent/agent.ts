@@ -52,6 +52,8 @@ export interface AgentOptions extends Partial<Surroundings> {
   readonly dataDir: string;
   /** What this host wishes to be called. */
   readonly name: string;
+  /** Once it has joined, it wishes for the name that it has, whatever `name` says: that was nobody's choice. */
+  readonly keepName?: boolean;
   readonly region?: string | null;
   /** What this host says of itself: `@self/…` of selectors. */
   readonly self?: Labels;
@@ -320,7 +322,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
       registryUrl: url,
       ca,
       knownAs,
-      name: options.name,
+      name: options.keepName === true ? hostName() : options.name,
       region,
       machineId,
       bootId: await readBootId(machine, random),

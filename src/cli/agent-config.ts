@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { isLoopback } from '../client/proxy.ts';
+import { isAppError } from '../domain/error.ts';
 import {
   agentDefault,
   hostOf,
@@ -35,8 +36,7 @@ function registryOf(io: Io, given: Settings, dataDir: string): RegistryAccess | 
   const joinToken = joinTokenOf(io, given);
   if (url === null) return null;
   // One that has joined knows where its registry is.
-  const isMember = existsSync(join(dataDir, 'credential'));
-  if (url === undefined && joinToken?.kind !== 'join' && !isMember) {
+  if (url === undefined && joinToken?.kind !== 'join' && !hasJoined(dataDir)) {
     throw new ConfigurationError(
       'Cannot start the agent: pass "--join-file FILE" with a join token, "--registry URL", or "--registry none" for a host on its own',
     );
@@ -86,4 +86,23 @@ function requireSafeRegistry(url: string): string {
   throw new ConfigurationError(
     `Cannot use the registry ${url}: credentials would travel unencrypted, use https (plain http goes to loopback only)`,
   );
+}
+
+/**
+ * Reads the token of a host that has not joined yet, so that one that cannot be read ends the start at once. One that
+ * has joined starts without it. Throws `ConfigurationError`.
+ */
+export async function requireJoinToken({ dataDir, registry }: AgentConfig): Promise<void> {
+  if (registry === null || registry.joinToken === null || hasJoined(dataDir)) return;
+  const { readJoinToken } = await import('../agent/join.ts');
+  try {
+    await readJoinToken({ token: registry.joinToken, registryUrl: registry.url });
+  } catch (error) {
+    if (isAppError(error)) throw new ConfigurationError(error.message, { cause: error });
+    throw error;
+  }
+}
+
+function hasJoined(dataDir: string): boolean {
+  return existsSync(join(dataDir, 'credential'));
 }

@@ -1,6 +1,6 @@
 /** `holdfast agent` */
 import type { Command } from 'commander';
-import { agentConfig } from './agent-config.ts';
+import { agentConfig, requireJoinToken } from './agent-config.ts';
 import { type Flags, readSettings } from './config.ts';
 import { action, type Context, examples } from './context.ts';
 import { roleOptions, serve } from './serve.ts';
@@ -15,6 +15,7 @@ export function define(command: Command, context: Context): void {
     .action(
       action(context, async (flags: Flags) => {
         const config = agentConfig(io, await readSettings(io, 'agent', flags));
+        await requireJoinToken(config);
         return serve(io, config.logLevel, async (begin) => {
           await begin('agent', (role) => io.roles.startAgent(config, role));
         });

@@ -26,6 +26,8 @@ export function define(command: Command, context: Context): void {
     .action(
       action(context, async (file: string, flags: Flags) => {
         const role = flags['role'] as Role;
+        if (flags['withKeys'] !== true && flags['passphraseFile'] !== undefined)
+          throw new UsageError('Cannot use a passphrase: without --with-keys a backup holds no keys to seal');
         const passphrase = flags['withKeys'] === true ? await requirePassphrase(context, role, flags) : null;
         await context.ask(flags, role, async (client) => {
           const sizeBytes = await client.backup(

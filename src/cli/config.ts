@@ -212,9 +212,11 @@ export const logLevelDefault: LogLevel = 'info';
 export const registryDefault: Listen = { host: '127.0.0.1', port: 7420 };
 export const agentDefault: Listen = { host: '127.0.0.1', port: 7421 };
 
-export function hostOf(io: Io, given: Settings): Pick<AgentConfig, 'name' | 'region' | 'self'> {
+export function hostOf(io: Io, given: Settings): Pick<AgentConfig, 'name' | 'keepName' | 'region' | 'self'> {
+  const name = given.get('name');
   return {
-    name: normaliseHostName(given.get('name') ?? io.hostname),
+    name: normaliseHostName(name ?? io.hostname),
+    keepName: name === undefined,
     region: given.get('region') ?? null,
     self: given.get('self') ?? {},
   };

@@ -38,6 +38,8 @@ export interface AgentConfig extends RoleConfig {
   readonly registry: RegistryAccess | null;
   /** The wished host name; the registry has the last word. */
   readonly name: string;
+  /** Nobody chose that name: a host that has joined keeps the one that it has. */
+  readonly keepName: boolean;
   readonly region: string | null;
   /** What the host says of itself. */
   readonly self: Readonly<Record<string, string>>;

@@ -28,10 +28,12 @@ export interface AuditEntry {
 
 /**
  * Whether an event is an act. Tokens are always: who was given power, who lost it, who was refused. Otherwise what the
- * program does by itself is none, nor what hosts and reporters tell: that is data, and there is much of it.
+ * program does by itself is none, nor what hosts and reporters tell: that is data, and there is much of it. Nor are the
+ * components that go with a removed host: its removal is the act.
  */
 export function isAudited(caller: Caller, type: EventType): boolean {
   if (type.startsWith('token.')) return true;
+  if (type.startsWith('component.')) return false;
   return caller !== systemCaller && caller.role !== 'host' && caller.role !== 'reporter';
 }
 

@@ -155,8 +155,19 @@ export class HostIdentity {
     const generation = row.generation + 1;
     const joined = { id, public_key: publicKey, generation, joined_by: grant?.tokenId ?? null };
     await tx.run(sql.setJoined, joined);
+    const record = recordOf({ ...row, revoked_at_ms: null });
+    // Who let it in again is as much worth knowing as who turned it away.
+    if (row.revoked_at_ms !== null)
+      tx.append(
+        hostEvent('host.joined', {
+          ...record,
+          confirmed: true,
+          lastSeenMs: row.last_seen_ms,
+          conflict: null,
+        }),
+      );
     tx.onCommit(() => {
-      memory.remember(recordOf({ ...row, revoked_at_ms: null }));
+      memory.remember(record);
       const facts = memory.facts(id);
       facts.publicKey = publicKey;
       facts.sessions = noSessions;

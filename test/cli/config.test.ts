@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { AgentConfig, RegistryConfig, Roles, RunningRegistry } from '../../src/cli/roles.ts';
 import { knownVariables } from '../../src/cli/variables.ts';
+import { encodeJoinToken } from '../../src/wire/join-token.ts';
 import { HastyClock } from '../client/hasty-clock.ts';
 import { tempFolder } from '../helpers/temp.ts';
 import { fakeFleet } from './fake-fleet.ts';
@@ -297,12 +298,16 @@ test('a registry URL with a password is refused in a file and a variable, and no
 
 test('the agent takes a join token from a file, stdin or HOLDFAST_JOIN, which says where the registry is', async (t) => {
   const path = join(tempFolder(t), 'edge-1.join');
-  writeFileSync(path, 'hfj1.one\n', { mode: 0o600 });
+  const trust = { urls: ['https://here.test'], key: `sha256:${'a'.repeat(64)}`, ca: null };
+  const [one = '', two = ''] = ['1', '2'].map((n) =>
+    encodeJoinToken(trust, `hf_tok-${n.repeat(26)}_${n.repeat(43)}`),
+  );
+  writeFileSync(path, `${one}\n`, { mode: 0o600 });
   const proxies = { HTTPS_PROXY: 'http://user:hunter2@proxy:3128', NO_PROXY: 'a.test' };
   for (const [argv, options] of [
     [['--join-file', path], { env: proxies }],
-    [['--join-file', '-'], { stdin: 'hfj1.one', env: proxies }],
-    [[], { env: { HOLDFAST_JOIN: 'hfj1.one', ...proxies } }],
+    [['--join-file', '-'], { stdin: one, env: proxies }],
+    [[], { env: { HOLDFAST_JOIN: one, ...proxies } }],
   ] as const) {
     const { started, code } = await startAndStop(['agent', ...argv, '--data-dir', '/d'], options);
     assert.equal(code, 0);
@@ -310,10 +315,10 @@ test('the agent takes a join token from a file, stdin or HOLDFAST_JOIN, which sa
     assert.equal(registry?.url, null);
     assert.deepEqual(proxy, { https: proxies.HTTPS_PROXY, none: proxies.NO_PROXY });
     // Also the second time: what came from stdin is kept, what is in a file may be another one by then.
-    assert.equal(await registry?.joinToken?.(), 'hfj1.one');
-    writeFileSync(path, 'hfj1.two', { mode: 0o600 });
-    assert.equal(await registry?.joinToken?.(), argv[1] === path ? 'hfj1.two' : 'hfj1.one');
-    writeFileSync(path, 'hfj1.one', { mode: 0o600 });
+    assert.equal(await registry?.joinToken?.(), one);
+    writeFileSync(path, two, { mode: 0o600 });
+    assert.equal(await registry?.joinToken?.(), argv[1] === path ? two : one);
+    writeFileSync(path, one, { mode: 0o600 });
   }
   const named = ['agent', '--join-file', path, '--registry', 'https://here.test', '--ca-file', path];
   const { started } = await startAndStop([...named, '--data-dir', '/d']);
@@ -321,6 +326,19 @@ test('the agent takes a join token from a file, stdin or HOLDFAST_JOIN, which sa
     [started.agent?.registry?.url, started.agent?.registry?.caFile],
     ['https://here.test', path],
   );
+});
+
+test('the agent ends at once for a join token that cannot be read, unless it has joined', async (t) => {
+  const dataDir = tempFolder(t);
+  const path = join(dataDir, 'edge-1.join');
+  const argv = ['agent', '--join-file', path, '--data-dir', dataDir];
+  const absent = await cli(argv);
+  assert.deepEqual([absent.code, absent.stdout], [78, '']);
+  assert.match(absent.stderr, /edge-1\.join: it does not exist/);
+  writeFileSync(path, 'hf_tok-x', { mode: 0o600 });
+  assert.match((await cli(argv)).stderr, /an API token does not say where the registry is/);
+  writeFileSync(join(dataDir, 'credential'), '{}', { mode: 0o600 });
+  assert.equal((await startAndStop(argv)).code, 0);
 });
 
 test('config check says ok, config print says who said what', async (t) => {
