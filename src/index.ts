@@ -25,14 +25,21 @@ export type {
   StatusReason,
 } from './domain/liveness.ts';
 export type {
+  AuditFilter,
+  AuditService,
   ComponentService,
   ComponentSummary,
   HostFilter,
   HostService,
+  IssuedToken,
   LivenessService,
   Page,
   PageRequest,
   ServiceFilter,
+  TargetService,
+  TokenFilter,
+  TokenService,
 } from './domain/services.ts';
+export type { TokenRecord, TokenRequest } from './domain/token.ts';
 export { createRegistry, type Registry, type RegistryOptions } from './registry/registry.ts';
 export type { TlsChoice } from './registry/trust.ts';
