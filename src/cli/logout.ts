@@ -1,11 +1,13 @@
 /** `holdfast logout` */
 import type { Command } from 'commander';
+import type { HoldfastClient } from '../client/client.ts';
 import { systemCaller } from '../domain/access.ts';
 import { isAppError } from '../domain/error.ts';
 import type { Flags } from './config.ts';
 import { action, type Context, debugOption, examples } from './context.ts';
 import { readContexts, requireContext, writeContexts } from './contexts.ts';
 import { UsageError } from './exit.ts';
+import { connect } from './whom.ts';
 
 export function define(command: Command, context: Context): void {
   const { io } = context;
@@ -18,16 +20,8 @@ export function define(command: Command, context: Context): void {
         const name = given ?? known.current;
         if (name === null) throw new UsageError('Cannot log out: no context is current, name one');
         const { token } = requireContext(known, name);
-        const ended = await context.ask({ ...flags, context: name }, 'registry', async (client) => {
-          try {
-            await client.tokens.revoke(systemCaller, token.split('_')[1] ?? '');
-            return true;
-          } catch (error) {
-            if (isAppError(error, 'unauthenticated')) return true;
-            if (isAppError(error, 'forbidden')) return false;
-            throw error;
-          }
-        });
+        const client = await connect(io, { ...flags, context: name }, 'registry', { token });
+        const ended = await ends(client, token).finally(() => client.close());
         const { [name]: _gone, ...contexts } = known.contexts;
         await writeContexts(io, { current: known.current === name ? null : known.current, contexts });
         context.say(
@@ -40,4 +34,16 @@ export function define(command: Command, context: Context): void {
     );
   command.addOption(debugOption());
   examples(command, ['logout', 'logout prod']);
+}
+
+/** By itself; false when its role may not. */
+async function ends(client: HoldfastClient, token: string): Promise<boolean> {
+  try {
+    await client.tokens.revoke(systemCaller, token.split('_')[1] ?? '');
+    return true;
+  } catch (error) {
+    if (isAppError(error, 'unauthenticated')) return true;
+    if (isAppError(error, 'forbidden')) return false;
+    throw error;
+  }
 }

@@ -228,6 +228,16 @@ describe('holdfast logout, context', () => {
     assert.equal((await w.run(['logout'])).code, 2);
   });
 
+  it('ends the token of the context, whatever else HOLDFAST_TOKEN holds', async (t) => {
+    const w = await world(t);
+    await w.run(['login', 'prod', '--url', w.url(), '--token-file', w.adminFile]);
+    const token = /token: (\S+)/.exec(readFileSync(w.contextsFile, 'utf8'))?.[1] ?? '';
+    const ended = w.adminToken();
+    const out = await w.run(['logout'], { env: { HOLDFAST_TOKEN: ended } });
+    assert.match(out.stderr, /its token has ended/);
+    assert.equal(await w.opens(token), false);
+  });
+
   it('use chooses one or this machine, rm forgets one', async (t) => {
     const w = await world(t);
     await w.run(['login', 'prod', '--url', w.url(), '--token-file', w.adminFile]);
