@@ -316,6 +316,11 @@ async function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, p
         retryAfterMs: 1_000,
       });
     watchEndpoint.check(request);
+    // Its peer has gone while it was asked who that is.
+    if (socket.destroyed) return;
+    const lane = context.admission.laneOf(watch.requestClass);
+    lane.enter(caller);
+    socket.once('close', () => lane.leave(caller));
     watchEndpoint.accept(caller, request, socket, head);
   } catch (error) {
     const told = asAppError(error);

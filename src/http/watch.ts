@@ -62,7 +62,7 @@ const tryAgainLater = 1013;
 export interface WatchEndpoint {
   /** Open sockets. */
   readonly size: number;
-  /** Throws `bad-request` or `unavailable` for an upgrade that cannot be; nothing is written then. */
+  /** Throws `bad-request` for an upgrade that cannot be; nothing is written then. */
   check(request: IncomingMessage): void;
   /** Completes the upgrade of a caller who may. */
   accept(caller: Caller, request: IncomingMessage, socket: Duplex, head: Buffer): void;
@@ -94,11 +94,6 @@ export function createWatchEndpoint(context: HttpContext, logger: Logger): Watch
       return connections.size;
     },
     check(request) {
-      if (connections.size >= limits.socketsMax) {
-        throw new AppError('unavailable', `Cannot take another watcher: ${limits.socketsMax} are here`, {
-          retryAfterMs: pingMs,
-        });
-      }
       checkHandshake(request);
     },
     accept(caller, request, socket, head) {

@@ -1,5 +1,6 @@
 /** Admission over real sockets: what is vital gets through, what can wait is told when to come back. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { describe, type TestContext, test } from 'node:test';
@@ -104,6 +105,29 @@ describe('admission by class', () => {
     assert.equal((await call(`/v1/services/${knownUuid}`, other)).status, 200);
     for (const socket of begun) socket.destroy();
     await until(async () => (await ofHost()).status === 200, 'the host has no room any more');
+  });
+
+  test('an open WebSocket is counted as a watch until it ends, and one host has a part of them', async (t) => {
+    const { call, port } = await startServer(t, { limits: { socketsMax: 3 } });
+    const watchAs = async (role: Role) => {
+      const socket = await open(port);
+      socket.write(upgradeOf(role));
+      const [answer] = (await once(socket, 'data')) as [Buffer];
+      return { socket, answer: answer.toString() };
+    };
+    const first = await watchAs('host');
+    assert.match(first.answer, /^HTTP\/1.1 101 /);
+    assert.match((await watchAs('host')).answer, /^HTTP\/1.1 429 .*of this host are under way/s);
+    const others = [await watchAs('viewer'), await watchAs('viewer')];
+    for (const { answer } of others) assert.match(answer, /^HTTP\/1.1 101 /);
+    assert.match((await watchAs('viewer')).answer, /^HTTP\/1.1 503 .*class watch/s);
+    assert.equal((await call('/v1/events')).status, 503);
+    first.socket.destroy();
+    const again = await until(async () => {
+      const { socket, answer } = await watchAs('host');
+      return answer.startsWith('HTTP/1.1 101 ') ? socket : null;
+    }, 'it keeps its place');
+    for (const socket of [again, ...others.map((other) => other.socket)]) socket.destroy();
   });
 
   test('bodies of strangers take no room of those who renew', async (t) => {
@@ -340,6 +364,11 @@ async function fetchStream(
     response.body?.cancel().catch(() => undefined);
   });
   return response;
+}
+
+function upgradeOf(role: Role): string {
+  const key = 'dGhlIHNhbXBsZSBub25jZQ==';
+  return `GET /v1/watch HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${tokenOf(role)}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${key}\r\n\r\n`;
 }
 
 /** A PUT whose body never comes. */
