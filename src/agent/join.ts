@@ -111,7 +111,7 @@ export async function readJoinToken({
   if (token === null) {
     throw new AppError(
       'unauthenticated',
-      `Cannot join ${registryUrl ?? 'the registry'}: this host is not known there yet, start the agent with --join-file`,
+      `Cannot join ${registryUrl ?? 'the registry'}: this host is not known by that URL yet, start the agent with --join-file too (where it is known by another one, it stays the same host)`,
     );
   }
   const text = (typeof token === 'string' ? token : await token()).trim();

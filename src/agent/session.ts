@@ -246,7 +246,8 @@ export class Session {
     // Stopped or without a registry in between: what happened meanwhile was not queued.
     if (!outbox.status().active) await this.#resend(null, 'reports were not kept');
     const settings = targets.held?.document.settings;
-    let urls = this.#urlsOf(identity, settings);
+    const moved = await this.#movedTo(identity, settings);
+    let urls = [...this.#urlsOf(identity, settings), ...moved];
     const link = new RegistryLink(connect, {
       url: urls[0] ?? identity.registryUrl,
       token: credential.credential,
@@ -277,7 +278,7 @@ export class Session {
       onAccepted: async ({ document }, renamed) => {
         const { trust } = document.settings;
         await files.writeCa(trust.ca);
-        urls = this.#urlsOf(identity, document.settings);
+        urls = [...this.#urlsOf(identity, document.settings), ...moved];
         link.use({
           ...this.#trusting(trust.ca),
           ...(urls.includes(link.url) ? {} : { url: urls[0] ?? link.url }),
@@ -352,6 +353,21 @@ export class Session {
     if (registryUrl !== null) return [registryUrl];
     const told = settings?.urls.filter((url) => isSafeUrl(url)) ?? [];
     return told.length > 0 ? told : identity.urls;
+  }
+
+  /** Where a join token says that this very registry is: it may have moved since the host joined. */
+  async #movedTo(identity: Identity, settings: TargetSettings | undefined): Promise<readonly string[]> {
+    const { registryUrl, token, logger } = this.#options;
+    if (registryUrl !== null || token === null) return [];
+    try {
+      const { parts } = await readJoinToken(this.#options);
+      const known = settings?.trust.keys ?? identity.signingKeys;
+      return parts !== null && known.some(({ key }) => key === parts.key) ? parts.urls.filter(isSafeUrl) : [];
+    } catch (error) {
+      // A host that has joined needs none.
+      logger.debug({ err: error }, 'no join token to learn from where the registry is');
+      return [];
+    }
   }
 
   #trusting(ca: readonly string[]): { readonly tls: TlsTrust | undefined } {

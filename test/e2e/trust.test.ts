@@ -354,3 +354,26 @@ function requireNoSecret(heard: readonly string[], token: string): void {
   for (const secret of [token, parts.secret]) assert.ok(!all.includes(secret), 'a secret was told');
   assert.doesNotMatch(all, /authorization/i);
 }
+
+test('a host follows its registry to another address by a join token that names it, and stays the same host', async (t) => {
+  const stage = Stage.open(t, { startMs: Date.now() });
+  let registry = await stage.registry({ tls: { kind: 'own' } });
+  const { dataDir } = registry;
+  let agent = await stage.agent({ registry: { url: null, token: await joinToken(registry) } });
+  const up = ({ connected, target }: RegistryStatus) => connected && target.tag !== null;
+  await settles(agent, [stage.clock], up);
+  const { id } = await registry.client.hosts.get('edge-1');
+  const before = registry.url;
+  await registry.close();
+  registry = await stage.registry({ tls: { kind: 'own' }, dataDir });
+  assert.notEqual(registry.url, before);
+  const from = agent.dataDir;
+  await agent.close();
+  agent = await stage.agent({ dataDir: from, registry: { url: null, token: await joinToken(registry) } });
+  await settles(agent, [stage.clock], up);
+  const { items } = await registry.client.hosts.list({}, { limit: 10 });
+  assert.deepEqual(
+    items.map((host) => [host.id, host.status]),
+    [[id, 'UP']],
+  );
+});
