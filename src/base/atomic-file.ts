@@ -179,7 +179,8 @@ function ownUid(): number {
   return process.geteuid?.() ?? 0;
 }
 
-function reasonOf(error: unknown): string {
+/** Why a file could not be used, in words. */
+export function reasonOf(error: unknown): string {
   switch (errnoOf(error)) {
     case 'ENOENT':
       return 'it does not exist, or a folder above it does not';

@@ -4,7 +4,7 @@
  */
 import { readFile, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { FileError, readPrivateFile } from '../base/atomic-file.ts';
+import { FileError, readPrivateFile, reasonOf } from '../base/atomic-file.ts';
 import { limits } from '../base/limits.ts';
 import type { LogLevel } from '../base/log.ts';
 import { parseDuration } from '../base/time.ts';
@@ -314,9 +314,7 @@ async function readText(file: string, flag = '--config'): Promise<string> {
     return await readFile(file, 'utf8');
   } catch (error) {
     if (error instanceof ConfigurationError) throw error;
-    throw new ConfigurationError(
-      `Cannot read ${file}: ${(error as NodeJS.ErrnoException).code ?? String(error)}; check ${flag}`,
-    );
+    throw new ConfigurationError(`Cannot read ${file}: ${reasonOf(error)}; check ${flag}`);
   }
 }
 

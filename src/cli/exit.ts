@@ -2,7 +2,7 @@
 
 import { FileError } from '../base/atomic-file.ts';
 import { LinkError } from '../client/link.ts';
-import { AppError, type ErrorCode } from '../domain/error.ts';
+import { AppError, type ErrorCode, isAppError } from '../domain/error.ts';
 
 export const exitCodes = {
   ok: 0,
@@ -49,6 +49,8 @@ export function exitCodeOf(error: unknown): ExitCode {
   if (error instanceof UsageError) return exitCodes.usage;
   // A file that is not as it must be says so itself, with what to do.
   if (error instanceof ConfigurationError || error instanceof FileError) return exitCodes.configuration;
+  // As any other address that --listen cannot have.
+  if (isAppError(error, 'bad-request') && error.field === 'listen') return exitCodes.configuration;
   if (error instanceof LinkError)
     return error.failure === 'timed-out' ? exitCodes.timedOut : exitCodes.unreachable;
   return error instanceof AppError ? byCode[error.code] : exitCodes.failed;
@@ -88,12 +90,18 @@ export function adviceFor(error: unknown): string | undefined {
       return 'Check the address: --url and HOLDFAST_URL name a Holdfast server.';
     // Whose certificate it is and what to do stands in the message.
     if (error.failure === 'untrusted') return undefined;
+    if (/^Cannot reach http:.*: the connection broke/.test(error.message))
+      return 'Does it speak https? Then ask it by https://, or look whether it is still running.';
     return 'Is it running? "holdfast up" starts one here; --url or --socket names another.';
   }
   switch (error.code) {
     case 'unauthenticated':
       return 'Pass a token: --token-file FILE (or - for stdin), or HOLDFAST_TOKEN. A local one: admin.token in the data directory.';
     case 'forbidden':
+      // A data directory: the message has said what to do.
+      if (error.field === 'dataDir') return undefined;
+      if (error.field === 'host')
+        return 'Ask it by its loopback address, such as 127.0.0.1. A registry for other hosts is started with --listen 0.0.0.0:7420 and --advertise-url https://NAME:7420.';
       return 'Ask as somebody who may: with a token of another role, or for a socket as its owner or root.';
     case 'unavailable':
     case 'rate-limited':

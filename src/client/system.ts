@@ -3,6 +3,7 @@ import { link, lstat, open, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { Type } from 'typebox';
+import { FileError, reasonOf } from '../base/atomic-file.ts';
 import { AppError } from '../domain/error.ts';
 import { paths } from '../wire/paths.ts';
 import { Count, strictObject } from '../wire/schema.ts';
@@ -48,7 +49,11 @@ export async function backup(
   const unique = Buffer.from(connection.random.bytes(8)).toString('hex');
   const partial = join(dirname(file), `.${basename(file)}.${unique}.partial`);
   // In a folder where others write too, a name that they can guess may be a link of theirs: 'wx' follows none.
-  const output = await open(partial, 'wx', 0o600);
+  const output = await open(partial, 'wx', 0o600).catch((error: unknown) => {
+    const isMissing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    const why = isMissing ? `there is no folder ${dirname(file)}` : reasonOf(error);
+    throw new FileError(`Cannot write the backup ${file}: ${why}`, file, error);
+  });
   try {
     const { mediaType, body } = await connection.open(paths.backup, { accept: backupMediaType, ...rest });
     if (mediaType !== backupMediaType) {

@@ -81,6 +81,7 @@ export function checkHead(request: IncomingMessage, entrance: Entrance): void {
     throw new AppError(
       'forbidden',
       `Cannot answer for Host "${(headers.host ?? '').slice(0, 80)}": this listener serves loopback names only`,
+      { field: 'host' },
     );
   }
   if (headers.origin !== undefined && !isOwnOrigin(headers.origin, headers.host ?? '')) {

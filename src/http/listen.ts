@@ -204,11 +204,21 @@ function listenError(error: NodeJS.ErrnoException, name: string): unknown {
         field: 'listen',
       },
     );
-  return new AppError('bad-request', `Cannot listen at ${name}: ${error.code ?? error.message}`, {
-    cause: error,
-    field: 'listen',
-  });
+  return new AppError(
+    'bad-request',
+    `Cannot listen at ${name}: ${listenWords[error.code ?? ''] ?? error.message}`,
+    {
+      cause: error,
+      field: 'listen',
+    },
+  );
 }
+
+const listenWords: Readonly<Record<string, string>> = {
+  EADDRNOTAVAIL: 'this machine has no such address; 0.0.0.0 takes all that it has',
+  EACCES: 'permission denied; ports below 1024 are for root',
+  ENOTFOUND: 'its name cannot be resolved',
+};
 
 /** Whether only this machine reaches a listener at this address. */
 export function isLoopback(host: string): boolean {

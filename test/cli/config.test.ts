@@ -210,7 +210,10 @@ test('what cannot be is refused with 78, its place, and what to do', async (t) =
     [['agent', '--join-file', '/a', '--token-file', '/b'], /Cannot join with two tokens/],
     [['agent', '--registry', 'http://10.0.0.1:7420'], /unencrypted, use https/],
     [['agent', '--registry', 'registry'], /expected a URL/],
-    [['agent', '--config', '/nonexistent/agent.yaml'], /Cannot read \/nonexistent\/agent\.yaml: ENOENT/],
+    [
+      ['agent', '--config', '/nonexistent/agent.yaml'],
+      /Cannot read \/nonexistent\/agent\.yaml: it does not exist/,
+    ],
     [['up', '--agent-listen', '192.168.0.1:1'], /the agent listen on 192\.168\.0\.1:1 without TLS/],
   ] as [string[], RegExp][]) {
     const { code, stderr } = await cli(argv);

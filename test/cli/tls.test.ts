@@ -44,7 +44,7 @@ test('--ca-file says what it expected', async (t) => {
   assert.deepEqual([broken.code, /certificates in PEM form/.test(broken.stderr)], [78, true], broken.stderr);
   const missing = await cli(status('https://localhost:1', '--ca-file', '/nonexistent'));
   assert.deepEqual(
-    [missing.code, /ENOENT; check --ca-file/.test(missing.stderr)],
+    [missing.code, /it does not exist.*; check --ca-file/.test(missing.stderr)],
     [78, true],
     missing.stderr,
   );

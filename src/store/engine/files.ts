@@ -1,6 +1,7 @@
 /** The data directory: what lies in it, whose it is, and how its files reach the disk. */
 import { chmodSync, closeSync, fsyncSync, openSync, readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { reasonOf } from '../../base/atomic-file.ts';
 import { makeFolder } from '../../base/folder.ts';
 import { type Logger, silentLogger } from '../../base/log.ts';
 import { AppError } from '../../domain/error.ts';
@@ -23,8 +24,7 @@ export function prepareDataDir(dataDir: string, logger: Logger = silentLogger): 
   try {
     makeFolder(dataDir, 0o700);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw refusal(dataDir, `${reason}; name one that this user can write with --data-dir`, error);
+    throw refusal(dataDir, `${reasonOf(error)}; name one that this user can write with --data-dir`, error);
   }
   if (!checkDataDir(dataDir)) return;
   const mode = (statSync(dataDir).mode & 0o777).toString(8);
@@ -62,7 +62,10 @@ export function checkDataDir(dataDir: string): boolean {
 }
 
 function refusal(dataDir: string, why: string, cause?: unknown): AppError {
-  return new AppError('forbidden', `Cannot use data directory "${dataDir}": ${why}`, { cause });
+  return new AppError('forbidden', `Cannot use data directory "${dataDir}": ${why}`, {
+    cause,
+    field: 'dataDir',
+  });
 }
 
 /** Whether a directory holds a store, or nothing: a new file system holds `lost+found`. */
