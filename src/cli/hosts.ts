@@ -17,7 +17,7 @@ import {
 } from './context.ts';
 import { UsageError } from './exit.ts';
 import { type Column, writeRecord, writeTable } from './output.ts';
-import { ago, statusWords } from './words.ts';
+import { ago, requireStatuses, statusWords } from './words.ts';
 
 export function define(command: Command, context: Context): void {
   command.description('Hosts of the fleet: machines with an agent.');
@@ -95,8 +95,13 @@ function defineLabel(command: Command, context: Context): void {
         await context.ask(flags, 'registry', async (client) => {
           const changes = patch.labels !== undefined || patch.region !== undefined;
           const request = changes ? hostRequests.change(host, patch) : hostRequests.get(host);
-          await showHost(context, flags, await client.call(request));
-          if (changes) context.say('labelled');
+          const before = changes ? (await client.call(hostRequests.get(host))).document : undefined;
+          const answer = await client.call(request);
+          await showHost(context, flags, answer);
+          if (before === undefined) return;
+          const { labels, region } = answer.document;
+          const isSame = pairs(before.labels) === pairs(labels) && before.region === region;
+          context.say(isSame ? 'nothing to change: it is so already' : 'labelled');
         });
         return 0;
       }),
@@ -124,7 +129,9 @@ function defineRename(command: Command, context: Context): void {
         await context.ask(flags, 'registry', async (client) => {
           const answer = await client.call(hostRequests.change(host, { name, ...versionOf(flags) }));
           await showHost(context, flags, answer);
-          context.say(`renamed to ${answer.document.name}`);
+          const { name: called } = answer.document;
+          const why = ' (host names are of a-z, 0-9, "." and "-")';
+          context.say(`renamed to ${called}${called === name ? '' : why}`);
         });
         return 0;
       }),
@@ -222,7 +229,7 @@ function filterOf(flags: Flags): HostFilter {
     ...(selector === undefined ? {} : { selector }),
     ...(name === undefined ? {} : { name }),
     ...(region === undefined ? {} : { region }),
-    ...(status === undefined ? {} : { status: status as ('UP' | 'DOWN')[] }),
+    ...(status === undefined ? {} : { status: requireStatuses(status) }),
   };
 }
 

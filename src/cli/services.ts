@@ -25,7 +25,7 @@ import {
 import { type ExitCode, exitCodeOf, exitCodes, UsageError } from './exit.ts';
 import { type Column, writeRecord, writeTable } from './output.ts';
 import { follow, watchOptions } from './watch.ts';
-import { ago, requireDuration, requireInstant, statusWords } from './words.ts';
+import { ago, requireDuration, requireInstant, requireStatuses, statusWords } from './words.ts';
 
 export function define(command: Command, context: Context): void {
   command.description('What is alive: service records. Each is one uuid, and one (type, host) pair.');
@@ -307,7 +307,7 @@ function filterOf(flags: Flags): ServiceFilter {
     ...(host === undefined ? {} : { host }),
     ...(region === undefined ? {} : { region }),
     ...(typeof flags['selector'] === 'string' ? { selector: flags['selector'] } : {}),
-    ...(status === undefined ? {} : { status: status as ServiceFilter['status'] & object }),
+    ...(status === undefined ? {} : { status: requireStatuses(status) }),
   };
 }
 

@@ -27,6 +27,14 @@ export function requireDuration(text: string, flag: string): number {
   );
 }
 
+/** What `--status` of a list was given; `UsageError` for what is none. */
+export function requireStatuses(texts: readonly string[]): ('UP' | 'DOWN')[] {
+  return texts.map((text) => {
+    if (text === 'UP' || text === 'DOWN') return text;
+    throw new UsageError(`Cannot list by --status "${text}": expected UP or DOWN`);
+  });
+}
+
 /** `UP`, `DOWN (lapsed)` */
 export function statusWords({
   status,

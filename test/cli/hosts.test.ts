@@ -42,6 +42,10 @@ test('hosts label sets and removes labels, and lists select by them', async (t) 
   assert.match(labelled.stdout, /^labels {2,}env=prod tier=web$/m);
   assert.match(labelled.stdout, /^region {2,}eu-west$/m);
   await holdfast('hosts label edge-2 env=prod');
+  const same = await run('hosts label edge-1 nosuch-');
+  assert.equal(same.code, 0, same.stderr);
+  assert.match(same.stderr, /nothing to change/);
+  assert.doesNotMatch(same.stderr, /labelled/);
   await holdfast('hosts label edge-1 tier- --no-region');
   assert.match(await holdfast('hosts label edge-1'), /^labels {2,}env=prod$/m);
   assert.deepEqual(firstColumn(await holdfast('hosts ls --selector env=prod')), ['edge-1', 'edge-2']);
@@ -81,9 +85,11 @@ test('hosts label and rename refuse what cannot be, with the exit code of its ki
 
 test('hosts rename takes along what is on the host; rm forgets it all', async (t) => {
   const { run, holdfast } = await fleet(t, ['edge-1', 'edge-2']);
-  assert.match((await run('hosts rename edge-1 Shop_17')).stderr, /renamed to shop-17/);
+  assert.match((await run('hosts rename edge-1 Shop_17')).stderr, /renamed to shop-17 \(host names are /);
   assert.deepEqual(firstColumn(await holdfast('hosts ls')), ['edge-2', 'shop-17']);
   assert.match(await holdfast('services ls --host shop-17'), /shop-17/);
+  assert.match((await run('hosts rename edge-2 edge-3')).stderr, /renamed to edge-3\n/);
+  assert.match((await run('hosts rename edge-3 edge-2')).stderr, /renamed to edge-2\n/);
   assert.match((await run('hosts rm shop-17')).stderr, /removed/);
   assert.deepEqual(firstColumn(await holdfast('hosts ls')), ['edge-2']);
   assert.equal((await run('hosts rm shop-17')).code, 3);
