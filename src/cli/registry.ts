@@ -1,10 +1,11 @@
 /** `holdfast registry` */
 import type { Command } from 'commander';
-import { type Flags, readSettings } from './config.ts';
+import { type Flags, isLoopbackListen, readSettings } from './config.ts';
 import { action, type Context, examples } from './context.ts';
 import { registryConfig } from './registry-config.ts';
 import { defineRotate } from './registry-rotate.ts';
 import { defineResetAdmin } from './reset-admin.ts';
+import type { RegistryConfig } from './roles.ts';
 import { roleOptions, serve } from './serve.ts';
 
 export function define(command: Command, context: Context): void {
@@ -23,7 +24,15 @@ export function define(command: Command, context: Context): void {
       action(context, async (flags: Flags) => {
         const config = registryConfig(io, await readSettings(io, 'registry', flags));
         return serve(io, config.logLevel, async (begin) => {
-          await begin('registry', (role) => io.roles.startRegistry(config, role));
+          await begin('registry', async (role) => {
+            const running = await io.roles.startRegistry(config, role);
+            if (!isNamed(config))
+              role.logger.warn(
+                { listen: config.listen },
+                'no join tokens can be made until --advertise-url says where hosts find this registry',
+              );
+            return running;
+          });
         });
       }),
     );
@@ -36,4 +45,9 @@ export function define(command: Command, context: Context): void {
     'registry --listen 127.0.0.1:7420 --tls off --behind-proxy --advertise-url https://registry.example',
     'registry --tls off --listen 127.0.0.1:0 --data-dir ./registry',
   ]);
+}
+
+/** Whether it can tell hosts where they find it. */
+function isNamed({ advertiseUrls, listen, behindProxy }: RegistryConfig): boolean {
+  return advertiseUrls.length > 0 || (isLoopbackListen(listen) && !behindProxy);
 }

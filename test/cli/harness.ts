@@ -1,7 +1,7 @@
 /** Runs a command line in this process, with streams, environment and machine of its own. */
 
 import { type Clock, systemClock } from '../../src/base/clock.ts';
-import { silentLogger } from '../../src/base/log.ts';
+import { type Logger, silentLogger } from '../../src/base/log.ts';
 import type { Io } from '../../src/cli/io.ts';
 import type { Roles } from '../../src/cli/roles.ts';
 import { run } from '../../src/cli/run.ts';
@@ -19,6 +19,7 @@ export interface CliOptions {
   readonly columns?: number;
   readonly stdin?: string;
   readonly roles?: Partial<Roles>;
+  readonly logger?: Logger;
   readonly signal?: AbortSignal;
   readonly uid?: number;
   readonly home?: string;
@@ -57,7 +58,7 @@ export async function cli(argv: readonly string[], options: CliOptions = {}): Pr
     clock: options.clock ?? (now === undefined ? systemClock : { ...systemClock, now: () => now }),
     random: new SeededRandom(),
     signal: options.signal ?? new AbortController().signal,
-    logger: async () => silentLogger,
+    logger: async () => options.logger ?? silentLogger,
     roles: {
       resetAdmin: absent,
       startRegistry: absent,
