@@ -3,9 +3,17 @@ import type { Command } from 'commander';
 import type { HoldfastClient } from '../client/client.ts';
 import { tokenRequests } from '../client/token.ts';
 import { systemCaller } from '../domain/access.ts';
+import { AppError } from '../domain/error.ts';
 import { type Flags, readCaFile, readClientSettings, readToken } from './config.ts';
 import { action, type Context, clientOptions, examples } from './context.ts';
-import { contextOfUrl, contextsFile, readContexts, requireContextName, writeContexts } from './contexts.ts';
+import {
+  contextOfUrl,
+  contextsFile,
+  readContexts,
+  requireContextName,
+  type ServerContext,
+  writeContexts,
+} from './contexts.ts';
 import { UsageError } from './exit.ts';
 import type { Io } from './io.ts';
 import { connect } from './whom.ts';
@@ -46,6 +54,9 @@ export function define(command: Command, context: Context): void {
           if (isFirst) await client.tokens.revoke(systemCaller, idOf(given));
           const { subject, role } = isFirst ? { subject: subjectOf(io, flags), role: 'admin' } : document;
           context.say(`logged in as ${subject} (${role}), kept as "${called}" in ${contextsFile(io)}`);
+          const before = Object.hasOwn(known.contexts, called) ? known.contexts[called] : undefined;
+          if (before !== undefined && ![token, given].includes(before.token))
+            context.say(await wordsOfBefore(client, before, url));
           if (isFirst) context.say('admin.token has ended: delete the file');
         } finally {
           await client.close();
@@ -68,6 +79,24 @@ async function ownToken(io: Io, client: HoldfastClient, flags: Flags): Promise<s
     expiresInMs: requireDuration(life ?? '30d', '--expires-in'),
   });
   return token;
+}
+
+/** The token that the context held: it is forgotten here, and still opens doors. */
+async function wordsOfBefore(client: HoldfastClient, before: ServerContext, url: string): Promise<string> {
+  const id = idOf(before.token);
+  const isHere = before.url === url;
+  const until = isHere ? await expiryOf(client, id) : undefined;
+  return `the token kept under this name before stays good until ${until ?? 'it expires'}: "holdfast token revoke ${id}${isHere ? '' : ` --url ${before.url}`}" ends it`;
+}
+
+/** Undefined where this caller may not know. */
+async function expiryOf(client: HoldfastClient, id: string): Promise<string | undefined> {
+  try {
+    return (await client.call(tokenRequests.get(id))).document.expiresAt;
+  } catch (error) {
+    if (error instanceof AppError) return undefined;
+    throw error;
+  }
 }
 
 function subjectOf(io: Io, flags: Flags): string {

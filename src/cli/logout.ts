@@ -23,12 +23,14 @@ export function define(command: Command, context: Context): void {
         const client = await connect(io, { ...flags, context: name }, 'registry', { token });
         const ended = await ends(client, token).finally(() => client.close());
         const { [name]: _gone, ...contexts } = known.contexts;
-        await writeContexts(io, { current: known.current === name ? null : known.current, contexts });
+        const current = known.current === name ? null : known.current;
+        await writeContexts(io, { current, contexts });
         context.say(
           ended
             ? `logged out of "${name}": its token has ended`
             : `forgot "${name}"; its token stays good until it expires, an admin can end it with "holdfast token revoke"`,
         );
+        context.say(`asking ${current === null ? 'this machine' : `"${current}"`} from now on`);
         return 0;
       }),
     );

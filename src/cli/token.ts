@@ -151,7 +151,7 @@ function columns(now: number): Column<TokenDocument>[] {
   return [
     { title: 'SUBJECT', of: ({ subject }) => subject },
     { title: 'ROLE', of: ({ role, kind }) => (kind === 'join' ? 'host (join)' : role) },
-    { title: 'STATE', of: (token) => stateOf(token, now) },
+    { title: 'STATE', of: (token) => stateOf(token, now), status: true },
     { title: 'USES', of: ({ uses }) => (uses === null ? null : String(uses)), spare: true },
     { title: 'MADE BY', of: ({ createdBy }) => createdBy, spare: true },
     { title: 'MADE', of: ({ createdAt }) => createdAt, wide: true, spare: true },

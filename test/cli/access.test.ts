@@ -169,6 +169,8 @@ describe('holdfast login', () => {
   it('sends the token of a context to its own server only, and gives way to what is named', async (t) => {
     const w = await world(t);
     await w.run(['login', 'prod', '--url', w.url(), '--token-file', w.adminFile]);
+    const wide = await w.run(['token', 'ls'], { columns: 80, now: Date.now() + 60_000 });
+    assert.match(wide.stdout, /good for 29d 23h/, 'the state is whole at 80 columns');
     assert.equal((await w.run(['token', 'ls', '--url', w.url()])).code, 0, 'the same server by its URL');
     const other = await world(t);
     const { code, stderr } = await w.run(['token', 'ls', '--url', other.url()]);
@@ -180,6 +182,22 @@ describe('holdfast login', () => {
     assert.equal(both.code, 2);
     const wrong = await w.run(['token', 'ls', '--context', 'prd']);
     assert.deepEqual([wrong.code, /did you mean "prod"/.test(wrong.stderr)], [2, true]);
+  });
+
+  it('under a name that is taken says how long the token before is good; logout says who is asked then', async (t) => {
+    const w = await world(t);
+    await w.run(['login', 'prod', '--url', w.url(), '--token-file', w.adminFile]);
+    const before = /token: hf_(tok-\w{26})/.exec(readFileSync(w.contextsFile, 'utf8'))?.[1];
+    const made = await w.run(['token', 'create', '--role', 'admin', '--subject', 'bob']);
+    const login = ['login', 'prod', '--url', w.url(), '--token-file', '-'];
+    const again = await w.run(login, { stdin: made.stdout });
+    assert.match(
+      again.stderr,
+      new RegExp(`before stays good until \\d{4}-.*Z: "holdfast token revoke ${before}" ends it`),
+    );
+    assert.doesNotMatch((await w.run(login, { stdin: made.stdout })).stderr, /before stays good/);
+    await w.run(['login', 'dev', '--url', w.url(), '--token-file', '-'], { stdin: made.stdout });
+    assert.match((await w.run(['logout', 'prod'])).stderr, /\nasking "dev" from now on\n$/);
   });
 
   it('keeps the CA of a registry that has its own, beside the token', async (t) => {
