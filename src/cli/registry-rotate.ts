@@ -1,6 +1,7 @@
 /** `holdfast registry rotate` */
 import { Argument, type Command } from 'commander';
 import { trustRequests } from '../client/trust.ts';
+import { AppError, isAppError } from '../domain/error.ts';
 import { type Rotation, rotations } from '../domain/trust.ts';
 import type { Flags } from './config.ts';
 import { action, type Context, clientOptions, examples, outputOption } from './context.ts';
@@ -13,6 +14,18 @@ const words: Readonly<Record<Rotation, string>> = {
   ca: 'The certificate is issued by the CA that was announced before; the next one is announced from now on. ca.pem is another; join tokens made before are no longer good.',
   certificate: 'The registry has another certificate of the same CA; nobody has to do anything.',
 };
+
+/** The registry names what its API calls it. */
+function inFlags(error: unknown): never {
+  if (!isAppError(error, 'conflict')) throw error;
+  const { code, field, details, cause, retryAfterMs } = error;
+  throw new AppError(code, error.message.replace('insist with force', 'insist with --force'), {
+    cause,
+    details,
+    ...(field === undefined ? {} : { field }),
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+  });
+}
 
 export function defineRotate(registry: Command, context: Context): void {
   const command = registry
@@ -28,7 +41,8 @@ export function defineRotate(registry: Command, context: Context): void {
     .action(
       action(context, async (what: Rotation, flags: Flags) => {
         await context.ask(flags, 'registry', async (client) => {
-          const answer = await client.call(trustRequests.rotate(what, { force: flags['force'] === true }));
+          const force = flags['force'] === true;
+          const answer = await client.call(trustRequests.rotate(what, { force })).catch(inFlags);
           context.say(words[what]);
           await context.show(flags, answer, ({ keys }) =>
             writeRecord(context.io, [

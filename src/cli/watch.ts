@@ -51,6 +51,7 @@ export async function follow(context: Context, flags: Flags, select: Selection):
   try {
     return await context.ask(flags, 'agent', async (client): Promise<ExitCode> => {
       let told = 0;
+      let wasLost = false;
       // Programs decide themselves what a gap means to them; people are shown how things are now.
       const onGap = flags['output'] === 'table' || flags['output'] === 'wide' ? 'resnapshot' : 'end';
       const updates = client.watch({
@@ -60,7 +61,9 @@ export async function follow(context: Context, flags: Flags, select: Selection):
         onGap: flags['since'] === undefined ? onGap : 'end',
         onLink: (link) => {
           // Who waits at a terminal wants to know that there is something to wait for.
-          if (link.up && io.stderr.columns !== undefined) context.say('watching; Ctrl-C ends');
+          if (link.up && wasLost) context.say('connected again');
+          else if (link.up && io.stderr.columns !== undefined) context.say('watching; Ctrl-C ends');
+          wasLost = !link.up;
           if (!link.up)
             context.say(`${link.error.message}; trying again in ${Math.ceil(link.retryMs / 1_000)} s`);
         },

@@ -30,7 +30,7 @@ test('registry rotate replaces what it names, says what hosts notice, and is ref
   assert.match(signing.stdout, new RegExp(`^signing key +${keys[1].key}\nnext +sha256:[0-9a-f]{64}\n$`));
   const again = await rotate('signing-key');
   assert.equal(again.code, 4);
-  assert.match(again.stderr, /Cannot rotate the signing key again: .*wait 10 min, or insist with force/);
+  assert.match(again.stderr, /Cannot rotate the signing key again: .*wait 10 min, or insist with --force/);
   assert.equal((await rotate('signing-key', '--force')).code, 0);
 
   const ca = await rotate('ca', '-o', 'json');
@@ -62,6 +62,6 @@ test('registry rotate refuses what there is not, and what is not ours', async (t
   assert.match(plain.stderr, /Cannot rotate the CA: this registry serves plain HTTP/);
   const unknown = await cli(['registry', 'rotate', 'all', ...whom]);
   assert.equal(unknown.code, 2);
-  assert.match(unknown.stderr, /Allowed choices are signing-key, ca, certificate/);
+  assert.match(unknown.stderr, /Cannot use "all" for <what>: expected one of signing-key, ca, certificate/);
   assert.equal((await cli(['registry', 'everything'])).code, 2);
 });
