@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander';
 import { formatLimit, limitTable } from '../base/limits.ts';
 import type { HoldfastClient } from '../client/client.ts';
 import type { Answer, ApiRequest } from '../client/request.ts';
+import { AppError, isAppError } from '../domain/error.ts';
 import type { Flags } from './config.ts';
 import { type ExitCode, UsageError } from './exit.ts';
 import type { Io } from './io.ts';
@@ -29,6 +30,8 @@ export class Context {
     const client = await connect(this.io, flags, role);
     try {
       return await fn(client);
+    } catch (error) {
+      throw await ofWrongRole(client, error, role);
     } finally {
       await client.close();
     }
@@ -82,6 +85,22 @@ export class Context {
       this.say(`there are more: --limit shows ${items.length} of them, --cursor ${cursor} goes on`);
     if (stale) this.say('the registry cannot be reached: this is what it said last');
   }
+}
+
+/** Who asks an agent for what only a registry has learns that it is one. */
+async function ofWrongRole(client: HoldfastClient, error: unknown, role: Role): Promise<unknown> {
+  const why = ': there is no such path here';
+  if (role !== 'registry' || !isAppError(error, 'not-found') || !error.message.endsWith(why)) return error;
+  const status = await client.status().catch(() => undefined);
+  if (status?.['role'] !== 'agent') return error;
+  const what = error.message.slice(0, -why.length);
+  return new AppError(
+    'not-found',
+    `${what}: this is an agent, that is asked of the registry; name that one`,
+    {
+      cause: error,
+    },
+  );
 }
 
 /** Wraps an action: its result is the exit code, nothing is 0. */
@@ -144,19 +163,26 @@ export function debugOption(): Option {
 
 const exampleLines = Symbol('examples');
 
-/** Examples below the options, `holdfast` is put before each. */
+/** Examples below the options, `holdfast` is put before each; further ones stand below those that are there. */
 export function examples(command: Command, lines: readonly string[]): Command {
-  Object.assign(command, { [exampleLines]: lines });
-  return command.addHelpText('after', `\nExamples:\n${lines.map((line) => `  holdfast ${line}`).join('\n')}`);
+  const before = examplesOf(command);
+  const all = [...(before ?? []), ...lines];
+  Object.assign(command, { [exampleLines]: all });
+  if (before !== undefined) return command;
+  return command.addHelpText('after', () => {
+    const shown = examplesOf(command) ?? [];
+    return `\nExamples:\n${shown.map((line) => `  holdfast ${line}`).join('\n')}`;
+  });
 }
 
 /** The first example of each of a group's commands, below the group's own help. */
 export function examplesOfGroup(group: Command): void {
-  const lines = group.commands.flatMap((command) => {
-    const own = (command as Command & { [exampleLines]?: readonly string[] })[exampleLines];
-    return own?.slice(0, 1) ?? [];
-  });
+  const lines = group.commands.flatMap((command) => examplesOf(command)?.slice(0, 1) ?? []);
   if (lines.length > 0) examples(group, lines);
+}
+
+function examplesOf(command: Command): readonly string[] | undefined {
+  return (command as Command & { [exampleLines]?: readonly string[] })[exampleLines];
 }
 
 /** A repeatable option's values, in order. */

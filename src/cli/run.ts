@@ -5,6 +5,7 @@ import { type CommandEntry, commands } from './commands.ts';
 import { Context, examplesOfGroup } from './context.ts';
 import { adviceFor, type ExitCode, exitCodeHelp, exitCodeOf, exitCodes, UsageError } from './exit.ts';
 import type { Io } from './io.ts';
+import { nearest } from './nearest.ts';
 import { printable } from './output.ts';
 
 /** Never throws. What it leaves open is nothing: the caller may end the process with the code. */
@@ -19,6 +20,7 @@ export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
     const program = createProgram(context);
     const chosen = commands.find(({ name }) => name === words.find((word) => !word.startsWith('-')));
     if (chosen !== undefined) await define(program, chosen, context);
+    if (isHelp) refuseUnknownHelp(program, argv.slice(1));
     const line = withDefault(program, chosen, words);
     if (words.length === 0) {
       program.outputHelp();
@@ -84,7 +86,25 @@ async function define(program: Command, entry: CommandEntry, context: Context): 
   const command = program.commands.find((one) => one.name() === entry.name);
   if (command === undefined) throw new Error(`command ${entry.name} is in the table but not in the program`);
   (await entry.load()).define(command, context);
+  // Not the one of the program, whose heading is none of a group's.
+  if (command.commands.length > 0)
+    command.addHelpCommand(new Command('help').argument('[command]').summary('more about a command'));
   examplesOfGroup(command);
+}
+
+/** `holdfast help hosts nosuch`: commander would show the help of the group. */
+function refuseUnknownHelp(program: Command, [name, sub]: readonly string[]): void {
+  if (name === undefined || sub === undefined || sub.startsWith('-')) return;
+  const known = program.commands.find((one) => one.name() === name)?.commands.map((one) => one.name()) ?? [];
+  if (known.includes(sub) || (known.length > 0 && sub === 'help')) return;
+  const near = nearest(sub, known);
+  const wish =
+    known.length === 0
+      ? `"${name}" is one by itself`
+      : near === undefined
+        ? `it has ${known.join(', ')}`
+        : `did you mean "${near}"?`;
+  throw new UsageError(`Cannot explain "${name} ${sub}": there is no such command, ${wish}`);
 }
 
 function rootHelp(): string {
@@ -137,7 +157,7 @@ function explain(error: unknown, argv: readonly string[], io: Io): ExitCode {
     if (error.exitCode === 0) return exitCodes.ok;
     // `holdfast services` without a word more: commander has shown the help already.
     if (error.code === 'commander.help') return exitCodes.usage;
-    const message = oneLine(error.message.replace(/^error: /, ''));
+    const message = ourWords(oneLine(error.message.replace(/^error: /, '')));
     io.stderr.write(`holdfast: ${message}\nSee "holdfast ${helpPath(argv)}--help".\n`);
     return exitCodes.usage;
   }
@@ -173,6 +193,16 @@ function isDebug(argv: readonly string[], io: Io): boolean {
 function stackOf(error: Error): string {
   const cause = error.cause instanceof Error ? `\ncaused by ${stackOf(error.cause)}` : '';
   return `${error.stack ?? error.message}${cause}`;
+}
+
+/** What commander says of an argument with choices. */
+function ourWords(message: string): string {
+  const [, value, name, choices] =
+    /^command-argument value '(.*)' is invalid for argument '(.*)'\. Allowed choices are (.*)\.$/.exec(
+      message,
+    ) ?? [];
+  if (choices === undefined) return message;
+  return `Cannot use "${printable(value ?? '')}" for <${name}>: expected one of ${choices}`;
 }
 
 function oneLine(text: string): string {
