@@ -1,5 +1,5 @@
 /** `holdfast registry reset-admin` */
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { LinkError } from '../client/link.ts';
 import { tokenRequests } from '../client/token.ts';
@@ -43,8 +43,11 @@ async function running(context: Context, settings: Settings): Promise<string | n
       ? [named]
       : dataDir === undefined
         ? [undefined]
-        : // That of a registry alone, and that of `up`, whose sockets lie beside the data.
-          [roleLocations(context.io, 'registry', dataDir).socketDir, join(dirname(dataDir), 'run')];
+        : // That of a registry alone, and that of `up`, whose sockets lie beside the data under the name of the role.
+          [
+            roleLocations(context.io, 'registry', dataDir).socketDir,
+            join(dirname(dataDir), 'run', basename(dataDir)),
+          ];
   for (const socket of folders) {
     try {
       const flags = socket === undefined ? { context: localContext } : { socket };

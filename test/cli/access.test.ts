@@ -305,6 +305,31 @@ describe('holdfast registry reset-admin', () => {
     assert.equal(statSync(w.adminFile).mode & 0o777, 0o600);
   });
 
+  it('touches no registry that runs beside the agent whose folder is named', async (t) => {
+    const folder = tempFolder(t);
+    const start = {
+      listen: { host: '127.0.0.1', port: 0 },
+      tls: { kind: 'off' },
+      logger: silentLogger,
+    } as const;
+    const registry = await createRegistry({
+      ...start,
+      dataDir: join(folder, 'registry'),
+      socketDir: join(folder, 'run/registry'),
+      limits: { store: { ballastBytes: 0 } },
+    });
+    t.after(() => registry.close());
+    const reset = (name: string) =>
+      cli(['registry', 'reset-admin', '--data-dir', join(folder, name)], { roles: builtInRoles(undefined) });
+    const before = readFileSync(join(folder, 'registry/admin.token'), 'utf8');
+    const agent = await reset('agent');
+    assert.deepEqual([agent.code, /wrote/.test(agent.stderr)], [3, false], agent.stderr);
+    assert.equal(readFileSync(join(folder, 'registry/admin.token'), 'utf8'), before);
+    const own = await reset('registry');
+    assert.equal(own.code, 0, own.stderr);
+    assert.notEqual(readFileSync(join(folder, 'registry/admin.token'), 'utf8'), before);
+  });
+
   it('and under the lock of the store where it does not', async (t) => {
     const w = await world(t);
     const before = w.adminToken();
