@@ -7,7 +7,6 @@ import type { Logger } from '../base/log.ts';
 import { type Loop, startLoop } from '../base/loop.ts';
 import type { Random } from '../base/random.ts';
 import { LinkError } from '../client/link.ts';
-import { isLoopback } from '../client/proxy.ts';
 import type { TlsTrust } from '../client/tls.ts';
 import { systemCaller } from '../domain/access.ts';
 import type { AppError } from '../domain/error.ts';
@@ -19,16 +18,18 @@ import type { LocalInventory } from '../store/local-inventory.ts';
 import type { Acked, Outbox } from '../store/outbox.ts';
 import type { PeerMarks } from '../store/peer-marks.ts';
 import { startCheckIn } from './checkin.ts';
-import { type Heartbeat, type HeartbeatStatus, startHeartbeat } from './heartbeat.ts';
+import { within } from './deadline.ts';
+import { type HeartbeatStatus, startHeartbeat } from './heartbeat.ts';
 import { type JoinOptions, type JoinToken, join, readJoinToken, readMembership } from './join.ts';
 import { RegistryLink } from './link.ts';
+import { contestedProblem, isSafeUrl, Member, problemOf } from './member.ts';
 import type { Membership, MembershipFiles } from './membership.ts';
 import { startOutboxSender } from './outbox.ts';
 import type { Connect, RegistryPeer } from './peer.ts';
 import { RegistryTime } from './registry-time.ts';
 import { isRefusal, Standing } from './standing.ts';
 import { decideSync, type SentBeat } from './sync.ts';
-import type { Following, TargetKeeper } from './target.ts';
+import type { TargetKeeper } from './target.ts';
 
 export interface SessionOptions {
   readonly clock: Clock;
@@ -75,6 +76,7 @@ export interface SessionStatus {
 
 /** How often the furthest mark seen of the registry is written; it is written at a stop and at a new life too. */
 const saveMarksMs = 300_000;
+const tokenReadMs = 2_000;
 const backoffBaseMs = 1_000;
 const backoffCapMs = 60_000;
 const refusedCapMs = 600_000;
@@ -246,8 +248,9 @@ export class Session {
     // Stopped or without a registry in between: what happened meanwhile was not queued.
     if (!outbox.status().active) await this.#resend(null, 'reports were not kept');
     const settings = targets.held?.document.settings;
-    const moved = await this.#movedTo(identity, settings);
-    let urls = [...this.#urlsOf(identity, settings), ...moved];
+    let urls = this.#urlsOf(identity, settings);
+    // Looked up once, when the registry is not where it was.
+    let moved: readonly string[] | null = null;
     const link = new RegistryLink(connect, {
       url: urls[0] ?? identity.registryUrl,
       token: credential.credential,
@@ -278,7 +281,7 @@ export class Session {
       onAccepted: async ({ document }, renamed) => {
         const { trust } = document.settings;
         await files.writeCa(trust.ca);
-        urls = [...this.#urlsOf(identity, document.settings), ...moved];
+        urls = [...this.#urlsOf(identity, document.settings), ...(moved ?? [])];
         link.use({
           ...this.#trusting(trust.ca),
           ...(urls.includes(link.url) ? {} : { url: urls[0] ?? link.url }),
@@ -309,6 +312,10 @@ export class Session {
       },
       onFailure: async (error) => {
         if (!isRefusal(error)) {
+          if (moved === null) {
+            moved = await this.#movedTo(identity, targets.held?.document.settings);
+            urls = [...urls, ...moved];
+          }
           link.useNext(urls, error);
           if (error instanceof LinkError && error.failure === 'untrusted')
             await this.#joinAnew(error, identity);
@@ -357,10 +364,11 @@ export class Session {
 
   /** Where a join token says that this very registry is: it may have moved since the host joined. */
   async #movedTo(identity: Identity, settings: TargetSettings | undefined): Promise<readonly string[]> {
-    const { registryUrl, token, logger } = this.#options;
+    const { registryUrl, token, clock, logger } = this.#options;
     if (registryUrl !== null || token === null) return [];
     try {
-      const { parts } = await readJoinToken(this.#options);
+      // What comes from a pipe may never come.
+      const { parts } = await within(clock, tokenReadMs, 'the join token', readJoinToken(this.#options));
       const known = settings?.trust.keys ?? identity.signingKeys;
       return parts !== null && known.some(({ key }) => key === parts.key) ? parts.urls.filter(isSafeUrl) : [];
     } catch (error) {
@@ -445,52 +453,4 @@ export class Session {
     await peerMarks.save();
     member.savedMs = nowMs;
   }
-}
-
-/** Everything that exists while the host is a member of a registry. */
-class Member {
-  readonly link: RegistryLink;
-  readonly time: RegistryTime;
-  readonly standing: Standing;
-  readonly following: Following;
-  readonly beats: Heartbeat;
-  readonly checkIn: Loop;
-  readonly sender: Loop;
-  /** When the mark of the registry was last written, by the monotonic clock. */
-  savedMs: number;
-
-  constructor(parts: Omit<Member, 'stop'>) {
-    this.link = parts.link;
-    this.time = parts.time;
-    this.standing = parts.standing;
-    this.following = parts.following;
-    this.beats = parts.beats;
-    this.checkIn = parts.checkIn;
-    this.sender = parts.sender;
-    this.savedMs = parts.savedMs;
-  }
-
-  async stop({ leaving }: { leaving: boolean }): Promise<void> {
-    await Promise.all([this.checkIn.stop(), this.sender.stop(), this.standing.stop(), this.following.stop()]);
-    await this.beats.stop({ leaving });
-    await this.link.close();
-  }
-}
-
-const contestedProblem =
-  'Another machine claims to be this host too, and the registry cannot tell which one is. Stop the one that is the copy, or give it a new join token with holdfast agent --join-file FILE';
-
-/** A credential goes nowhere in the clear, whoever says so. */
-function isSafeUrl(text: string): boolean {
-  const url = URL.parse(text);
-  return (
-    url !== null && (url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url.hostname)))
-  );
-}
-
-/** What a person can do about a refusal. */
-function problemOf(refusal: AppError | null, joinProblem: string | null): string | null {
-  if (refusal === null) return joinProblem;
-  const tried = joinProblem === null ? '' : `; the token that it has does not (${joinProblem})`;
-  return `The registry refuses this host (${refusal.message}). Give it a new join token with holdfast agent --join-file FILE${tried}`;
 }

@@ -163,6 +163,18 @@ export const limitTable = {
     reached: 'one more wrong credential of an address is looked at',
     why: 'five tries a second at 256 random bits',
   },
+  selfChangesBurstMax: {
+    value: 10,
+    unit: 'count',
+    reached: 'rate-limited; the report waits in the outbox',
+    why: 'what a host says of itself changes with its configuration: some restarts in a row',
+  },
+  selfChangesEveryMs: {
+    value: 60_000,
+    unit: 'ms',
+    reached: 'one more change of what a host says of itself after each',
+    why: 'each is kept in memory for as long as the log reaches back: 10,000 a week, 3 MiB, from a host that does nothing else',
+  },
   joinsBurstMax: {
     value: 500,
     unit: 'count',

@@ -2,6 +2,9 @@
  * What people change of hosts: name, region, labels; that a host's credentials end, that it is gone. One revision each,
  * with all that follows from it. A change is told with what it replaced, so that watches of a selection follow.
  */
+import type { Clock } from '../base/clock.ts';
+import { limits } from '../base/limits.ts';
+import { TokenBuckets } from '../base/token-buckets.ts';
 import type { Caller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
 import { type HostRecord, type HostView, hostEvent, hostNotFound } from '../domain/host.ts';
@@ -25,6 +28,7 @@ import type { LivenessStore } from './liveness.ts';
 
 export interface HostChangesOptions {
   readonly store: Store;
+  readonly clock: Clock;
   readonly liveness: LivenessStore;
   readonly inventory: InventoryStore;
   readonly access: AccessStore;
@@ -34,6 +38,11 @@ export interface HostChangesOptions {
 
 export class HostChanges {
   readonly #options: HostChangesOptions;
+  /** By host. A host that is turned bad must not fill the log, nor the memory that watches are judged by. */
+  readonly #selfChanges = new TokenBuckets(
+    { burst: limits.selfChangesBurstMax, everyMs: limits.selfChangesEveryMs },
+    limits.connectionsMax,
+  );
 
   constructor(options: HostChangesOptions) {
     this.#options = options;
@@ -97,16 +106,26 @@ export class HostChanges {
 
   /** In the transaction of a report: what the host says of itself now. */
   async self(tx: Transaction, id: string, self: Labels): Promise<void> {
-    const { sql, memory } = this.#options;
+    const { sql, memory, clock } = this.#options;
     // As the reports before it in the batch have left it.
     const row = await tx.get(sql.byId, { id });
     if (row === undefined) throw hostNotFound(id);
     const step = decideHostSelf(recordOf(row), self);
     if (step === null) return;
+    const retryAfterMs = this.#selfChanges.waitMs(id, clock.monotonic());
+    if (retryAfterMs > 0)
+      throw new AppError(
+        'rate-limited',
+        `Cannot take what host "${row.name}" says of itself: it changes too often`,
+        { retryAfterMs },
+      );
     const { version } = step.after;
     await tx.run(sql.setSelf, { id, self: JSON.stringify(self), version });
     this.#tell(tx, [step]);
-    tx.onCommit(() => memory.remember(step.after));
+    tx.onCommit(() => {
+      memory.remember(step.after);
+      this.#selfChanges.take(id, clock.monotonic());
+    });
   }
 
   async #write<T>(

@@ -33,6 +33,7 @@ export class HostReports {
   async take(caller: Caller, id: string, batch: ReportBatch): Promise<{ readonly acked: number }> {
     const { store, memory, sql } = this.#options;
     const reports = batch.items.map((item, index) => ({ seq: item.seq, content: readReport(item, index) }));
+    const lastOfHost = reports.findLastIndex(({ content }) => content.kind === 'host');
     return store.write(caller, async (tx) => {
       const row = await tx.get(sql.byId, { id });
       if (row === undefined) throw hostNotFound(id);
@@ -41,7 +42,9 @@ export class HostReports {
       for (const [index, { seq, content }] of reports.entries()) {
         if (seq <= acked) continue;
         if (seq !== acked + 1) throw missing(acked + 1, seq, index);
-        await this.#apply(tx, row, content, `items/${index}/body`);
+        // Of several in a batch the last one says what holds; those before never did for anybody.
+        if (content.kind !== 'host' || index === lastOfHost)
+          await this.#apply(tx, row, content, `items/${index}/body`);
         acked = seq;
       }
       await tx.run(sql.setOutbox, { id, epoch: batch.epoch, seq: acked });

@@ -288,6 +288,30 @@ export function hostChangeContract(openStore: OpenStoreForTest): void {
   });
 
   describe('a report of what the host says of itself', () => {
+    it('counts the last of a batch, and only so many over time', async (t) => {
+      const { stores, edge, since } = await furnished(t);
+      let seq = 1;
+      const say = async (...racks: string[]) => {
+        const items = racks.map((rack, n) => ({
+          seq: seq + n + 1,
+          type: 'host' as const,
+          atMs: 0,
+          body: { self: { rack } },
+        }));
+        ({ acked: seq } = await stores.hosts.report(edge.caller, edge.id, { epoch: 1, items }));
+        return (await stores.hosts.get('edge-1')).self['rack'];
+      };
+      assert.equal(await say('r0', 'r1', 'r2'), 'r2');
+      for (let n = 0; n < 9; n += 1) assert.equal(await say(`s${n}`), `s${n}`);
+      await assert.rejects(say('too-many'), isCode('rate-limited'));
+      // What changes nothing costs nothing; and time makes room again, also for the report that waited.
+      assert.equal(await say('s8'), 's8');
+      await stores.clock.advance(60_000);
+      assert.equal(await say('later'), 'later');
+      const told = stores.events.slice(since).filter(({ type }) => type === 'host.labelled');
+      assert.equal(told.length, 11);
+    });
+
     it('is told once, selects by @self, and does not count in the target', async (t) => {
       const { stores, edge, since } = await furnished(t);
       const serial = await serialOf(stores, edge.id);
@@ -307,9 +331,9 @@ export function hostChangeContract(openStore: OpenStoreForTest): void {
       await stores.hosts.report(edge.caller, edge.id, { epoch: 1, items: two });
       assert.deepEqual(
         stores.events.slice(since).map(({ type, before }) => [type, before]),
-        [{}, { rack: 'r7' }, { rack: 'r8' }].map((self) => ['host.labelled', { self }]),
+        [['host.labelled', { self: {} }]],
       );
-      assert.equal((await stores.hosts.get('edge-1')).version, 4);
+      assert.equal((await stores.hosts.get('edge-1')).version, 2);
       assert.deepEqual((await stores.hosts.get('edge-1')).self, { rack: 'r7' });
       assert.equal(await serialOf(stores, edge.id), serial);
       await assert.rejects(say(6, { 'a b': 'x' }), isCode('bad-request', 'items/0/body/self'));
