@@ -55,7 +55,8 @@ for (const role of ['registry', 'agent'] as const) {
       await until(async () => (await server.http({ path: '/v1/status' })).json.inventory.components > 0);
     }
 
-    const foreign = fill(mount, 512 * 1024);
+    // Each change is some fifteen pages in the write-ahead log: record, indexes, revision, audit.
+    const foreign = fill(mount, 1_024 * 1_024);
     const kept: string[] = [];
     let refusal = await put(0);
     for (let number = 0; refusal.status < 300; number += 1) {
