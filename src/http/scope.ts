@@ -4,6 +4,7 @@
  * `forbidden`. Operations that know nothing of hosts are refused to such tokens as a whole (`Operation.scoped`).
  */
 import type { Caller, TokenScope } from '../domain/access.ts';
+import { isAppError } from '../domain/error.ts';
 import { type HostFacts, hostNotFound } from '../domain/host.ts';
 import { normaliseHostName } from '../domain/ids.ts';
 import {
@@ -46,9 +47,18 @@ function scopedLiveness(
   { scope, limit, factsOf }: { scope: Scope; limit: TokenScope; factsOf: FactsOf },
 ): LivenessService {
   const covers = (record: { type: string; host: string }) => scope.coversRecord(record, factsOf(record.host));
+  /** The record; undefined when there is none. What cannot be read is no "none": nothing is allowed on it. */
+  const known = async (uuid: string): Promise<ServiceView | undefined> => {
+    try {
+      return await inner.get(uuid);
+    } catch (error) {
+      if (isAppError(error, 'not-found')) return undefined;
+      throw error;
+    }
+  };
   /** The record when it is covered; undefined when it is not, or is not there. */
   const find = async (uuid: string): Promise<ServiceView | undefined> => {
-    const view = await inner.get(uuid).catch(() => undefined);
+    const view = await known(uuid);
     return view !== undefined && covers(view) ? view : undefined;
   };
   const requireCovered = async (uuid: string): Promise<ServiceView> => {
@@ -72,7 +82,7 @@ function scopedLiveness(
       return inner.register(caller, patch, options);
     },
     async put(caller, uuid, patch, options) {
-      const there = await inner.get(uuid).catch(() => undefined);
+      const there = await known(uuid);
       if (there !== undefined && !covers(there)) throw outOfScope('set this service');
       requirePlace(patch, there);
       return inner.put(caller, uuid, patch, options);

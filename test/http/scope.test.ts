@@ -1,9 +1,13 @@
 /** Tokens of limited scope, over the whole route table of a real registry: nothing outside is told, nor touched. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import type { Caller } from '../../src/domain/access.ts';
+import { AppError } from '../../src/domain/error.ts';
 import type { ChangeEvent } from '../../src/domain/event.ts';
 import { inventoryHash } from '../../src/domain/inventory.ts';
+import type { HttpServices } from '../../src/http/operation.ts';
 import { routesOf } from '../../src/http/routes.ts';
+import { scopedServices } from '../../src/http/scope.ts';
 import type { WatchMessage } from '../../src/wire/watch.ts';
 import { type Booted, Stage } from '../helpers/boot.ts';
 import { until } from '../helpers/until.ts';
@@ -307,3 +311,22 @@ async function followEvents(url: string, token: string, query: string) {
     first: () => messages.flatMap((message) => ('position' in message ? [message.position] : []))[0],
   };
 }
+
+test('a record that cannot be read is not taken for one that is not there', async () => {
+  const broken = new AppError('unavailable', 'Cannot read: the store is away');
+  const written: string[] = [];
+  const liveness = {
+    get: () => Promise.reject(broken),
+    put: async () => {
+      written.push('put');
+    },
+  } as unknown as HttpServices['liveness'];
+  const services = { liveness, components: {} } as unknown as HttpServices;
+  const { liveness: scoped } = scopedServices(services, { apps: ['shop'] });
+  const caller: Caller = { role: 'reporter', subject: 'ci' };
+  const patch = { type: 'shop/api', host: 'edge-1' };
+  const uuid = '01890000-0000-7000-8000-000000000001';
+  await assert.rejects(scoped.put(caller, uuid, patch, { takeover: false }), broken);
+  await assert.rejects(scoped.beat(caller, uuid), broken);
+  assert.deepEqual(written, []);
+});
