@@ -10,6 +10,7 @@ import type { Beat, BeatAnswer, HostView } from './host.ts';
 import type { HostPatch, VersionCondition } from './host-change.ts';
 import type { CheckIn, CheckInAnswer, ComponentView } from './inventory.ts';
 import type { IsUp, IsUpQuery, RecordFilter, ServicePatch, ServiceView, Status } from './liveness.ts';
+import type { Step, StepResult } from './step.ts';
 import type { SignedTarget } from './target.ts';
 import type { TokenKind, TokenRecord, TokenRequest } from './token.ts';
 import type { JoinTrust, Rotation, Trust } from './trust.ts';
@@ -187,6 +188,17 @@ export interface ComponentService {
 export interface ComponentSummary {
   readonly name: string;
   readonly versions: readonly { readonly version: string; readonly hosts: number }[];
+}
+
+/** The part that starts foreign code. It takes steps, not commands. */
+export interface RunnerService {
+  /**
+   * Does a step and says how it ended. The same step while it runs is joined, not started twice; so is one that an agent
+   * asked for that is gone. `forbidden` for what the host does not allow or nobody signed, `not-found` for what
+   * agent.yaml or the target does not name, `unprocessable` for what cannot start, `rate-limited` beyond the limits,
+   * `unavailable` without a runner. An abort takes back the question; the step runs on to its end or its time limit.
+   */
+  run(step: Step, options: { signal: AbortSignal }): Promise<StepResult>;
 }
 
 /** The ordered log as watchers read it. */
