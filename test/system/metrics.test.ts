@@ -1,11 +1,11 @@
 /** `/metrics` of both roles through Prometheus' own checker, from Debian's package, which is unpacked and not installed. */
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Stage } from '../helpers/boot.ts';
-import { tempFolder } from '../helpers/temp.ts';
+import { unpackPackages } from '../helpers/debian.ts';
 import { until } from '../helpers/until.ts';
 
 let promtool = '/usr/bin/promtool';
@@ -13,17 +13,7 @@ const ends: (() => void)[] = [];
 
 before(() => {
   if (existsSync(promtool)) return;
-  // Installing it would start a server on this machine.
-  const folder = tempFolder({ after: (fn) => ends.push(fn) });
-  const options = {
-    cwd: folder,
-    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
-    stdio: 'pipe',
-  } as const;
-  execFileSync('apt-get', ['-qq', 'update'], options);
-  execFileSync('apt-get', ['-qq', '-o', 'APT::Sandbox::User=root', 'download', 'prometheus'], options);
-  const [deb = ''] = readdirSync(folder).filter((name) => name.endsWith('.deb'));
-  execFileSync('dpkg-deb', ['-x', deb, '.'], options);
+  const folder = unpackPackages({ after: (fn) => ends.push(fn) }, ['prometheus']);
   promtool = join(folder, 'usr/bin/promtool');
 });
 after(() => {
