@@ -332,6 +332,20 @@ export const limitTable = {
     why: 'people write one or two parentheses',
   },
 
+  // Host
+  checksMax: {
+    value: 1_000,
+    unit: 'count',
+    reached: 'start refused (78)',
+    why: 'checks of one host: at one a second each, their looks and records are a few percent of a core',
+  },
+  detectorsMax: {
+    value: 200,
+    unit: 'count',
+    reached: 'start refused (78)',
+    why: 'detectors of one host: each command is a process now and then, and the first check-in waits for all',
+  },
+
   // Ourselves
   privateFileBytes: {
     value: 1 * MiB,

@@ -12,10 +12,10 @@ export function builtInRoles(cacheDir: string | undefined): Roles {
     startRegistry: (config, context) => startRegistry(config, context, addonFor()),
     async startAgent(config, { clock, random, logger }) {
       const { createAgent } = await import('../agent/agent.ts');
-      const { registry } = config;
+      const { registry, detectors: _, ...rest } = config;
       const ca = registry?.caFile === undefined ? [] : await readCaFile(registry.caFile);
       return createAgent({
-        ...config,
+        ...rest,
         registry: registry === null ? null : { ...registry, ca },
         clock,
         random,

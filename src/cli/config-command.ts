@@ -1,13 +1,14 @@
 /** `holdfast config` */
 import { Argument, type Command } from 'commander';
 import { systemRequests } from '../client/system.ts';
+import { type DetectorSpec, detectorName } from '../domain/detector.ts';
 import { defaultOf, type Flags, readSettings, type Settings } from './config.ts';
 import { checkStart } from './config-check.ts';
 import { action, type Context, clientOptions, examples, outputOption } from './context.ts';
 import type { Io } from './io.ts';
 import type { Role } from './locations.ts';
 import { type Column, writeJson, writeTable, writeYaml } from './output.ts';
-import { type RoleCommand, roleCommands, settings, settingsOf } from './settings.ts';
+import { isSecret, type RoleCommand, roleCommands, settings, settingsOf } from './settings.ts';
 
 export function define(command: Command, context: Context): void {
   const { io } = context;
@@ -69,7 +70,7 @@ interface Row {
   readonly name: string;
   readonly value: string | null;
   readonly source: string;
-  readonly env: string;
+  readonly env: string | null;
 }
 
 const columns: readonly Column<Row>[] = [
@@ -81,10 +82,10 @@ const columns: readonly Column<Row>[] = [
 
 function rowsOf(io: Io, given: Settings): Row[] {
   return settingsOf[given.role].map((name) => {
-    const { env, flag } = settings[name];
+    const { env } = settings[name];
     const found = given.given.get(name);
     if (found !== undefined)
-      return { name, value: flag === null ? '(set)' : textOf(found.value), source: found.source, env };
+      return { name, value: isSecret(name) ? '(set)' : textOf(found.value), source: found.source, env };
     const value = defaultOf(io, given, name);
     return value === undefined
       ? { name, value: null, source: 'not set', env }
@@ -94,15 +95,21 @@ function rowsOf(io: Io, given: Settings): Row[] {
 
 function textOf(value: unknown): string {
   if (value === null) return 'none';
-  if (Array.isArray(value)) return value.join(', ');
+  if (Array.isArray(value)) return value.map(nameOf).join(', ') || 'none';
   if (typeof value !== 'object') return String(value);
   if (!('port' in value)) return pairsText(value);
   const { host, port } = value as { host: string; port: number };
   return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
+/** Of an entry of a list: a URL, a check by its type, a detector. */
+function nameOf(entry: unknown): string {
+  if (typeof entry !== 'object' || entry === null) return String(entry);
+  return 'type' in entry ? String(entry.type) : detectorName(entry as DetectorSpec);
+}
+
 function pairsText(value: object): string {
   return Object.entries(value)
-    .map(([key, text]) => `${key}=${String(text)}`)
+    .map(([key, text]) => `${key}=${Array.isArray(text) ? text.join('+') || 'none' : String(text)}`)
     .join(',');
 }

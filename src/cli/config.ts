@@ -2,39 +2,26 @@
  * The only reader of flags, variables and configuration files: flags > HOLDFAST_* > file > defaults. What this version
  * does not act on is refused with its place and the nearest thing that it does, never ignored.
  */
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { FileError, readPrivateFile, reasonOf } from '../base/atomic-file.ts';
-import { limits } from '../base/limits.ts';
+import { FileError, readPrivateFile } from '../base/atomic-file.ts';
 import type { LogLevel } from '../base/log.ts';
 import { parseDuration } from '../base/time.ts';
 import { isLoopback, type ProxySettings } from '../client/proxy.ts';
 import { certificatesIn, isCertificate } from '../client/tls.ts';
+import { allowDefault } from '../domain/allow.ts';
+import { standardDetectorSpecs } from '../domain/detector.ts';
 import { normaliseHostName } from '../domain/ids.ts';
+import { type Given, readConfigFile, readTextFile, readValue } from './config-file.ts';
 import { ConfigurationError, UsageError } from './exit.ts';
 import type { Io } from './io.ts';
 import { nonEmpty, roleLocations, upLocations } from './locations.ts';
-import { nearest } from './nearest.ts';
-import type { AgentConfig, Listen, RegistryConfig } from './roles.ts';
-import {
-  futureKeys,
-  type RoleCommand,
-  type SettingName,
-  type SettingValue,
-  settings,
-  settingsOf,
-} from './settings.ts';
+import type { AgentConfig, HostOrders, Listen, RegistryConfig } from './roles.ts';
+import { type RoleCommand, type SettingName, type SettingValue, settings, settingsOf } from './settings.ts';
 import { refuseUnknownVariables } from './variables.ts';
-import { yamlWords } from './yaml-words.ts';
 
 /** What commander parsed: option names in camel case. */
 export type Flags = Readonly<Record<string, unknown>>;
-
-/** A setting as it will be used, and who said so: `--listen`, `HOLDFAST_LISTEN`, `agent.yaml:3`. */
-export interface Given {
-  readonly value: unknown;
-  readonly source: string;
-}
 
 /** The settings of a role that somebody gave. */
 export class Settings {
@@ -58,8 +45,9 @@ export async function readSettings(io: Io, role: RoleCommand, flags: Flags): Pro
   const given = file === undefined ? new Map<SettingName, Given>() : await readConfigFile(file, role);
   for (const name of settingsOf[role]) {
     const { env, flag } = settings[name];
-    const variable = nonEmpty(io.env[env]);
-    if (variable !== undefined) given.set(name, { value: readValue(name, variable, env), source: env });
+    const variable = env === null ? undefined : nonEmpty(io.env[env]);
+    if (env !== null && variable !== undefined)
+      given.set(name, { value: readValue(name, variable, env), source: env });
     const argument = flags[name];
     if (argument !== undefined && flag !== null) {
       const source = flag.split(' ')[0] ?? flag;
@@ -120,6 +108,10 @@ export function defaultOf(io: Io, given: Settings, name: SettingName): unknown {
       return given.get('tlsCert') === undefined ? 'own' : undefined;
     case 'behindProxy':
       return false;
+    case 'checks':
+    case 'detectors':
+    case 'allow':
+      return hostOrders(given)[name];
     default:
       return undefined;
   }
@@ -179,7 +171,7 @@ export function readProxySettings({ env }: Pick<Io, 'env'>): ProxySettings {
 
 /** The certificates in a file of PEM, such as a registry's ca.pem. `ConfigurationError` when there is none. */
 export async function readCaFile(file: string): Promise<readonly string[]> {
-  const certificates = certificatesIn(await readText(file, '--ca-file'));
+  const certificates = certificatesIn(await readTextFile(file, '--ca-file'));
   if (certificates.length > 0 && certificates.every(isCertificate)) return certificates;
   throw new ConfigurationError(
     `Cannot use ${file} as the CA: expected certificates in PEM form, such as ca.pem in the data directory of the registry`,
@@ -212,13 +204,27 @@ export const logLevelDefault: LogLevel = 'info';
 export const registryDefault: Listen = { host: '127.0.0.1', port: 7420 };
 export const agentDefault: Listen = { host: '127.0.0.1', port: 7421 };
 
-export function hostOf(io: Io, given: Settings): Pick<AgentConfig, 'name' | 'keepName' | 'region' | 'self'> {
+/** What an agent is told of its host, also by `up`. */
+export function hostOf(
+  io: Io,
+  given: Settings,
+): Pick<AgentConfig, 'name' | 'keepName' | 'region' | 'self' | keyof HostOrders> {
   const name = given.get('name');
   return {
+    ...hostOrders(given),
     name: normaliseHostName(name ?? io.hostname),
     keepName: name === undefined,
     region: given.get('region') ?? null,
     self: given.get('self') ?? {},
+  };
+}
+
+/** What agent and runner both read of agent.yaml, with what holds where it is silent. */
+export function hostOrders(given: Pick<Settings, 'get'>): HostOrders {
+  return {
+    checks: given.get('checks') ?? [],
+    detectors: given.get('detectors') ?? standardDetectorSpecs,
+    allow: given.get('allow') ?? allowDefault,
   };
 }
 
@@ -234,88 +240,6 @@ export function requireLoopback(listen: Listen, who: string): Listen {
 /** Whether only this machine reaches it. */
 export function isLoopbackListen({ host }: Listen): boolean {
   return isLoopback(host.includes(':') ? `[${host}]` : host);
-}
-
-function readValue(name: SettingName, value: unknown, source: string): unknown {
-  try {
-    return settings[name].read(value);
-  } catch (error) {
-    // A secret is not repeated, nor one that stands in a URL: this ends up in logs.
-    const shown =
-      settings[name].flag === null
-        ? 'what it holds'
-        : JSON.stringify(value)?.replace(/\/\/[^/]*@/g, '//(not shown)@');
-    throw new ConfigurationError(`Cannot use ${source}: ${shown} given, ${(error as Error).message}`);
-  }
-}
-
-async function readConfigFile(file: string, role: RoleCommand): Promise<Map<SettingName, Given>> {
-  const { isMap, isScalar, LineCounter, parseDocument, visit } = await import('yaml');
-  const lines = new LineCounter();
-  const document = parseDocument(await readText(file), { lineCounter: lines });
-  const at = (offset: number | undefined) => `${file}:${lines.linePos(offset ?? 0).line}`;
-  const [mistake] = [...document.errors, ...document.warnings];
-  if (mistake !== undefined)
-    throw new ConfigurationError(`Cannot read ${at(mistake.pos[0])}: ${yamlWords(mistake)}`);
-  visit(document, {
-    // A few lines of aliases of aliases are gigabytes.
-    Alias(_key, { source, range }) {
-      throw new ConfigurationError(
-        `Cannot read ${at(range?.[0])}: "*${source}" stands for what is written elsewhere; write it out`,
-      );
-    },
-  });
-  const names = new Map(
-    settingsOf[role].flatMap((name) => {
-      const { key } = settings[name];
-      return key === null ? [] : [[key as string, name] as const];
-    }),
-  );
-  const given = new Map<SettingName, Given>();
-  const readMap = (node: unknown, prefix: string, offset: number | undefined) => {
-    if (!isMap(node)) throw new ConfigurationError(`Cannot read ${at(offset)}: expected keys with values`);
-    for (const { key, value } of node.items) {
-      const keyOffset = isScalar(key) ? key.range?.[0] : undefined;
-      const path = prefix + String(isScalar(key) ? key.value : key);
-      const name = names.get(path);
-      if (name !== undefined) {
-        const plain: unknown =
-          (value as { toJS?: (document: unknown) => unknown } | null)?.toJS?.(document) ?? null;
-        given.set(name, {
-          value: readValue(name, plain, `${path} (${at(keyOffset)})`),
-          source: at(keyOffset),
-        });
-      } else if ([...names.keys()].some((known) => known.startsWith(`${path}.`))) {
-        readMap(value, `${path}.`, keyOffset);
-      } else {
-        throw new ConfigurationError(`Cannot read ${at(keyOffset)}: ${unknownKey(path, role, names.keys())}`);
-      }
-    }
-  };
-  if (document.contents !== null) readMap(document.contents, '', 0);
-  return given;
-}
-
-function unknownKey(path: string, role: RoleCommand, known: Iterable<string>): string {
-  if (futureKeys.includes(path))
-    return `this version does not act on "${path}" yet; remove it, so that nobody believes that it holds`;
-  const keys = [...known];
-  const near = nearest(path, keys);
-  return `unknown key "${path}"; ${near === undefined ? `${role} knows ${keys.join(', ')}` : `did you mean "${near}"?`}`;
-}
-
-async function readText(file: string, flag = '--config'): Promise<string> {
-  try {
-    const { size } = await stat(file);
-    if (size > limits.bodyBytes)
-      throw new ConfigurationError(
-        `Cannot read ${file}: it is larger than ${limits.bodyBytes / 1_048_576} MiB`,
-      );
-    return await readFile(file, 'utf8');
-  } catch (error) {
-    if (error instanceof ConfigurationError) throw error;
-    throw new ConfigurationError(`Cannot read ${file}: ${reasonOf(error)}; check ${flag}`);
-  }
 }
 
 async function readTokenFile(io: Io, file: string): Promise<string> {

@@ -5,10 +5,10 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { FileError, readPrivateFile, writeFileAtomic } from '../base/atomic-file.ts';
+import { nearest } from '../base/nearest.ts';
 import { ConfigurationError, UsageError } from './exit.ts';
 import type { Io } from './io.ts';
 import { userConfigFolder } from './locations.ts';
-import { nearest } from './nearest.ts';
 
 export interface ServerContext {
   readonly url: string;

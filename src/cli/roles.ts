@@ -6,6 +6,9 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger, LogLevel } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import type { ProxySettings } from '../client/proxy.ts';
+import type { Allow } from '../domain/allow.ts';
+import type { CheckSpec } from '../domain/check.ts';
+import type { DetectorSpec } from '../domain/detector.ts';
 
 export interface Listen {
   readonly host: string;
@@ -34,7 +37,14 @@ export interface RegistryConfig extends RoleConfig {
   readonly databaseUrl: string | null;
 }
 
-export interface AgentConfig extends RoleConfig {
+/** What agent.yaml says of what the host looks at, and what it lets a registry do: agent and runner both read it. */
+export interface HostOrders {
+  readonly checks: readonly CheckSpec[];
+  readonly detectors: readonly DetectorSpec[];
+  readonly allow: Allow;
+}
+
+export interface AgentConfig extends RoleConfig, HostOrders {
   readonly registry: RegistryAccess | null;
   /** The wished host name; the registry has the last word. */
   readonly name: string;

@@ -1,11 +1,11 @@
 /** argv → exit code. Parses, runs one command, and puts every error into a line or two of words. */
 import { Command, CommanderError } from 'commander';
+import { nearest } from '../base/nearest.ts';
 import { VERSION } from '../base/version.ts';
 import { type CommandEntry, commands } from './commands.ts';
 import { Context, examplesOfGroup } from './context.ts';
 import { adviceFor, type ExitCode, exitCodeHelp, exitCodeOf, exitCodes, UsageError } from './exit.ts';
 import type { Io } from './io.ts';
-import { nearest } from './nearest.ts';
 import { printable } from './output.ts';
 
 /** Never throws. What it leaves open is nothing: the caller may end the process with the code. */

@@ -66,7 +66,7 @@ export function roleOptions(command: Command, role: RoleCommand): Command {
     const { flag, help, env } = settings[name];
     if (flag === null) continue;
     if (name === 'logLevel') command.addOption(debugOption().default(undefined, 'info'));
-    else command.option(flag, `${help} (${env})`);
+    else command.option(flag, env === null ? help : `${help} (${env})`);
   }
   return command.option('--config <file>', 'YAML file with these settings (HOLDFAST_CONFIG)');
 }

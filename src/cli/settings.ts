@@ -4,15 +4,19 @@
  */
 import { resolve } from 'node:path';
 import { logLevels } from '../base/log.ts';
+import { readAllow } from '../domain/allow.ts';
+import { readChecks } from '../domain/check.ts';
+import { readDetectors, standardDetectorNames } from '../domain/detector.ts';
 import { AppError } from '../domain/error.ts';
 import { requirePrintable } from '../domain/ids.ts';
 import { type Labels, readLabels } from '../domain/labels.ts';
 import type { Listen } from './roles.ts';
 
 export interface Setting<Value> {
-  /** As commander has it; null: a secret, which is never an argument. */
+  /** As commander has it; null: never an argument. */
   readonly flag: string | null;
-  readonly env: string;
+  /** Null: never a variable. */
+  readonly env: string | null;
   /** Path in the file; null: never in a file. */
   readonly key: string | null;
   readonly help: string;
@@ -147,6 +151,27 @@ export const settings = {
     help: 'what this host says of itself, such as rack=r7,floor=2; selected as @self/rack',
     read: readSelf,
   },
+  checks: {
+    flag: null,
+    env: null,
+    key: 'checks',
+    help: 'what the agent looks at for programs that do not tell of themselves (default none)',
+    read: readChecks,
+  },
+  detectors: {
+    flag: null,
+    env: null,
+    key: 'detectors',
+    help: `what finds installed components (default ${standardDetectorNames.join(', ')}); a list replaces them`,
+    read: readDetectors,
+  },
+  allow: {
+    flag: null,
+    env: null,
+    key: 'allow',
+    help: 'what a registry may make this host do: drivers, handlers, users, paths',
+    read: readAllow,
+  },
   logLevel: {
     flag: '--log-level <level>',
     env: 'HOLDFAST_LOG_LEVEL',
@@ -157,13 +182,30 @@ export const settings = {
 } as const satisfies Record<string, Setting<unknown>>;
 
 export type SettingName = keyof typeof settings;
+
+/** Neither an argument, which everybody on the machine can see, nor in a file that is shown around. */
+export function isSecret(name: SettingName): boolean {
+  return settings[name].flag === null && settings[name].key === null;
+}
+
 export type SettingValue<Name extends SettingName> = ReturnType<(typeof settings)[Name]['read']>;
 
 export const roleCommands = ['up', 'registry', 'agent'] as const;
 export type RoleCommand = (typeof roleCommands)[number];
 
 export const settingsOf: Readonly<Record<RoleCommand, readonly SettingName[]>> = {
-  up: ['dataDir', 'registryListen', 'agentListen', 'name', 'region', 'self', 'logLevel'],
+  up: [
+    'dataDir',
+    'registryListen',
+    'agentListen',
+    'name',
+    'region',
+    'self',
+    'checks',
+    'detectors',
+    'allow',
+    'logLevel',
+  ],
   registry: [
     'dataDir',
     'listen',
@@ -187,12 +229,15 @@ export const settingsOf: Readonly<Record<RoleCommand, readonly SettingName[]>> =
     'name',
     'region',
     'self',
+    'checks',
+    'detectors',
+    'allow',
     'logLevel',
   ],
 };
 
 /** Keys that FORMATS has and a later version will act on: refused with better words than "unknown". */
-export const futureKeys = ['detectors', 'checks', 'pipelines', 'approvals', 'allow', 'egress', 'programs'];
+export const futureKeys = ['pipelines', 'approvals', 'egress', 'programs'];
 
 function readText(value: unknown): string {
   if (typeof value === 'string' && value !== '') return value;

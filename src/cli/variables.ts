@@ -1,7 +1,8 @@
 /** Which HOLDFAST_* variables somebody reads: one that nobody does is a slip, and believed to hold. */
+
+import { nearest } from '../base/nearest.ts';
 import { ConfigurationError } from './exit.ts';
 import type { Io } from './io.ts';
-import { nearest } from './nearest.ts';
 import { settings } from './settings.ts';
 
 /** Of every command, and of clients, which a role's environment may hold as well. */
@@ -17,7 +18,7 @@ const others = [
 ] as const;
 
 export function knownVariables(): ReadonlySet<string> {
-  return new Set([...Object.values(settings).map(({ env }) => env), ...others]);
+  return new Set([...Object.values(settings).flatMap(({ env }) => env ?? []), ...others]);
 }
 
 /** Throws `ConfigurationError` naming the variable and the nearest that is read. Those of another role are known. */

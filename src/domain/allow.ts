@@ -1,4 +1,5 @@
 /** The host's say: what a registry may make this host do. It stands in agent.yaml, which local root alone changes. */
+import { Members, type Place, readList, readText, readUser, unusable } from './members.ts';
 
 export const drivers = ['archive', 'exec', 'files', 'systemd'] as const;
 export type Driver = (typeof drivers)[number];
@@ -22,3 +23,46 @@ export const allowDefault: Allow = {
   users: [],
   paths: [],
 };
+
+/** `allow` of agent.yaml; a key that is absent keeps its default. Throws `bad-request`; its field is the place. */
+export function readAllow(value: unknown): Allow {
+  const members = new Members(
+    { path: 'allow', value },
+    ['drivers', 'handlers', 'users', 'paths'],
+    'keys such as drivers: [archive, files]',
+  );
+  return {
+    drivers: members.get('drivers', (place) => readWords(place, drivers), allowDefault.drivers),
+    handlers: members.get('handlers', (place) => readWords(place, handlers), allowDefault.handlers),
+    users: members.get('users', (place) => readEach(place, 'users', readUser), allowDefault.users),
+    paths: members.get('paths', (place) => readEach(place, 'folders', readFolder), allowDefault.paths),
+  };
+}
+
+const entriesMax = 1_000;
+
+function readEach<T>(place: Place, what: string, read: (place: Place) => T): readonly T[] {
+  const places = readList(place, { expected: `a list of ${what}; [] for none`, max: entriesMax });
+  return [...new Set(places.map(read))];
+}
+
+function readWords<const Words extends readonly string[]>(
+  place: Place,
+  words: Words,
+): readonly Words[number][] {
+  const expected = `one of ${words.join(', ')}`;
+  return readEach(place, words.join(', '), (one) => {
+    const word = words.find((known) => known === one.value);
+    if (word === undefined) throw unusable(one, expected);
+    return word;
+  });
+}
+
+function readFolder(place: Place): string {
+  const folder = readText(place)
+    .replace(/\/+$/, '')
+    .replace(/\/{2,}/g, '/');
+  if (!/^\/[^\n]+$/.test(folder) || folder.split('/').some((part) => part === '..' || part === '.'))
+    throw unusable(place, 'the path of a folder from / on, without ".." and not / itself');
+  return folder;
+}

@@ -227,7 +227,19 @@ test('what cannot be is refused with 78, its place, and what to do', async (t) =
       /agent\.yaml:2: unknown key "registri"; did you mean "registry"\?/,
     ],
     ['host:\n  nmae: x\n', /agent\.yaml:2: unknown key "host\.nmae"; did you mean "host\.name"\?/],
-    ['detectors: [dpkg]\n', /agent\.yaml:1: this version does not act on "detectors" yet/],
+    ['programs: {}\n', /agent\.yaml:1: this version does not act on "programs" yet/],
+    [
+      'registry: none\nchecks:\n  - type: web\n    http: http://127.0.0.1/\n    every: 5x\n',
+      /Cannot use checks\/0\/every \(.*agent\.yaml:5\): "5x" given, expected a duration/,
+    ],
+    [
+      'checks:\n  - {type: web, tcp: "127.0.0.1:1"}\n  - {type: db,\n     tpc: "127.0.0.1:1"}\n',
+      /Cannot use checks\/1\/tpc \(.*agent\.yaml:4\): unknown key "tpc"; did you mean "tcp"\?/,
+    ],
+    ['checks:\n\n  - {type: web}\n', /checks\/0 \(.*agent\.yaml:3\): it does not say what to look at/],
+    ['checks:\n', /checks \(.*agent\.yaml:1\): null given, expected a list of checks/],
+    ['detectors:\n- dpkg\n- rpm\n', /detectors\/1 \(.*agent\.yaml:3\): "rpm" given, expected one of dpkg/],
+    ['allow:\n  drivers:\n  - fake\n', /allow\/drivers\/0 \(.*agent\.yaml:3\): "fake" given/],
     ['weather: sunny\n', /agent\.yaml:1: unknown key "weather"; agent knows dataDir, listen/],
     ['listen: [1]\n', /listen \(.*agent\.yaml:1\): \[1\] given, expected/],
     ['listen:\n', /listen \(.*agent\.yaml:1\): null given/],
@@ -345,7 +357,11 @@ test('the agent ends at once for a join token that cannot be read, unless it has
 });
 
 test('config check says ok, config print says who said what', async (t) => {
-  const config = file(t, 'registry: none\nhost: {name: edge-1}\n');
+  const checks = '[{type: web, http: "http://127.0.0.1/"}, {type: db, tcp: "127.0.0.1:5432"}]';
+  const config = file(
+    t,
+    `registry: none\nhost: {name: edge-1}\nchecks: ${checks}\nallow: {drivers: [exec]}\n`,
+  );
   assert.deepEqual(await cli(['config', 'check', 'agent', '--config', config]), {
     code: 0,
     stdout: '',
@@ -371,6 +387,9 @@ caFile  -  not set
 name  edge-1  agent.yaml:2
 region  -  not set
 self  -  not set
+checks  web, db  agent.yaml:3
+detectors  dpkg, os-release, kernel, agent  default
+allow  drivers=exec,handlers=http+snapshot,users=none,paths=none  agent.yaml:4
 logLevel  info  default
 `,
   );
@@ -387,6 +406,9 @@ test('config print shows what holds where nobody said anything', async () => {
     name: { value: 'this-machine', source: 'default' },
     region: { value: null, source: 'not set' },
     self: { value: null, source: 'not set' },
+    checks: { value: 'none', source: 'default' },
+    detectors: { value: 'dpkg, os-release, kernel, agent', source: 'default' },
+    allow: { value: 'drivers=archive+files,handlers=http+snapshot,users=none,paths=none', source: 'default' },
     logLevel: { value: 'info', source: 'default' },
   });
   const { dataDir, socket } = await print('registry', { HOLDFAST_DATA_DIR: '/d' });

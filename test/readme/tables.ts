@@ -91,7 +91,7 @@ export function tables(): Record<TableName, string> {
       ['flag', 'variable', 'in the file', 'of', 'what'],
       (Object.keys(settings) as SettingName[]).map((name) => [
         settings[name].flag === null ? '–' : `\`${settings[name].flag}\``,
-        `\`${settings[name].env}\``,
+        settings[name].env === null ? '–' : `\`${settings[name].env}\``,
         settings[name].key === null ? '–' : `\`${settings[name].key}\``,
         roleCommands.filter((role) => settingsOf[role].includes(name)).join(', '),
         settings[name].help,
