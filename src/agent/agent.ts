@@ -5,6 +5,7 @@
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { startLoop } from '../base/loop.ts';
+import { Loops } from '../base/loops.ts';
 import { type Surroundings, surroundings } from '../base/surroundings.ts';
 import { Undo } from '../base/undo.ts';
 import type { ProxySettings } from '../client/proxy.ts';
@@ -101,6 +102,8 @@ export interface Agent {
   readonly own: LivenessStore;
   /** What this host is called now. */
   hostName(): string;
+  /** For how long its slowest loop may have been stuck: what a watchdog asks. */
+  stuckMs(): number;
   status(): Promise<Record<string, unknown>>;
   health(): { readonly ready: boolean; readonly checks: Readonly<Record<string, Check>> };
   /** Says goodbye to the registry (within 2 s), drains, flushes and closes. Calling it twice is harmless. */
@@ -137,7 +140,8 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     random,
     logger,
   } = options;
-  const shared = { clock, random, logger };
+  const loops = new Loops(clock);
+  const shared = { clock, random, logger, loops };
 
   const store = await openStore({ role: 'agent', dataDir, clock, logger, random, addon: options.addon });
   undo.add('store', () => store.close());
@@ -295,6 +299,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     targets,
     own,
     hostName,
+    stuckMs: () => loops.stuckMs(),
     status,
     health,
     close: () => (closed ??= undo.run()),

@@ -6,6 +6,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { type Loop, startLoop } from '../base/loop.ts';
+import type { Loops } from '../base/loops.ts';
 import type { Random } from '../base/random.ts';
 import { systemCaller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
@@ -17,6 +18,7 @@ export interface CheckInOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  readonly loops?: Loops | undefined;
   readonly hosts: Pick<HostService, 'checkIn'>;
   readonly hostId: string;
   readonly inventory: LocalInventory;
@@ -30,8 +32,8 @@ const backoffBaseMs = 1_000;
 const backoffCapMs = 60_000;
 
 export function startCheckIn(options: CheckInOptions): Loop {
-  const { clock, random, logger, hosts, hostId, inventory, ready } = options;
-  return startLoop({ name: 'checkin', clock, random, logger, backoffBaseMs, backoffCapMs, run });
+  const { clock, random, logger, loops, hosts, hostId, inventory, ready } = options;
+  return startLoop({ name: 'checkin', clock, random, logger, loops, backoffBaseMs, backoffCapMs, run });
 
   async function run(): Promise<void> {
     if (!ready() || inventory.ackedHash === inventory.hash) return;

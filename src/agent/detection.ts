@@ -7,6 +7,7 @@ import type { Clock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import { type Loop, startLoop } from '../base/loop.ts';
+import type { Loops } from '../base/loops.ts';
 import type { Random } from '../base/random.ts';
 import { retry } from '../base/retry.ts';
 import { AppError } from '../domain/error.ts';
@@ -20,6 +21,7 @@ export interface DetectionOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  readonly loops?: Loops | undefined;
   readonly detectors: readonly Detector[];
   readonly inventory: LocalInventory;
   /** Called once, when every detector has looked and what they found is stored. */
@@ -139,12 +141,13 @@ class RunningDetection implements Detection {
   }
 
   #repeat(detector: Detector): Loop {
-    const { clock, random, logger } = this.#options;
+    const { clock, random, logger, loops } = this.#options;
     return startLoop({
       name: `detector ${detector.name}`,
       clock,
       random,
       logger,
+      loops,
       everyMs: detector.everyMs,
       // A failed first look is tried again soon.
       firstMs:

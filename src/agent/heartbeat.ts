@@ -14,6 +14,7 @@ import type { Clock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import { type Loop, startLoop } from '../base/loop.ts';
+import type { Loops } from '../base/loops.ts';
 import type { Random } from '../base/random.ts';
 import { systemCaller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
@@ -26,6 +27,7 @@ export interface HeartbeatOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  readonly loops?: Loops | undefined;
   readonly hosts: Pick<HostService, 'beat'>;
   readonly hostId: string;
   readonly bootId: string;
@@ -118,6 +120,7 @@ class RunningHeartbeat implements Heartbeat {
       clock: options.clock,
       random: options.random,
       logger: options.logger,
+      loops: options.loops,
       backoffBaseMs,
       backoffCapMs: () => backoffCapIntervals * Math.max(beatIntervalMinMs, this.#intervalMs),
       run: ({ signal }) => this.#run(signal),

@@ -6,6 +6,7 @@ import type { Clock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import { type Loop, type LoopContext, startLoop } from '../base/loop.ts';
+import type { Loops } from '../base/loops.ts';
 import type { Random } from '../base/random.ts';
 import { systemCaller } from '../domain/access.ts';
 import { AppError, type ErrorCode, isAppError } from '../domain/error.ts';
@@ -17,6 +18,7 @@ export interface OutboxSenderOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  readonly loops?: Loops | undefined;
   readonly hosts: Pick<HostService, 'report'>;
   readonly hostId: string;
   readonly outbox: Outbox;
@@ -37,10 +39,10 @@ const backoffCapMs = 60_000;
 const refusals: readonly ErrorCode[] = ['bad-request', 'unprocessable', 'too-large'];
 
 export function startOutboxSender(options: OutboxSenderOptions): Loop {
-  const { clock, random, logger, hosts, hostId, outbox, ready, onConflict, onAhead } = options;
+  const { clock, random, logger, loops, hosts, hostId, outbox, ready, onConflict, onAhead } = options;
   /** Smaller while a report that the registry refuses is being singled out. */
   let itemsMax = limits.reportBatchMax;
-  return startLoop({ name: 'outbox', clock, random, logger, backoffBaseMs, backoffCapMs, run });
+  return startLoop({ name: 'outbox', clock, random, logger, loops, backoffBaseMs, backoffCapMs, run });
 
   async function run({ signal, progress }: LoopContext): Promise<void> {
     while (ready() && !signal.aborted && outbox.status().pending > 0) {

@@ -5,6 +5,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { type Loop, startLoop } from '../base/loop.ts';
+import type { Loops } from '../base/loops.ts';
 import type { Random } from '../base/random.ts';
 import { LinkError } from '../client/link.ts';
 import type { TlsTrust } from '../client/tls.ts';
@@ -35,6 +36,7 @@ export interface SessionOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  readonly loops?: Loops | undefined;
   readonly store: Store;
   readonly identities: IdentityStore;
   readonly inventory: LocalInventory;
@@ -150,12 +152,13 @@ export class Session {
   }
 
   #beginJoining(): void {
-    const { clock, random, logger } = this.#options;
+    const { clock, random, logger, loops } = this.#options;
     this.#joining = startLoop({
       name: 'join',
       clock,
       random,
       logger,
+      loops,
       backoffBaseMs,
       // A token that was refused is refused again, until somebody puts another one in its place.
       backoffCapMs: () => (this.#joinRefused ? refusedCapMs : backoffCapMs),
@@ -230,6 +233,7 @@ export class Session {
       clock,
       random,
       logger,
+      loops,
       connect,
       bootId,
       machineId,
@@ -257,9 +261,9 @@ export class Session {
       ...this.#trusting(settings?.trust.ca ?? membership.ca),
     });
     const time = new RegistryTime(clock);
-    const standing = new Standing({ clock, random, logger, membership, files, link, time, machineId });
+    const standing = new Standing({ clock, random, logger, loops, membership, files, link, time, machineId });
     const { hosts } = link;
-    const shared = { clock, random, logger, hosts, hostId: identity.id };
+    const shared = { clock, random, logger, loops, hosts, hostId: identity.id };
     // Not before the answer is acted upon: it may say that the numbers of the reports mean something else there.
     const connected = () =>
       this.#acted && !this.#contested && (this.#member?.beats.status().connected ?? false);
@@ -275,6 +279,7 @@ export class Session {
       clock,
       random,
       logger,
+      loops,
       identity,
       peer: link,
       time,

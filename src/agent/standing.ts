@@ -12,6 +12,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { type Loop, startLoop } from '../base/loop.ts';
+import type { Loops } from '../base/loops.ts';
 import type { Random } from '../base/random.ts';
 import { AppError, type ErrorCode } from '../domain/error.ts';
 import { credentialStatement, signProof } from '../domain/proof.ts';
@@ -27,6 +28,7 @@ export interface StandingOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  readonly loops?: Loops | undefined;
   readonly membership: Membership;
   readonly files: MembershipFiles;
   readonly link: RegistryLink;
@@ -65,12 +67,13 @@ export class Standing {
     this.#credential = options.membership.credential;
     this.#next = options.membership.next;
     if (this.#next !== null) this.#try(this.#next);
-    const { clock, random, logger } = options;
+    const { clock, random, logger, loops } = options;
     this.#renewals = startLoop({
       name: 'renewal',
       clock,
       random,
       logger,
+      loops,
       backoffBaseMs,
       backoffCapMs,
       run: () => this.#renewWhenDue(),

@@ -6,6 +6,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { startLoop } from '../base/loop.ts';
+import type { Loops } from '../base/loops.ts';
 import type { Random } from '../base/random.ts';
 import type { LivenessStore } from '../store/liveness.ts';
 
@@ -14,6 +15,7 @@ export interface SweepOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  readonly loops?: Loops | undefined;
 }
 
 export interface Sweep {

@@ -7,6 +7,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { type Loop, startLoop } from '../base/loop.ts';
+import type { Loops } from '../base/loops.ts';
 import type { Random } from '../base/random.ts';
 import { targetReader } from '../client/target.ts';
 import { systemCaller } from '../domain/access.ts';
@@ -53,6 +54,7 @@ export interface TargetSource {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  readonly loops?: Loops | undefined;
   readonly identity: Identity;
   readonly peer: Pick<RegistryPeer, 'target'>;
   readonly time: RegistryTime;
@@ -117,7 +119,7 @@ export class TargetKeeper implements TargetService {
 
   /** Follows what the registry tells until it is stopped. */
   follow(source: TargetSource): Following {
-    const { clock, random, logger, identity } = source;
+    const { clock, random, logger, loops, identity } = source;
     this.#host = identity;
     let told: string | null = null;
     /** The one that was refused. */
@@ -127,6 +129,7 @@ export class TargetKeeper implements TargetService {
       clock,
       random,
       logger,
+      loops,
       backoffBaseMs,
       backoffCapMs,
       run: async () => {

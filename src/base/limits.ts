@@ -359,6 +359,18 @@ export const limitTable = {
     reached: 'a longer Retry-After is cut to this',
     why: 'a wrong header must not silence a host; ten minutes rest is a lot for a server',
   },
+  stuckMs: {
+    value: 600_000,
+    unit: 'ms',
+    reached: 'systemd is told nothing more, and starts the role again when its watchdog runs out',
+    why: 'ten times the longest that any single step of a loop may take by its own limits; a slow disk is no reason',
+  },
+  startExtendedMs: {
+    value: 3_600_000,
+    unit: 'ms',
+    reached: 'systemd is no longer asked for more time to start, and ends the role',
+    why: 'longer than any migration or wait for a database that somebody would sit through',
+  },
   notifyMs: {
     value: 5_000,
     unit: 'ms',

@@ -11,6 +11,7 @@
 import assert from 'node:assert/strict';
 import type { Clock } from './clock.ts';
 import type { Logger } from './log.ts';
+import type { Loops } from './loops.ts';
 import type { Random } from './random.ts';
 import { retryDelayMs } from './retry.ts';
 
@@ -20,6 +21,8 @@ export interface LoopOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  /** Those of the role: it is among them until it is stopped. */
+  readonly loops?: Loops | undefined;
   /** Looks again at the latest after this, without being woken. Absent: only when woken. */
   readonly everyMs?: number;
   /** When to look for the first time; default 0, at once. */
@@ -75,6 +78,7 @@ class RunningLoop implements Loop {
   #movedMs: number | null = null;
   #lastSuccessMs: number | null = null;
   #endPause: () => void = nothing;
+  #forget: () => void = nothing;
 
   constructor(options: LoopOptions) {
     this.#options = options;
@@ -93,7 +97,8 @@ class RunningLoop implements Loop {
   }
 
   start(): void {
-    this.#finished = this.#repeat();
+    this.#forget = this.#options.loops?.add(this) ?? nothing;
+    this.#finished = this.#repeat().finally(() => this.#forget());
   }
 
   wake(): void {

@@ -9,8 +9,12 @@ import type { Logger } from './log.ts';
 
 /** Each resolves when systemd knows, or when that failed and was logged. None rejects; without a socket, none acts. */
 export interface Notifier {
-  /** Started: the units that wait for this one may start. */
-  ready(): Promise<void>;
+  /** False when nobody listens. */
+  readonly heard: boolean;
+  /** Started: the units that wait for this one may start. `status` is one line for `systemctl status`. */
+  ready(status: string): Promise<void>;
+  /** The start needs up to this much longer. */
+  extend(byMs: number): Promise<void>;
   /** Still alive. A call while one is on its way joins it, so that a slow systemd gathers no children. */
   watchdog(): Promise<void>;
   /** On the way out, by intent. */
@@ -19,7 +23,7 @@ export interface Notifier {
 
 export interface NotifierOptions {
   /** `NOTIFY_SOCKET`; absent when systemd did not start us. */
-  readonly notifySocket?: string;
+  readonly notifySocket?: string | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Only for tests: another program in place of `systemd-notify`. */
@@ -30,22 +34,24 @@ export function createNotifier(options: NotifierOptions): Notifier {
   const { notifySocket } = options;
   if (notifySocket === undefined || notifySocket === '') {
     const silent = () => Promise.resolve();
-    return { ready: silent, watchdog: silent, stopping: silent };
+    return { heard: false, ready: silent, extend: silent, watchdog: silent, stopping: silent };
   }
   let watchdog: Promise<void> | undefined;
   return {
-    ready: () => send('READY=1', notifySocket, options),
+    heard: true,
+    ready: (status) => send(['READY=1', `STATUS=${status}`], notifySocket, options),
+    extend: (byMs) => send([`EXTEND_TIMEOUT_USEC=${Math.round(byMs * 1_000)}`], notifySocket, options),
     watchdog() {
-      watchdog ??= send('WATCHDOG=1', notifySocket, options).finally(() => {
+      watchdog ??= send(['WATCHDOG=1'], notifySocket, options).finally(() => {
         watchdog = undefined;
       });
       return watchdog;
     },
-    stopping: () => send('STOPPING=1', notifySocket, options),
+    stopping: () => send(['STOPPING=1', 'STATUS=stopping'], notifySocket, options),
   };
 }
 
-function send(message: string, notifySocket: string, options: NotifierOptions): Promise<void> {
+function send(messages: readonly string[], notifySocket: string, options: NotifierOptions): Promise<void> {
   const { clock, logger, command = 'systemd-notify' } = options;
   const tooLate = new AbortController();
   const cancel = clock.after(limits.notifyMs, () => tooLate.abort());
@@ -53,7 +59,7 @@ function send(message: string, notifySocket: string, options: NotifierOptions): 
     execFile(
       command,
       // Assignments, not --ready and --stopping: the latter is unknown before systemd 253.
-      [message],
+      messages,
       {
         // Nothing of our own environment: it may hold secrets.
         env: { NOTIFY_SOCKET: notifySocket, PATH: '/usr/bin:/bin' },
@@ -62,7 +68,7 @@ function send(message: string, notifySocket: string, options: NotifierOptions): 
       },
       (error) => {
         cancel();
-        if (error !== null) logger.warn({ err: error, message }, 'systemd not notified');
+        if (error !== null) logger.warn({ err: error, message: messages[0] }, 'systemd not notified');
         resolve();
       },
     );

@@ -1,6 +1,7 @@
 /** Everything of the outside that the command line touches, as one value: tests pass their own. */
 import type { Clock } from '../base/clock.ts';
 import type { Logger, LogLevel } from '../base/log.ts';
+import type { Notifier } from '../base/notify.ts';
 import type { Random } from '../base/random.ts';
 import type { Roles } from './roles.ts';
 
@@ -18,11 +19,14 @@ export interface Io {
   readonly home: string;
   readonly hostname: string;
   readonly uid: number;
+  readonly pid: number;
   readonly clock: Clock;
   readonly random: Random;
   /** Aborted by the first SIGINT or SIGTERM. */
   readonly signal: AbortSignal;
   /** Logs of the roles: JSON lines on stderr. */
   logger(level: LogLevel): Promise<Logger>;
+  /** Tells systemd how a role is; nobody when it has not started this process. */
+  notifier(logger: Logger): Promise<Notifier>;
   readonly roles: Roles;
 }

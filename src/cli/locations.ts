@@ -20,11 +20,23 @@ export function upLocations(io: Io, dataDir: string | undefined): Readonly<Recor
   return { registry: of('registry'), agent: of('agent') };
 }
 
-/** Of one role alone: the system's folders for root, the user's own for all others; a named folder holds everything. */
+/**
+ * Of one role alone. What systemd made for its unit goes first; else the system's folders for root, the user's own for
+ * all others. A named folder holds everything, but sockets lie where their unit has them, for clients look there.
+ */
 export function roleLocations(io: Io, role: Role, dataDir: string | undefined): Locations {
-  if (dataDir !== undefined) return { dataDir, socketDir: join(dataDir, 'run') };
-  if (io.uid === 0) return { dataDir: `/var/lib/holdfast/${role}`, socketDir: systemSocketFolder(role) };
-  return upLocations(io, undefined)[role];
+  const socketDir = ofUnit(io, 'RUNTIME_DIRECTORY');
+  if (dataDir !== undefined) return { dataDir, socketDir: socketDir ?? join(dataDir, 'run') };
+  const usual =
+    io.uid === 0
+      ? { dataDir: `/var/lib/holdfast/${role}`, socketDir: systemSocketFolder(role) }
+      : upLocations(io, undefined)[role];
+  return { dataDir: ofUnit(io, 'STATE_DIRECTORY') ?? usual.dataDir, socketDir: socketDir ?? usual.socketDir };
+}
+
+/** A folder of the unit, systemd.exec(5): the first, when it has several. */
+function ofUnit(io: Io, variable: 'STATE_DIRECTORY' | 'RUNTIME_DIRECTORY'): string | undefined {
+  return absolute(io.env[variable]?.split(':')[0]);
 }
 
 /** Folders in which a client looks for the role's sockets, in order. */

@@ -19,10 +19,15 @@ export function runProcess(argv: readonly string[], signal: AbortSignal): Promis
     home: env['HOME'] ?? homedir(),
     hostname: hostname(),
     uid: process.getuid?.() ?? -1,
+    pid: process.pid,
     clock: systemClock,
     random: systemRandom,
     signal,
     logger: async (level) => (await import('../base/log.ts')).createLogger({ level }),
+    notifier: async (logger) => {
+      const { createNotifier } = await import('../base/notify.ts');
+      return createNotifier({ notifySocket: env['NOTIFY_SOCKET'], clock: systemClock, logger });
+    },
     roles: builtInRoles(cacheFolder(env)),
   };
   return run(argv, io);

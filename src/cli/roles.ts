@@ -84,6 +84,8 @@ export interface RunningRole {
   close(): Promise<void>;
   /** Rejects when the role cannot go on; never resolves. */
   readonly failed: Promise<never>;
+  /** For how long its slowest loop may have been stuck; 0 when all wait for something to do. */
+  stuckMs(): number;
 }
 
 export interface RunningRegistry extends RunningRole {

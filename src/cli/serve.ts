@@ -8,6 +8,7 @@ import type { Io } from './io.ts';
 import type { Role } from './locations.ts';
 import type { RoleContext, RunningRole } from './roles.ts';
 import { type RoleCommand, settings, settingsOf } from './settings.ts';
+import { superviseStart } from './supervision.ts';
 
 /** systemd's own patience is 90 s; whoever presses Ctrl-C has less. */
 export const drainMaxMs = 15_000;
@@ -28,6 +29,7 @@ export async function serve(
   start: (begin: Begin) => Promise<void>,
 ): Promise<ExitCode> {
   const logger = await io.logger(logLevel);
+  const supervision = superviseStart(io, await io.notifier(logger), logger);
   const running: { role: Role; running: RunningRole }[] = [];
   let failure: { error: unknown } | undefined;
   try {
@@ -43,15 +45,20 @@ export async function serve(
       io.stdout.write(`${JSON.stringify({ ready: role, url: started.url, dataDir: started.dataDir })}\n`);
       return started;
     });
+    await supervision.ready(running.map((one) => one.running));
     await Promise.race([aborted(io.signal), ...running.map((one) => one.running.failed)]);
   } catch (error) {
     if (!io.signal.aborted) failure = { error };
   }
   // A start that failed is told once, in words, by whoever called.
-  if (failure !== undefined && running.length === 0) throw failure.error;
+  if (failure !== undefined && running.length === 0) {
+    await supervision.stopping();
+    throw failure.error;
+  }
   if (failure === undefined) logger.info({}, 'stopping');
   else logger.error({ err: failure.error }, 'failed, stopping');
   const stopped = await withinDrainTime(io, async () => {
+    await supervision.stopping();
     for (const { running: role } of running.reverse()) await role.close();
   });
   if (failure !== undefined) throw failure.error;

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { ensurePrivateFolder } from '../base/atomic-file.ts';
 import { LagMeter } from '../base/lag.ts';
 import { startLoop } from '../base/loop.ts';
+import { Loops } from '../base/loops.ts';
 import { type Surroundings, surroundings } from '../base/surroundings.ts';
 import { Undo } from '../base/undo.ts';
 import { systemCaller } from '../domain/access.ts';
@@ -74,6 +75,8 @@ export interface Registry {
   joinToken(): Promise<string>;
   /** Rejects when it cannot go on; never resolves. */
   readonly failed: Promise<never>;
+  /** For how long its slowest loop may have been stuck: what a watchdog asks. */
+  stuckMs(): number;
   /** Drains, flushes and frees everything. Calling it twice is harmless. */
   close(): Promise<void>;
 }
@@ -97,7 +100,8 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     version,
     commit,
   } = options;
-  const shared = { clock, random, logger };
+  const loops = new Loops(clock);
+  const shared = { clock, random, logger, loops };
 
   requireSafeListener(listen, { tls, behindProxy });
   const store = await openEither(options);
@@ -287,6 +291,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       return token;
     },
     failed: lead.failed,
+    stuckMs: () => loops.stuckMs(),
     close: () => (closed ??= undo.run()),
   };
 }

@@ -24,12 +24,18 @@ function setup(t: TestContext, script: string) {
 
 test('createNotifier() sends each message to the socket and waits until it is read', async (t) => {
   const { notifier, clock, warnings, lines } = setup(t, 'echo "$NOTIFY_SOCKET $@" >> $LOG');
-  await notifier.ready();
+  await notifier.extend(60_000);
+  await notifier.ready('serving');
   await notifier.watchdog();
   await notifier.stopping();
   assert.deepEqual(
     lines(),
-    ['READY=1', 'WATCHDOG=1', 'STOPPING=1'].map((message) => `/run/systemd/notify ${message}`),
+    [
+      'EXTEND_TIMEOUT_USEC=60000000',
+      'READY=1 STATUS=serving',
+      'WATCHDOG=1',
+      'STOPPING=1 STATUS=stopping',
+    ].map((message) => `/run/systemd/notify ${message}`),
   );
   assert.deepEqual(warnings, []);
   assert.deepEqual(clock.pendingMs, []);
@@ -43,7 +49,7 @@ test('createNotifier() does nothing when systemd did not start us', async () => 
       logger: { ...silentLogger, warn: () => assert.fail('tried') },
       command: '/does/not/exist',
     });
-    await notifier.ready();
+    await notifier.ready('serving');
     await notifier.watchdog();
     await notifier.stopping();
   }
@@ -53,14 +59,14 @@ test('createNotifier() passes nothing of our environment on', async (t) => {
   const { notifier, lines } = setup(t, 'env > $LOG');
   process.env['HOLDFAST_TEST_SECRET'] = 'secret';
   t.after(() => delete process.env['HOLDFAST_TEST_SECRET']);
-  await notifier.ready();
+  await notifier.ready('serving');
   assert(!lines().some((line) => line.includes('secret')));
 });
 
 test('createNotifier() logs a failure and carries on', async (t) => {
   const { notifier, warnings } = setup(t, 'exit 1');
-  await notifier.ready();
-  await notifier.ready();
+  await notifier.ready('serving');
+  await notifier.ready('serving');
   assert.equal(warnings.length, 2);
   assert.equal(warnings[0]?.['message'], 'READY=1');
 });
@@ -68,7 +74,7 @@ test('createNotifier() logs a failure and carries on', async (t) => {
 test('createNotifier() ends what takes too long', { timeout: 20_000 }, async (t) => {
   const { notifier, clock, warnings, log } = setup(t, 'echo started > $LOG; exec sleep 600');
   const started = fileAppears(log);
-  const ready = notifier.ready();
+  const ready = notifier.ready('serving');
   await started;
   await clock.advance(limits.notifyMs);
   await ready;

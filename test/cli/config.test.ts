@@ -22,6 +22,7 @@ function notingRoles() {
       closed.push(role);
     },
     failed: new Promise(() => undefined),
+    stuckMs: () => 0,
   });
   const roles: Partial<Roles> = {
     async startRegistry(config) {
@@ -121,6 +122,26 @@ test('flags stand above variables, those above the file, that above defaults', a
   );
   const none = await startAndStop(['agent', '--registry', 'none', '--data-dir', '/d']);
   assert.equal(none.started.agent?.registry, null);
+});
+
+test('a role has the folders of its unit, unless somebody names others', async () => {
+  const env = {
+    STATE_DIRECTORY: '/var/lib/holdfast/registry',
+    RUNTIME_DIRECTORY: '/run/holdfast/registry:/run/more',
+  };
+  const unit = await startAndStop(['registry', '--tls', 'off'], { uid: 998, env });
+  assert.deepEqual(
+    [unit.started.registry?.dataDir, unit.started.registry?.socketDir],
+    ['/var/lib/holdfast/registry', '/run/holdfast/registry'],
+  );
+  const named = await startAndStop(['registry', '--tls', 'off', '--data-dir', '/srv/registry'], { env });
+  assert.deepEqual(
+    [named.started.registry?.dataDir, named.started.registry?.socketDir],
+    ['/srv/registry', '/run/holdfast/registry'],
+  );
+  const both = ['--data-dir', '/srv/registry', '--socket', '/srv/sockets'];
+  const { started } = await startAndStop(['registry', '--tls', 'off', ...both], { env });
+  assert.equal(started.registry?.socketDir, '/srv/sockets');
 });
 
 test('root has the folders of the system for a role of its own, all others their own', async () => {
@@ -473,6 +494,7 @@ test('a start that fails exits with its reason; a role that fails later stops th
         joinToken: async () => '',
         close: async () => undefined,
         failed: Promise.reject(new Error('disk gone')),
+        stuckMs: () => 0,
       }),
     },
   });
@@ -488,6 +510,7 @@ test('a role that does not drain in time ends with 1', async () => {
     joinToken: async () => '',
     close: () => new Promise<void>(() => undefined),
     failed: new Promise<never>(() => undefined),
+    stuckMs: () => 0,
   };
   const clock = new HastyClock();
   const { code } = await cli(['registry', '--tls', 'off'], {

@@ -2,6 +2,7 @@
 
 import { type Clock, systemClock } from '../../src/base/clock.ts';
 import { type Logger, silentLogger } from '../../src/base/log.ts';
+import { createNotifier, type Notifier } from '../../src/base/notify.ts';
 import type { Io } from '../../src/cli/io.ts';
 import type { Roles } from '../../src/cli/roles.ts';
 import { run } from '../../src/cli/run.ts';
@@ -22,6 +23,8 @@ export interface CliOptions {
   readonly logger?: Logger;
   readonly signal?: AbortSignal;
   readonly uid?: number;
+  /** Nobody is told when absent. */
+  readonly notifier?: Notifier;
   readonly home?: string;
   /** What the clock on the wall says; the real one otherwise. */
   readonly now?: number;
@@ -55,10 +58,12 @@ export async function cli(argv: readonly string[], options: CliOptions = {}): Pr
     home: options.home ?? '/nonexistent',
     hostname: 'This_Machine',
     uid: options.uid ?? process.getuid?.() ?? 0,
+    pid: process.pid,
     clock: options.clock ?? (now === undefined ? systemClock : { ...systemClock, now: () => now }),
     random: new SeededRandom(),
     signal: options.signal ?? new AbortController().signal,
     logger: async () => options.logger ?? silentLogger,
+    notifier: async (logger) => options.notifier ?? createNotifier({ clock: systemClock, logger }),
     roles: {
       resetAdmin: absent,
       startRegistry: absent,

@@ -130,6 +130,7 @@ test('registry warns when hosts cannot be told where it is', async () => {
       url: '',
       dataDir: '',
       failed: new Promise<never>(() => undefined),
+      stuckMs: () => 0,
       close: async () => undefined,
       joinToken: async () => '',
     };
