@@ -103,6 +103,12 @@ export const commands: readonly CommandEntry[] = [
     load: () => import('./config-command.ts'),
   },
   {
+    name: 'completion',
+    group: 'Look after it:',
+    summary: 'completion of commands and options for a shell',
+    load: () => import('./completion.ts'),
+  },
+  {
     name: 'version',
     group: 'Look after it:',
     summary: 'which build this is',

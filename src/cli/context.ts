@@ -14,9 +14,12 @@ export class Context {
   readonly io: Io;
   /** What the action that ran wants the process to exit with. */
   exitCode: ExitCode = 0;
+  /** The program with all its commands, of which only the one that was named is loaded otherwise. */
+  readonly program: () => Promise<Command>;
 
-  constructor(io: Io) {
+  constructor(io: Io, program: () => Promise<Command>) {
     this.io = io;
+    this.program = program;
   }
 
   /** Words for people: stderr. */
@@ -161,6 +164,12 @@ export function debugOption(): Option {
   ]);
 }
 
+/** Tells help and completion the words that an option takes. What is none of them the action refuses, in better words. */
+export function knownWords(option: Option, choices: readonly string[]): Option {
+  option.argChoices = [...choices];
+  return option;
+}
+
 const exampleLines = Symbol('examples');
 
 /** Examples below the options, `holdfast` is put before each; further ones stand below those that are there. */
@@ -181,7 +190,8 @@ export function examplesOfGroup(group: Command): void {
   if (lines.length > 0) examples(group, lines);
 }
 
-function examplesOf(command: Command): readonly string[] | undefined {
+/** The command lines that `examples` was given, without the program's name. */
+export function examplesOf(command: Command): readonly string[] | undefined {
   return (command as Command & { [exampleLines]?: readonly string[] })[exampleLines];
 }
 

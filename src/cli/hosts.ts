@@ -37,7 +37,7 @@ function defineLs(command: Command, context: Context): void {
     .description('Lists hosts by name. A repeated filter matches any of its values.')
     .option('--name <name>', 'only this host', collect)
     .option('--region <region>', 'only hosts of this region', collect)
-    .option('--status <status>', 'UP or DOWN', collect)
+    .option('--status <UP|DOWN>', 'only with this status', collect)
     .option('--selector <selector>', 'only hosts that match, such as "env=prod,tier in (web,db)"')
     .action(
       action(context, async (flags: Flags) => {

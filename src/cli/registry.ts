@@ -14,11 +14,8 @@ export function define(command: Command, context: Context): void {
     .description(
       'Runs the fleet registry: it knows every host, what is alive on it and what is installed.\n' +
         'It serves HTTPS by a CA of its own; ca.pem and admin.token in its data directory are what a client needs.\n' +
+        'With HOLDFAST_DATABASE_URL (a variable only, it holds a password) it keeps everything in PostgreSQL.\n' +
         'Once it serves it writes {"ready":"registry",…} to stdout.',
-    )
-    .addHelpText(
-      'after',
-      '\nWith HOLDFAST_DATABASE_URL (a variable only, it holds a password) it keeps everything in PostgreSQL.',
     )
     .action(
       action(context, async (flags: Flags) => {

@@ -10,7 +10,7 @@ import { printable } from './output.ts';
 
 /** Never throws. What it leaves open is nothing: the caller may end the process with the code. */
 export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
-  const context = new Context(io);
+  const context = new Context(io, wholeProgram);
   // `holdfast help services ls`: commander knows only one word after help, and no mistake there.
   const [first, second] = argv;
   const isHelp = first === 'help' && (second === undefined || commands.some(({ name }) => name === second));
@@ -31,6 +31,14 @@ export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
   } catch (error) {
     return explain(error, words, io);
   }
+}
+
+/** The program with every command defined, to be described and never run: only actions touch the outside. */
+export async function wholeProgram(): Promise<Command> {
+  const context = new Context({} as Io, wholeProgram);
+  const program = createProgram(context);
+  for (const entry of commands) await define(program, entry, context);
+  return program;
 }
 
 function createProgram(context: Context): Command {

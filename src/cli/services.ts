@@ -44,7 +44,7 @@ function defineLs(command: Command, context: Context): void {
     .description(
       'Lists service records. A repeated filter matches any of its values; different filters must all match.',
     )
-    .option('--status <status>', 'UP or DOWN', collect)
+    .option('--status <UP|DOWN>', 'only with this status', collect)
     .option('--selector <selector>', 'only on hosts that match, such as "env=prod"')
     .action(
       action(context, async (flags: Flags) => {

@@ -1,6 +1,6 @@
 /** `holdfast token` */
 import { resolve } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import { formatDuration, parseInstant } from '../base/time.ts';
 import { tokenRequests } from '../client/token.ts';
@@ -14,6 +14,7 @@ import {
   clientOptions,
   collect,
   examples,
+  knownWords,
   outputOption,
   pageOptions,
 } from './context.ts';
@@ -31,7 +32,7 @@ export function define(command: Command, context: Context): void {
     .command('create')
     .summary('make a token')
     .description('Makes a token and prints it, this once. With --role host: a join token, for one host.')
-    .requiredOption('--role <role>', roles.join(', '))
+    .addOption(knownWords(new Option('--role <role>', 'what it may do'), roles).makeOptionMandatory())
     .option('--subject <name>', 'whose it is: how events and the audit call them (not for hosts)')
     .option('--expires-in <duration>', 'its life (default 90d; for hosts 30m)')
     .option('--uses <n>', 'hosts: how many it lets in (default 1)')
@@ -67,8 +68,8 @@ export function define(command: Command, context: Context): void {
     .command('ls')
     .summary('list tokens')
     .description('Lists tokens, without their secrets, the oldest first. Those that ended stay for a month.')
-    .option('--kind <kind>', 'api, join or host (default: api and join)', collect)
-    .option('--role <role>', 'only this role', collect)
+    .option('--kind <api|join|host>', 'only this kind (default: api and join)', collect)
+    .addOption(knownWords(new Option('--role <role>', 'only this role').argParser(collect), roles))
     .option('--subject <name>', 'only of this person or program', collect)
     .action(
       action(context, async (flags: Flags) => {

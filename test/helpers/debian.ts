@@ -1,6 +1,6 @@
 /** Files of Debian's packages, for the system tests. */
 import { execFileSync } from 'node:child_process';
-import { globSync, rmSync } from 'node:fs';
+import { existsSync, globSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { tempFolder } from './temp.ts';
 
@@ -22,4 +22,13 @@ export function unpackPackages(t: { after(fn: () => void): void }, names: readon
     rmSync(join(folder, deb));
   }
   return folder;
+}
+
+/** Installs the packages that are missing: only such as start and register nothing. */
+export function installPackages(names: readonly string[]): void {
+  const missing = names.filter((name) => !existsSync(`/var/lib/dpkg/info/${name}.list`));
+  if (missing.length === 0) return;
+  const options = { env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }, stdio: 'pipe' } as const;
+  execFileSync('apt-get', ['-qq', 'update'], options);
+  execFileSync('apt-get', ['-qq', 'install', '--yes', '--no-install-recommends', ...missing], options);
 }
