@@ -346,6 +346,92 @@ export const limitTable = {
     why: 'detectors of one host: each command is a process now and then, and the first check-in waits for all',
   },
 
+  // The runner
+  runnerLineBytes: {
+    value: 4 * MiB,
+    unit: 'bytes',
+    reached: 'too-large; the line is passed over, the connection stays',
+    why: 'a placement travels with its whole target, as a JSON text in a JSON text',
+  },
+  runnerConnectionsMax: {
+    value: 16,
+    unit: 'count',
+    reached: 'new connections are closed at once',
+    why: 'there is one agent; room for one that is on its way out, and for people who look',
+  },
+  runnerQuestionsMax: {
+    value: 256,
+    unit: 'count',
+    reached: 'rate-limited',
+    why: 'open questions of one connection: more checks than a host has',
+  },
+  runnerStepsMax: {
+    value: 32,
+    unit: 'count',
+    reached: 'rate-limited',
+    why: 'commands at once; each is a process of a foreign program, with what that starts',
+  },
+  runnerOutputBytes: {
+    value: 64 * KiB,
+    unit: 'bytes',
+    reached: 'the rest is counted and dropped',
+    why: 'of one step, stdout and stderr together; what a person reads of a failure',
+  },
+  runnerOutputRateBytes: {
+    value: 64 * MiB,
+    unit: 'bytes',
+    reached: 'the writers wait for the next second',
+    why: 'a second, of all steps together: to read and drop 1 GiB a second takes a whole core',
+  },
+  runnerLookMemoryBytes: {
+    value: 256 * MiB,
+    unit: 'bytes',
+    reached: 'it is ended as out of memory',
+    why: 'of a check or a detector with all that it starts',
+  },
+  runnerLookTasksMax: {
+    value: 64,
+    unit: 'count',
+    reached: 'it can start no more; without systemd it is ended',
+    why: 'processes and threads of a check or a detector',
+  },
+  runnerStepMemoryBytes: {
+    value: 1_024 * MiB,
+    unit: 'bytes',
+    reached: 'it is ended as out of memory',
+    why: 'of a command of a placement, such as a package manager',
+  },
+  runnerStepTasksMax: {
+    value: 512,
+    unit: 'count',
+    reached: 'it can start no more; without systemd it is ended',
+    why: 'processes and threads of a command of a placement',
+  },
+  runnerResultsMax: {
+    value: 64,
+    unit: 'count',
+    reached: 'the oldest leaves',
+    why: 'results that nobody has fetched, of up to 200 KiB each',
+  },
+  runnerLookKeptMs: {
+    value: 60_000,
+    unit: 'ms',
+    reached: 'the result is forgotten',
+    why: 'of a check or a detector: later, another look says more',
+  },
+  runnerResultKeptMs: {
+    value: 86_400_000,
+    unit: 'ms',
+    reached: 'the result is forgotten',
+    why: 'of a command of a placement: an agent that was away for the night still learns how it ended',
+  },
+  runnerStopMs: {
+    value: 5_000,
+    unit: 'ms',
+    reached: 'KILL',
+    why: 'from TERM on, for what has to end; within the 15 s that a stop may take',
+  },
+
   // Ourselves
   privateFileBytes: {
     value: 1 * MiB,

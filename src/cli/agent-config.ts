@@ -14,19 +14,22 @@ import {
 } from './config.ts';
 import { ConfigurationError } from './exit.ts';
 import type { Io } from './io.ts';
-import { nonEmpty, roleLocations } from './locations.ts';
+import { nonEmpty, roleLocations, runnerSocketBeside } from './locations.ts';
 import type { AgentConfig, RegistryAccess } from './roles.ts';
 
 /** Throws `ConfigurationError` (78) for settings that contradict each other, or would send secrets in the clear. */
 export function agentConfig(io: Io, given: Settings): AgentConfig {
   const { dataDir, socketDir } = roleLocations(io, 'agent', given.get('dataDir'));
+  const runnerSocket = given.get('runnerSocket');
+  const sockets = given.get('socket') ?? socketDir;
   return {
     dataDir,
     listen: requireLoopback(given.get('listen') ?? agentDefault, 'the agent'),
-    socketDir: given.get('socket') ?? socketDir,
+    socketDir: sockets,
     logLevel: given.get('logLevel') ?? logLevelDefault,
     registry: registryOf(io, given, dataDir),
     proxy: readProxySettings(io),
+    runnerSocket: runnerSocket === undefined ? runnerSocketBeside(sockets) : runnerSocket,
     ...hostOf(io, given),
   };
 }

@@ -1,9 +1,17 @@
 /** The roles that this binary has, each loaded when it starts. */
 import { COMMIT, VERSION } from '../base/version.ts';
+import { allowDefault } from '../domain/allow.ts';
 import { sqliteAddon } from '../store/engine/addon.ts';
-
 import { readCaFile } from './config.ts';
-import type { RegistryConfig, RoleContext, Roles, RunningRegistry } from './roles.ts';
+import { ConfigurationError } from './exit.ts';
+import type {
+  RegistryConfig,
+  RoleContext,
+  Roles,
+  RunnerConfig,
+  RunningRegistry,
+  RunningRole,
+} from './roles.ts';
 
 /** `cacheDir`: where the single binary may unpack SQLite's addon. */
 export function builtInRoles(cacheDir: string | undefined): Roles {
@@ -26,6 +34,7 @@ export function builtInRoles(cacheDir: string | undefined): Roles {
         config: shown(config),
       });
     },
+    startRunner,
     async restore({ file, dataDir, force, passphrase }, { clock }) {
       const { restore, roleOfBackup } = await import('../store/engine/backup.ts');
       const addon = addonFor();
@@ -59,6 +68,40 @@ export function builtInRoles(cacheDir: string | undefined): Roles {
       await addKeys({ ...request, addon: addonFor() });
     },
   };
+}
+
+async function startRunner(
+  { dataDir, socketDir, agentUser, orders, stopsSteps }: RunnerConfig,
+  { clock, random, logger }: RoleContext,
+): Promise<RunningRole> {
+  const [{ createRunner }, { OrdersFile }, { findUser }, { closeInherited }] = await Promise.all([
+    import('../runner/runner.ts'),
+    import('./orders-file.ts'),
+    import('../runner/users.ts'),
+    import('../runner/inherited.ts'),
+  ]);
+  closeInherited();
+  const uid = process.geteuid?.() ?? 0;
+  const file = orders === null ? null : new OrdersFile({ ...orders, uid });
+  const socketOwner = agentUser === null ? undefined : findUser(agentUser);
+  if (agentUser !== null && socketOwner === undefined)
+    throw new ConfigurationError(
+      `Cannot give the socket to user "${agentUser}": /etc/passwd has no such user`,
+    );
+  // A file that is wrong from the start is told at once; one that becomes wrong later stops no other step.
+  await file?.check();
+  return createRunner({
+    dataDir,
+    socketDir,
+    ...(socketOwner === undefined ? {} : { socketOwner }),
+    duties: file ?? { read: () => Promise.resolve({ checks: [], detectors: [], allow: allowDefault }) },
+    stopsSteps,
+    clock,
+    random,
+    logger,
+    version: VERSION,
+    commit: COMMIT,
+  });
 }
 
 async function startRegistry(

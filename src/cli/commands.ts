@@ -14,7 +14,7 @@ export const commands: readonly CommandEntry[] = [
   {
     name: 'up',
     group: 'Run it:',
-    summary: 'agent and registry for this machine, in one process',
+    summary: 'agent, runner and registry for this machine, in one process',
     load: () => import('./up.ts'),
   },
   {
@@ -24,6 +24,12 @@ export const commands: readonly CommandEntry[] = [
     load: () => import('./registry.ts'),
   },
   { name: 'agent', group: 'Run it:', summary: 'the agent of this host', load: () => import('./agent.ts') },
+  {
+    name: 'runner',
+    group: 'Run it:',
+    summary: 'the runner of this host: starts what the agent asks for',
+    load: () => import('./runner.ts'),
+  },
   {
     name: 'status',
     group: 'Look at it:',

@@ -5,19 +5,22 @@ import { proxyFor } from '../client/proxy.ts';
 import { isAppError } from '../domain/error.ts';
 import { checkDataDir } from '../store/engine/files.ts';
 import { agentConfig } from './agent-config.ts';
-import { readCaFile, type Settings, upConfigs } from './config.ts';
+import { type Flags, readCaFile, type Settings, upConfigs } from './config.ts';
 import { ConfigurationError } from './exit.ts';
 import type { Io } from './io.ts';
+import { OrdersFile } from './orders-file.ts';
 import { registryConfig } from './registry-config.ts';
-import type { AgentConfig, Listen, RegistryConfig } from './roles.ts';
+import type { AgentConfig, Listen, RegistryConfig, RunnerConfig } from './roles.ts';
+import { runnerConfig } from './runner-config.ts';
 
 /** Throws `ConfigurationError` for the first mistake. A token on stdin is not read. */
-export async function checkStart(io: Io, given: Settings): Promise<void> {
+export async function checkStart(io: Io, given: Settings, flags: Flags): Promise<void> {
   switch (given.role) {
     case 'up': {
-      const { registry, agent } = upConfigs(io, given);
+      const { registry, runner, agent } = upConfigs(io, given, flags);
       requireTwoAddresses(registry.listen, agent.listen);
       checkFolders(registry);
+      checkFolders(runner);
       checkFolders(agent);
       return;
     }
@@ -29,6 +32,12 @@ export async function checkStart(io: Io, given: Settings): Promise<void> {
       if (config.tls.kind !== 'given') return;
       const { readGivenPair } = await import('../registry/tls.ts');
       await readGivenPair(config.tls, io.clock.now());
+      return;
+    }
+    case 'runner': {
+      const config = runnerConfig(io, given, flags);
+      checkFolders(config);
+      if (config.orders !== null) await new OrdersFile({ ...config.orders, uid: io.uid }).check();
       return;
     }
     case 'agent': {
@@ -69,7 +78,7 @@ function requireTwoAddresses(registry: Listen, agent: Listen): void {
 function checkFolders({
   dataDir,
   socketDir,
-}: Pick<RegistryConfig | AgentConfig, 'dataDir' | 'socketDir'>): void {
+}: Pick<RegistryConfig | RunnerConfig | AgentConfig, 'dataDir' | 'socketDir'>): void {
   const bytes = Buffer.byteLength(join(socketDir, 'admin.sock'));
   if (bytes > socketPathBytesMax)
     throw new ConfigurationError(

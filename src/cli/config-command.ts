@@ -5,6 +5,7 @@ import { type DetectorSpec, detectorName } from '../domain/detector.ts';
 import { defaultOf, type Flags, readSettings, type Settings } from './config.ts';
 import { checkStart } from './config-check.ts';
 import { action, type Context, clientOptions, examples, outputOption } from './context.ts';
+import { UsageError } from './exit.ts';
 import type { Io } from './io.ts';
 import type { Role } from './locations.ts';
 import { type Column, writeJson, writeTable, writeYaml } from './output.ts';
@@ -27,6 +28,8 @@ export function define(command: Command, context: Context): void {
     .action(
       action(context, async (role: RoleCommand, flags: Flags) => {
         if (flags['running'] === true) {
+          if (role === 'runner')
+            throw new UsageError('Cannot ask the runner: it has no API; leave --running away');
           const asked: Role = role === 'registry' ? 'registry' : 'agent';
           await context.ask(flags, asked, async (client) => {
             const answer = await client.call(systemRequests.config());
@@ -58,7 +61,7 @@ export function define(command: Command, context: Context): void {
     .option('--config <file>', 'YAML file to read (HOLDFAST_CONFIG)')
     .action(
       action(context, async (role: RoleCommand, flags: Flags) => {
-        await checkStart(io, await readSettings(io, role, flags));
+        await checkStart(io, await readSettings(io, role, flags), flags);
         context.say('ok');
         return 0;
       }),

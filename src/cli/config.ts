@@ -3,7 +3,7 @@
  * does not act on is refused with its place and the nearest thing that it does, never ignored.
  */
 import { stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { FileError, readPrivateFile } from '../base/atomic-file.ts';
 import type { LogLevel } from '../base/log.ts';
 import { parseDuration } from '../base/time.ts';
@@ -15,8 +15,8 @@ import { normaliseHostName } from '../domain/ids.ts';
 import { type Given, readConfigFile, readTextFile, readValue } from './config-file.ts';
 import { ConfigurationError, UsageError } from './exit.ts';
 import type { Io } from './io.ts';
-import { nonEmpty, roleLocations, upLocations } from './locations.ts';
-import type { AgentConfig, HostOrders, Listen, RegistryConfig } from './roles.ts';
+import { nonEmpty, roleLocations, runnerSocketBeside, upLocations } from './locations.ts';
+import type { AgentConfig, HostOrders, Listen, RegistryConfig, RunnerConfig } from './roles.ts';
 import { type RoleCommand, type SettingName, type SettingValue, settings, settingsOf } from './settings.ts';
 import { refuseUnknownVariables } from './variables.ts';
 
@@ -41,8 +41,12 @@ export class Settings {
 /** Throws `ConfigurationError` (78) naming the flag, variable, or file and line. */
 export async function readSettings(io: Io, role: RoleCommand, flags: Flags): Promise<Settings> {
   refuseUnknownVariables(io);
-  const file = (flags['config'] as string | undefined) ?? nonEmpty(io.env['HOLDFAST_CONFIG']);
-  const given = file === undefined ? new Map<SettingName, Given>() : await readConfigFile(file, role);
+  const file = configFileOf(io, flags);
+  // The runner's file is the agent's: what else stands in it says nothing of the runner.
+  const given =
+    file === undefined || role === 'runner'
+      ? new Map<SettingName, Given>()
+      : await readConfigFile(file, role);
   for (const name of settingsOf[role]) {
     const { env, flag } = settings[name];
     const variable = env === null ? undefined : nonEmpty(io.env[env]);
@@ -57,11 +61,18 @@ export async function readSettings(io: Io, role: RoleCommand, flags: Flags): Pro
   return new Settings(role, given);
 }
 
+/** The file that `--config` or HOLDFAST_CONFIG names. */
+export function configFileOf(io: Pick<Io, 'env'>, flags: Flags): string | undefined {
+  return (flags['config'] as string | undefined) ?? nonEmpty(io.env['HOLDFAST_CONFIG']);
+}
+
 /** What `holdfast up` starts with; the agent joins with a token that its own registry makes for it. */
 export function upConfigs(
   io: Io,
   given: Settings,
-): { registry: RegistryConfig; agent: Omit<AgentConfig, 'registry'> } {
+  flags: Flags,
+): { registry: RegistryConfig; runner: RunnerConfig; agent: Omit<AgentConfig, 'registry'> } {
+  const file = configFileOf(io, flags);
   const places = upLocations(io, given.get('dataDir'));
   const logLevel = given.get('logLevel') ?? logLevelDefault;
   return {
@@ -74,9 +85,17 @@ export function upConfigs(
       behindProxy: false,
       databaseUrl: null,
     },
+    runner: {
+      ...places.runner,
+      logLevel,
+      agentUser: null,
+      orders: file === undefined ? null : { file: resolve(file), role: 'up' },
+      stopsSteps: true,
+    },
     agent: {
       ...places.agent,
       logLevel,
+      runnerSocket: runnerSocketBeside(places.agent.socketDir),
       listen: requireLoopback(given.get('agentListen') ?? agentDefault, 'the agent'),
       ...hostOf(io, given),
     },
@@ -96,6 +115,8 @@ export function defaultOf(io: Io, given: Settings, name: SettingName): unknown {
       return role === 'up' ? undefined : roleLocations(io, role, dataDir).socketDir;
     case 'listen':
       return role === 'registry' ? registryDefault : agentDefault;
+    case 'runnerSocket':
+      return runnerSocketBeside(given.get('socket') ?? roleLocations(io, 'agent', dataDir).socketDir);
     case 'registryListen':
       return registryDefault;
     case 'agentListen':

@@ -4,27 +4,30 @@ import type { Io } from './io.ts';
 
 export type Role = 'registry' | 'agent';
 
+/** The runner has places like a role, and no API: nobody asks it but the agent. */
+export type Place = Role | 'runner';
+
 export interface Locations {
   readonly dataDir: string;
   readonly socketDir: string;
 }
 
-/** Of `holdfast up`: both roles below one folder, the user's own also for root. */
-export function upLocations(io: Io, dataDir: string | undefined): Readonly<Record<Role, Locations>> {
+/** Of `holdfast up`: all roles below one folder, the user's own also for root. */
+export function upLocations(io: Io, dataDir: string | undefined): Readonly<Record<Place, Locations>> {
   const data = dataDir ?? userDataFolder(io);
   const runtime = dataDir === undefined ? userRuntimeFolder(io) : undefined;
-  const of = (role: Role) => ({
+  const of = (role: Place) => ({
     dataDir: join(data, role),
     socketDir: join(runtime ?? join(data, 'run'), role),
   });
-  return { registry: of('registry'), agent: of('agent') };
+  return { registry: of('registry'), agent: of('agent'), runner: of('runner') };
 }
 
 /**
  * Of one role alone. What systemd made for its unit goes first; else the system's folders for root, the user's own for
  * all others. A named folder holds everything, but sockets lie where their unit has them, for clients look there.
  */
-export function roleLocations(io: Io, role: Role, dataDir: string | undefined): Locations {
+export function roleLocations(io: Io, role: Place, dataDir: string | undefined): Locations {
   const socketDir = ofUnit(io, 'RUNTIME_DIRECTORY');
   if (dataDir !== undefined) return { dataDir, socketDir: socketDir ?? join(dataDir, 'run') };
   const usual =
@@ -39,6 +42,11 @@ function ofUnit(io: Io, variable: 'STATE_DIRECTORY' | 'RUNTIME_DIRECTORY'): stri
   return absolute(io.env[variable]?.split(':')[0]);
 }
 
+/** Where the runner's socket is when nobody says: beside the agent's folder of sockets. */
+export function runnerSocketBeside(agentSocketDir: string): string {
+  return join(agentSocketDir, '../runner/runner.sock');
+}
+
 /** Folders in which a client looks for the role's sockets, in order. */
 export function socketFolders(io: Io, role: Role): string[] {
   const dataDir = nonEmpty(io.env['HOLDFAST_DATA_DIR']);
@@ -51,7 +59,7 @@ export function socketFolders(io: Io, role: Role): string[] {
   ];
 }
 
-function systemSocketFolder(role: Role): string {
+function systemSocketFolder(role: Place): string {
   return `/run/holdfast/${role}`;
 }
 

@@ -55,6 +55,17 @@ export interface AgentConfig extends RoleConfig, HostOrders {
   readonly self: Readonly<Record<string, string>>;
   /** On the way to the registry. */
   readonly proxy?: ProxySettings;
+  /** Socket of the runner; null: there is none. */
+  readonly runnerSocket: string | null;
+}
+
+export interface RunnerConfig extends Omit<RoleConfig, 'listen'> {
+  /** Who is given the socket; null: nobody else. */
+  readonly agentUser: string | null;
+  /** agent.yaml, or the file of `up`; null: nothing is written down for the runner. */
+  readonly orders: { readonly file: string; readonly role: 'agent' | 'up' } | null;
+  /** Ends what it has started when it is stopped. */
+  readonly stopsSteps: boolean;
 }
 
 export interface RegistryAccess {
@@ -114,6 +125,7 @@ export interface Roles {
   resetAdmin(request: ResetAdminRequest, context: RoleContext): Promise<string>;
   startRegistry(config: RegistryConfig, context: RoleContext): Promise<RunningRegistry>;
   startAgent(config: AgentConfig, context: RoleContext): Promise<RunningRole>;
+  startRunner(config: RunnerConfig, context: RoleContext): Promise<RunningRole>;
   /**
    * Puts a backup into a data directory and begins a new epoch. `conflict` when a role runs there, or when it holds a
    * store and `force` is not given. `kept` is where the old store went.

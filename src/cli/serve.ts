@@ -5,7 +5,7 @@ import type { LogLevel } from '../base/log.ts';
 import { debugOption } from './context.ts';
 import { type ExitCode, exitCodes } from './exit.ts';
 import type { Io } from './io.ts';
-import type { Role } from './locations.ts';
+import type { Place } from './locations.ts';
 import type { RoleContext, RunningRole } from './roles.ts';
 import { type RoleCommand, settings, settingsOf } from './settings.ts';
 import { superviseStart } from './supervision.ts';
@@ -15,7 +15,7 @@ export const drainMaxMs = 15_000;
 
 /** Starts one role and announces it. */
 export type Begin = <Running extends RunningRole>(
-  role: Role,
+  role: Place,
   start: (context: RoleContext) => Promise<Running>,
 ) => Promise<Running>;
 
@@ -30,7 +30,7 @@ export async function serve(
 ): Promise<ExitCode> {
   const logger = await io.logger(logLevel);
   const supervision = superviseStart(io, await io.notifier(logger), logger);
-  const running: { role: Role; running: RunningRole }[] = [];
+  const running: { role: Place; running: RunningRole }[] = [];
   let failure: { error: unknown } | undefined;
   try {
     await start(async (role, startRole) => {
@@ -75,8 +75,15 @@ export function roleOptions(command: Command, role: RoleCommand): Command {
     if (name === 'logLevel') command.addOption(debugOption().default(undefined, 'info'));
     else command.option(flag, env === null ? help : `${help} (${env})`);
   }
-  return command.option('--config <file>', 'YAML file with these settings (HOLDFAST_CONFIG)');
+  return command.option('--config <file>', `${configHelp[role]} (HOLDFAST_CONFIG)`);
 }
+
+const configHelp: Readonly<Record<RoleCommand, string>> = {
+  up: 'YAML file with these settings',
+  registry: 'YAML file with these settings',
+  agent: 'YAML file with these settings',
+  runner: 'agent.yaml, of which it reads checks, detectors and allow',
+};
 
 function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

@@ -151,6 +151,20 @@ export const settings = {
     help: 'what this host says of itself, such as rack=r7,floor=2; selected as @self/rack',
     read: readSelf,
   },
+  runnerSocket: {
+    flag: '--runner-socket <file>',
+    env: 'HOLDFAST_RUNNER_SOCKET',
+    key: 'runnerSocket',
+    help: 'socket of the runner of this host, or none (default: runner/runner.sock beside the folder of its own)',
+    read: readRunner,
+  },
+  agentUser: {
+    flag: '--agent-user <user>',
+    env: 'HOLDFAST_AGENT_USER',
+    key: null,
+    help: 'user that the agent runs as, who is given the socket (default: the one that runs the runner)',
+    read: readText,
+  },
   checks: {
     flag: null,
     env: null,
@@ -190,7 +204,7 @@ export function isSecret(name: SettingName): boolean {
 
 export type SettingValue<Name extends SettingName> = ReturnType<(typeof settings)[Name]['read']>;
 
-export const roleCommands = ['up', 'registry', 'agent'] as const;
+export const roleCommands = ['up', 'registry', 'agent', 'runner'] as const;
 export type RoleCommand = (typeof roleCommands)[number];
 
 export const settingsOf: Readonly<Record<RoleCommand, readonly SettingName[]>> = {
@@ -226,6 +240,7 @@ export const settingsOf: Readonly<Record<RoleCommand, readonly SettingName[]>> =
     'joinFile',
     'tokenFile',
     'caFile',
+    'runnerSocket',
     'name',
     'region',
     'self',
@@ -234,6 +249,8 @@ export const settingsOf: Readonly<Record<RoleCommand, readonly SettingName[]>> =
     'allow',
     'logLevel',
   ],
+  // Of the file it reads what it does for the agent, and nothing that is the agent's own.
+  runner: ['dataDir', 'socket', 'agentUser', 'logLevel'],
 };
 
 /** Keys that FORMATS has and a later version will act on: refused with better words than "unknown". */
@@ -325,6 +342,10 @@ function readListen(value: unknown): Listen {
   if (match?.[1] === undefined || port > 65_535)
     throw new Error('expected host:port, such as 127.0.0.1:7420');
   return { host: match[1].replace(/^\[|\]$/g, ''), port };
+}
+
+function readRunner(value: unknown): string | null {
+  return value === 'none' ? null : readPath(value);
 }
 
 function readRegistry(value: unknown): string | null {

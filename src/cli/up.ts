@@ -1,4 +1,4 @@
-/** `holdfast up`: a registry, and an agent that reports to it, in one process. */
+/** `holdfast up`: a registry, a runner, and an agent that reports to the one and asks the other, in one process. */
 import { pathToFileURL } from 'node:url';
 import type { Command } from 'commander';
 import { type Flags, readSettings, upConfigs } from './config.ts';
@@ -9,11 +9,11 @@ export function define(command: Command, context: Context): void {
   const { io } = context;
   roleOptions(command, 'up')
     .description(
-      'Starts a registry and an agent for this machine, on loopback and without TLS. Ctrl-C stops both.',
+      'Starts a registry, a runner and an agent for this machine, on loopback and without TLS. Ctrl-C stops all.',
     )
     .action(
       action(context, async (flags: Flags) => {
-        const { registry, agent } = upConfigs(io, await readSettings(io, 'up', flags));
+        const { registry, runner, agent } = upConfigs(io, await readSettings(io, 'up', flags), flags);
         return serve(io, registry.logLevel, async (begin) => {
           const started = await begin('registry', (role) => io.roles.startRegistry(registry, role));
           const { url, dataDir } = started;
@@ -21,6 +21,7 @@ export function define(command: Command, context: Context): void {
           const joinToken = () => started.joinToken();
           // By its folder and not its URL: on port 0 that is another one each time, and the registry is not.
           const knownAs = pathToFileURL(dataDir).href;
+          await begin('runner', (role) => io.roles.startRunner(runner, role));
           await begin('agent', (role) =>
             io.roles.startAgent({ ...agent, registry: { url, joinToken, knownAs } }, role),
           );

@@ -15,6 +15,8 @@ const others = [
   'HOLDFAST_TIMEOUT',
   'HOLDFAST_CONTEXT',
   'HOLDFAST_JOIN',
+  // Of what the runner starts, which may be this program again.
+  'HOLDFAST_STEP',
 ] as const;
 
 export function knownVariables(): ReadonlySet<string> {

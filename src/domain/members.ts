@@ -130,7 +130,7 @@ export function readCommand(place: Place): readonly string[] {
 }
 
 /** Whose rights nothing that Holdfast starts ever has. */
-const ownUsers = ['root', 'holdfast-agent', 'holdfast-registry', 'holdfast-runner'];
+export const ownUsers: readonly string[] = ['root', 'holdfast-agent', 'holdfast-registry', 'holdfast-runner'];
 
 /** A user of this machine that foreign code may run as. */
 export function readUser(place: Place): string {

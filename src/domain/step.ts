@@ -3,6 +3,12 @@
  * a detector stands in the host's own agent.yaml, that of a placement in the target that the registry signed. So whoever
  * gets hold of the agent can make the runner do nothing that local root or the registry has not written down.
  */
+import { hash } from 'node:crypto';
+import type { Allow } from './allow.ts';
+import type { CheckSpec } from './check.ts';
+import type { DetectorSpec } from './detector.ts';
+import { AppError } from './error.ts';
+import { ownUsers } from './members.ts';
 import type { SignedTarget } from './target.ts';
 
 export type Step =
@@ -41,4 +47,111 @@ export interface StepResult {
   readonly droppedBytes: number;
   /** It was started before this runner was: what it wrote meanwhile may be missing. */
   readonly adopted: boolean;
+}
+
+/** What local root has written down for the runner, in agent.yaml. */
+export interface Duties {
+  readonly checks: readonly CheckSpec[];
+  readonly detectors: readonly DetectorSpec[];
+  readonly allow: Allow;
+}
+
+/** What a step comes to: a command with whose it is, or a look that starts nothing foreign. */
+export type Deed =
+  | {
+      readonly kind: 'command';
+      readonly command: readonly string[];
+      /** Null: nobody in particular. */
+      readonly user: string | null;
+      readonly timeoutMs: number;
+    }
+  | { readonly kind: 'process'; readonly name: string; readonly timeoutMs: number }
+  | { readonly kind: 'systemd'; readonly unit: string; readonly timeoutMs: number };
+
+/** `[a-z0-9-]{1,64}`: what the step is called while it runs; the same for the same step, and for no other. */
+export function stepName(step: Step): string {
+  const [kind, subject] = subjectOf(step);
+  const words = subject
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .slice(0, 30);
+  // Two types may differ only in what a name cannot hold.
+  const digest = hash('sha256', `${kind}\0${subject}`).slice(0, 12);
+  return `${kind}-${words}-${digest}`.replace(/-{2,}/g, '-');
+}
+
+/** As people and messages have it: `check shop/api`. */
+export function stepTitle(step: Step): string {
+  const [kind, subject] = subjectOf(step);
+  return `${kind} "${subject.slice(0, 128)}"`;
+}
+
+function subjectOf(step: Step): readonly [kind: string, subject: string] {
+  switch (step.kind) {
+    case 'check':
+      return ['check', step.check];
+    case 'detector':
+      return ['detector', step.component];
+    case 'placement':
+      return [step.command, step.service];
+  }
+}
+
+/** Two deeds are the same when these are. */
+export function deedDigest(deed: Deed): string {
+  return hash('sha256', JSON.stringify(deed));
+}
+
+/**
+ * What a step of agent.yaml comes to. `not-found` when agent.yaml does not name it, `unprocessable` for a check that the
+ * agent does itself, `forbidden` for a user that nothing foreign may run under.
+ */
+export function decideDuty(step: Exclude<Step, { kind: 'placement' }>, duties: Duties): Deed {
+  const deed = step.kind === 'check' ? checkDeed(step.check, duties) : detectorDeed(step.component, duties);
+  if (deed.kind === 'command') requireUser(deed.user, stepTitle(step));
+  return deed;
+}
+
+function checkDeed(type: string, { checks }: Duties): Deed {
+  const found = checks.find((one) => one.type === type);
+  if (found === undefined) throw unnamed('check', type);
+  const { probe, timeoutMs } = found;
+  switch (probe.kind) {
+    case 'exec':
+      return { kind: 'command', command: probe.command, user: probe.user, timeoutMs };
+    case 'process':
+      return { kind: 'process', name: probe.name, timeoutMs };
+    case 'systemd':
+      return { kind: 'systemd', unit: probe.unit, timeoutMs };
+    case 'http':
+    case 'tcp':
+      throw new AppError(
+        'unprocessable',
+        `Cannot run check "${type}": it asks over ${probe.kind}, which the agent does itself`,
+      );
+  }
+}
+
+function detectorDeed(component: string, { detectors }: Duties): Deed {
+  const found = detectors.find((one) => one.kind === 'command' && one.component === component);
+  if (found?.kind !== 'command') throw unnamed('detector', component);
+  const { command, user, timeoutMs } = found;
+  return { kind: 'command', command, user, timeoutMs };
+}
+
+function unnamed(kind: 'check' | 'detector', name: string): AppError {
+  return new AppError(
+    'not-found',
+    `Cannot run ${kind} "${name.slice(0, 128)}": the agent.yaml that the runner reads does not name it`,
+  );
+}
+
+/** Throws `forbidden` for a user that no foreign code runs under, and for what is no name of a user. */
+export function requireUser(user: string | null, title: string): void {
+  if (user === null || (/^[a-z_][a-z0-9_-]{0,30}\$?$/i.test(user) && !ownUsers.includes(user))) return;
+  throw new AppError(
+    'forbidden',
+    `Cannot run ${title}: as user "${user.slice(0, 64)}" nothing foreign runs; name another, or none`,
+    { details: { reason: 'not-allowed' } },
+  );
 }

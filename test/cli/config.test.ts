@@ -2,7 +2,13 @@ import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { AgentConfig, RegistryConfig, Roles, RunningRegistry } from '../../src/cli/roles.ts';
+import type {
+  AgentConfig,
+  RegistryConfig,
+  Roles,
+  RunnerConfig,
+  RunningRegistry,
+} from '../../src/cli/roles.ts';
 import { knownVariables } from '../../src/cli/variables.ts';
 import { encodeJoinToken } from '../../src/wire/join-token.ts';
 import { HastyClock } from '../client/hasty-clock.ts';
@@ -12,7 +18,7 @@ import { cli } from './harness.ts';
 
 /** Roles that note what they were started with, and run until they are closed. */
 function notingRoles() {
-  const started: { registry?: RegistryConfig; agent?: AgentConfig } = {};
+  const started: { registry?: RegistryConfig; agent?: AgentConfig; runner?: RunnerConfig } = {};
   const closed: string[] = [];
   const running = (role: string, dataDir: string): RunningRegistry => ({
     url: `http://127.0.0.1:${role === 'registry' ? 7420 : 7421}`,
@@ -29,6 +35,10 @@ function notingRoles() {
       started.registry = config;
       return running('registry', config.dataDir);
     },
+    async startRunner(config) {
+      started.runner = config;
+      return running('runner', config.dataDir);
+    },
     async startAgent(config) {
       started.agent = config;
       return running('agent', config.dataDir);
@@ -41,7 +51,7 @@ function notingRoles() {
 async function startAndStop(argv: string[], options: Parameters<typeof cli>[1] = {}) {
   const stop = new AbortController();
   const noting = notingRoles();
-  const last = argv[0] === 'registry' ? 'registry' : 'agent';
+  const last = argv[0] === 'registry' || argv[0] === 'runner' ? argv[0] : 'agent';
   const outcome = await cli(argv, {
     roles: noting.roles,
     signal: stop.signal,
@@ -59,7 +69,7 @@ function file(t: TestContext, text: string): string {
   return path;
 }
 
-test('up starts the registry, then an agent that reports to it, says when each is ready, and stops in reverse', async () => {
+test('up starts the registry, a runner, then an agent that reports to the one and asks the other, says when each is ready, and stops in reverse', async () => {
   const { started, closed, stdout, code } = await startAndStop(['up'], {
     home: '/home/me',
     env: { XDG_RUNTIME_DIR: '/run/user/7' },
@@ -69,6 +79,7 @@ test('up starts the registry, then an agent that reports to it, says when each i
     stdout,
     `\
 {"ready":"registry","url":"http://127.0.0.1:7420","dataDir":"/home/me/.local/share/holdfast/registry"}
+{"ready":"runner","url":"http://127.0.0.1:7421","dataDir":"/home/me/.local/share/holdfast/runner"}
 {"ready":"agent","url":"http://127.0.0.1:7421","dataDir":"/home/me/.local/share/holdfast/agent"}
 `,
   );
@@ -82,11 +93,20 @@ test('up starts the registry, then an agent that reports to it, says when each i
     behindProxy: false,
     databaseUrl: null,
   });
+  assert.deepEqual(started.runner, {
+    dataDir: '/home/me/.local/share/holdfast/runner',
+    socketDir: '/run/user/7/holdfast/runner',
+    logLevel: 'info',
+    agentUser: null,
+    orders: null,
+    stopsSteps: true,
+  });
+  assert.equal(started.agent?.runnerSocket, '/run/user/7/holdfast/runner/runner.sock');
   assert.equal(started.agent?.registry?.url, 'http://127.0.0.1:7420');
   assert.equal(await started.agent?.registry?.joinToken?.(), 'hfj1.made', 'made in this process, in no file');
   assert.equal(started.agent?.registry?.knownAs, 'file:///home/me/.local/share/holdfast/registry');
   assert.equal(started.agent?.name, 'this-machine');
-  assert.deepEqual(closed, ['agent', 'registry']);
+  assert.deepEqual(closed, ['agent', 'runner', 'registry']);
 });
 
 test('up --data-dir puts everything below it', async (t) => {
@@ -102,6 +122,35 @@ test('up --data-dir puts everything below it', async (t) => {
     [started.agent?.dataDir, started.agent?.socketDir],
     [join(dataDir, 'agent'), join(dataDir, 'run/agent')],
   );
+});
+
+test('runner reads of its file what it does for the agent, and nothing that is the agent’s own', async (t) => {
+  const config = file(t, 'dataDir: /of-the-agent\nregistry: none\nchecks: [{type: a, exec: [/bin/true]}]\n');
+  const argv = ['runner', '--config', config, '--agent-user', 'holdfast-agent'];
+  const { started, code } = await startAndStop(argv, { uid: 0 });
+  assert.equal(code, 0);
+  assert.deepEqual(started.runner, {
+    dataDir: '/var/lib/holdfast/runner',
+    socketDir: '/run/holdfast/runner',
+    logLevel: 'info',
+    agentUser: 'holdfast-agent',
+    orders: { file: config, role: 'agent' },
+    stopsSteps: false,
+  });
+  assert.equal((await cli(['config', 'check', 'runner', '--config', config])).code, 0);
+  const wrong = file(t, 'checks: [{type: a, exce: [/bin/true]}]\n');
+  const checked = await cli(['config', 'check', 'runner', '--config', wrong]);
+  assert.equal(checked.code, 78);
+  assert.match(checked.stderr, /agent\.yaml:1\).*did you mean "exec"/);
+});
+
+test('agent finds the runner beside its sockets, where it is told, or nowhere', async () => {
+  const runnerOf = async (argv: string[]) =>
+    (await startAndStop(['agent', '--registry', 'none', ...argv], { uid: 0 })).started.agent?.runnerSocket;
+  assert.equal(await runnerOf([]), '/run/holdfast/runner/runner.sock');
+  assert.equal(await runnerOf(['--socket', '/s/agent']), '/s/runner/runner.sock');
+  assert.equal(await runnerOf(['--runner-socket', '/r.sock']), '/r.sock');
+  assert.equal(await runnerOf(['--runner-socket', 'none']), null);
 });
 
 test('flags stand above variables, those above the file, that above defaults', async (t) => {
@@ -405,6 +454,7 @@ registry  none  agent.yaml:1
 joinFile  -  not set
 tokenFile  -  not set
 caFile  -  not set
+runnerSocket  /home/me/.local/share/holdfast/run/runner/runner.sock  default
 name  edge-1  agent.yaml:2
 region  -  not set
 self  -  not set
@@ -484,7 +534,7 @@ test('a start that fails exits with its reason; a role that fails later stops th
   const early = await cli(['up', '--data-dir', '/d'], {
     roles: { ...roles, startAgent: () => Promise.reject(new Error('no room')) },
   });
-  assert.deepEqual([early.code, closed], [1, ['registry']]);
+  assert.deepEqual([early.code, closed], [1, ['runner', 'registry']]);
   assert.match(early.stderr, /holdfast: no room\n/);
   const later = await cli(['registry', '--tls', 'off'], {
     roles: {

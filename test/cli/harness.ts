@@ -68,6 +68,7 @@ export async function cli(argv: readonly string[], options: CliOptions = {}): Pr
       resetAdmin: absent,
       startRegistry: absent,
       startAgent: absent,
+      startRunner: absent,
       restore: absent,
       addKeys: absent,
       ...options.roles,

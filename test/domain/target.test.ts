@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { test } from 'node:test';
-import { targetReader } from '../../src/client/target.ts';
 import {
   decideTarget,
   type TargetHolder,
@@ -13,6 +12,7 @@ import {
   targetWindowMs,
 } from '../../src/domain/target.ts';
 import { keyFingerprint, signDetached, type Trust, trustKeyOf } from '../../src/domain/trust.ts';
+import { targetReader } from '../../src/wire/target-reader.ts';
 
 const dayMs = 86_400_000;
 const readTarget = await targetReader();

@@ -1,0 +1,85 @@
+/** Looks: steps that start nothing foreign. `process` reads /proc, `systemd` asks systemctl. */
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { basename } from 'node:path';
+import type { Clock } from '../base/clock.ts';
+import { AppError } from '../domain/error.ts';
+import type { Deed, StepEnd } from '../domain/step.ts';
+import { listPids, readArguments, readProgram, readStat } from './processes.ts';
+
+export interface LookOptions {
+  readonly clock: Clock;
+  /** Only for tests: another program in place of `systemctl`, and where systemd says that it runs. */
+  readonly systemctl?: string;
+  readonly systemdFolder?: string;
+}
+
+/** `unprocessable` where what it asks for does not exist. */
+export async function look(deed: Exclude<Deed, { kind: 'command' }>, options: LookOptions): Promise<StepEnd> {
+  return deed.kind === 'process' ? lookForProcess(deed.name) : lookAtUnit(deed, options);
+}
+
+/**
+ * Whether a process runs a program of this file name, or at this path when it begins with `/`. A script is found by the
+ * name that the kernel gives it, and by its own path, as its interpreter was told it.
+ */
+export function lookForProcess(name: string): StepEnd {
+  for (const pid of listPids()) {
+    if (pid === process.pid) continue;
+    const stat = readStat(pid);
+    if (stat === undefined || stat.isZombie) continue;
+    // A thread of the kernel runs no program, whatever it is called.
+    const [first, second] = readArguments(pid);
+    if (first === undefined) continue;
+    // Which file it runs is told to few; as what it was started, to everybody.
+    const program = readProgram(pid) ?? first;
+    const isIt = name.startsWith('/')
+      ? program === name || second === name
+      : basename(program) === name || stat.name === name.slice(0, nameLengthMax);
+    if (isIt) return { kind: 'passed', detail: `process ${pid}` };
+  }
+  return { kind: 'failed', detail: `no process runs ${name}` };
+}
+
+/** TASK_COMM_LEN of the kernel, without its NUL. */
+const nameLengthMax = 15;
+
+async function lookAtUnit(
+  { unit, timeoutMs }: Extract<Deed, { kind: 'systemd' }>,
+  { clock, systemctl = 'systemctl', systemdFolder = '/run/systemd/system' }: LookOptions,
+): Promise<StepEnd> {
+  if (!existsSync(systemdFolder))
+    throw new AppError('unprocessable', `Cannot look at unit "${unit}": this host does not run systemd`);
+  const output = await askSystemd(clock, systemctl, timeoutMs, unit);
+  if (output === 'timed-out') return { kind: 'timed-out' };
+  const members = new Map(
+    output.split('\n').map((line) => [line.split('=', 1)[0], line.replace(/^[^=]*=/, '')]),
+  );
+  const [load, active, sub] = ['LoadState', 'ActiveState', 'SubState'].map((name) => members.get(name) ?? '');
+  const detail = load === 'loaded' ? `${active} (${sub})` : `unit is ${load}`;
+  return { kind: active === 'active' || active === 'reloading' ? 'passed' : 'failed', detail };
+}
+
+function askSystemd(clock: Clock, systemctl: string, timeoutMs: number, unit: string): Promise<string> {
+  const late = new AbortController();
+  const cancel = clock.after(timeoutMs, () => late.abort());
+  const words = ['show', '--property=LoadState,ActiveState,SubState', '--', unit];
+  const options = {
+    env: { PATH: '/usr/bin:/bin', LANG: 'C.UTF-8' },
+    signal: late.signal,
+    killSignal: 'SIGKILL' as const,
+  };
+  return new Promise((resolve, reject) => {
+    execFile(systemctl, words, options, (error, stdout, stderr) => {
+      cancel();
+      if (error === null) resolve(stdout);
+      else if (late.signal.aborted) resolve('timed-out');
+      else
+        reject(
+          new AppError('unprocessable', `Cannot look at unit "${unit}": ${stderr.trim() || error.message}`, {
+            cause: error,
+          }),
+        );
+    });
+  });
+}
