@@ -46,6 +46,12 @@ CREATE INDEX services_by_type ON services (type, uuid);
 CREATE INDEX services_by_host ON services (host, uuid);
 CREATE INDEX services_by_status ON services (status, uuid);
 
+-- The record of each check, so that it goes with the check.
+CREATE TABLE checks (
+  type TEXT PRIMARY KEY,
+  uuid TEXT NOT NULL UNIQUE CHECK (length(uuid) = 36)
+) STRICT, WITHOUT ROWID;
+
 -- Uuids whose place another record has taken: their next beat is told so.
 CREATE TABLE taken_over (
   uuid TEXT PRIMARY KEY CHECK (length(uuid) = 36),

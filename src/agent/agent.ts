@@ -3,22 +3,25 @@
  * undoes them in reverse.
  */
 import { join } from 'node:path';
-import type { Clock } from '../base/clock.ts';
 import { startLoop } from '../base/loop.ts';
 import { Loops } from '../base/loops.ts';
+import { createSearch } from '../base/search.ts';
 import { type Surroundings, surroundings } from '../base/surroundings.ts';
 import { Undo } from '../base/undo.ts';
 import type { ProxySettings } from '../client/proxy.ts';
-import { systemCaller } from '../domain/access.ts';
+import { type Caller, systemCaller } from '../domain/access.ts';
+import type { CheckSpec } from '../domain/check.ts';
+import { type DetectorSpec, standardDetectorSpecs } from '../domain/detector.ts';
 import type { HostFacts } from '../domain/host.ts';
 import { normaliseHostName } from '../domain/ids.ts';
 import { type Labels, patchLabels } from '../domain/labels.ts';
-import type { ComponentService, LivenessService, TargetService } from '../domain/services.ts';
+import type { ComponentService, LivenessService, RunnerService, TargetService } from '../domain/services.ts';
 import { roleSockets } from '../http/listen.ts';
 import { createHttpServer, type HttpLimits } from '../http/server.ts';
 import { AccessStore } from '../store/access.ts';
 import { keepAdminToken } from '../store/admin-token.ts';
 import { AuditStore } from '../store/audit.ts';
+import { CheckRecords } from '../store/check.ts';
 import { backupStream } from '../store/engine/backup-stream.ts';
 import type { OpenStore } from '../store/engine/core.ts';
 import { openStore } from '../store/engine/store.ts';
@@ -33,11 +36,11 @@ import { RemoteAnswers } from '../store/remote-answers.ts';
 import { Snapshots } from '../store/snapshots.ts';
 import { HeldTargetStore } from '../store/target.ts';
 import { TokenStore } from '../store/token.ts';
+import { Steps } from './checks/step.ts';
+import { createChecks } from './checks.ts';
 import { createDetection } from './detection.ts';
 import type { Detector } from './detectors/detector.ts';
-import { dpkgDetector } from './detectors/dpkg.ts';
-import { agentDetector, kernelDetector } from './detectors/fixed.ts';
-import { osReleaseDetector } from './detectors/os-release.ts';
+import { detectorOf } from './detectors/of-spec.ts';
 import type { JoinToken } from './join.ts';
 import { AgentLiveness } from './liveness.ts';
 import { linuxPaths, type MachinePaths, mintMachineId, readBootId, readMachineId } from './machine.ts';
@@ -79,8 +82,12 @@ export interface AgentOptions extends Partial<Surroundings> {
   readonly connect?: Connect;
   /** What `GET /v1/config` shows; no secrets. */
   readonly config?: object;
-  /** Those of this machine when absent. */
-  readonly detectors?: readonly Detector[];
+  /** What finds installed components, by name, by command, or the caller's own; the standard ones when absent. */
+  readonly detectors?: readonly (DetectorSpec | Detector)[];
+  /** What to look at for programs that do not tell of themselves; none when absent. */
+  readonly checks?: readonly CheckSpec[];
+  /** Who starts commands and looks at processes; null or absent: nobody, this host observes only. */
+  readonly runner?: RunnerService | null;
   readonly machine?: MachinePaths;
   /** The native addon in the single binary. */
   readonly addon?: object | undefined;
@@ -117,15 +124,6 @@ const selfKey = 'host.self';
 
 export function createAgent(options: AgentOptions): Promise<Agent> {
   return Undo.building((undo) => build({ ...surroundings, ...options }, undo));
-}
-
-export function standardDetectors(options: { clock: Clock; version: string }): Detector[] {
-  return [
-    dpkgDetector({ clock: options.clock }),
-    osReleaseDetector(),
-    kernelDetector(),
-    agentDetector({ version: options.version }),
-  ];
 }
 
 async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<Agent> {
@@ -180,14 +178,28 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     host: () => ({ name: hostName(), id: identity?.id ?? null }),
     facts,
   });
-  const detectors = options.detectors ?? standardDetectors(options);
+  const steps = new Steps(options.runner ?? null);
+  const search = createSearch();
   const detection = createDetection({
     ...shared,
-    detectors,
+    detectors: (options.detectors ?? standardDetectorSpecs).map((one) =>
+      'detect' in one ? one : detectorOf(one, { clock, version: options.version, steps, search }),
+    ),
     inventory,
     onComplete: () => session?.inventoryChanged(),
   });
   undo.add('detection', () => detection.stop());
+
+  const checks = createChecks({
+    ...shared,
+    specs: options.checks ?? [],
+    records: new CheckRecords({ store, clock, random }),
+    own,
+    hostName,
+    steps,
+    search,
+  });
+  undo.add('checks', () => checks.stop());
 
   const answers = await RemoteAnswers.open({ store, clock });
   const flush = startLoop({
@@ -249,12 +261,18 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     outbox,
     inventory,
     detection,
+    checks,
     session,
     targets,
     host: () => ({ id: identity?.id ?? null, name: hostName() }),
   };
   const health = () => ({ ready: store.health().state !== 'failed', checks: agentChecks(parts) });
-  const status = async () => ({ version: options.version, dataDir, ...agentStatus(parts) });
+  const status = async (caller: Caller = systemCaller) => ({
+    version: options.version,
+    dataDir,
+    // `read.sock` is everybody's on this machine.
+    ...agentStatus(parts, { output: caller.role !== 'reader' }),
+  });
 
   const server = await createHttpServer({
     kind: 'agent',
@@ -287,6 +305,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
   own.ready();
   // Behind the sockets: reading what dpkg knows takes as long as a tenth of the start.
   detection.start();
+  checks.start();
 
   let closed: Promise<void> | undefined;
   return {
@@ -300,7 +319,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     own,
     hostName,
     stuckMs: () => loops.stuckMs(),
-    status,
+    status: () => status(),
     health,
     close: () => (closed ??= undo.run()),
   };

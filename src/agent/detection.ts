@@ -10,7 +10,7 @@ import { type Loop, startLoop } from '../base/loop.ts';
 import type { Loops } from '../base/loops.ts';
 import type { Random } from '../base/random.ts';
 import { retry } from '../base/retry.ts';
-import { AppError } from '../domain/error.ts';
+import { AppError, isAppError } from '../domain/error.ts';
 import { isPrintable } from '../domain/ids.ts';
 import { type Component, componentKey } from '../domain/inventory.ts';
 import type { LocalInventory } from '../store/local-inventory.ts';
@@ -37,6 +37,8 @@ export interface DetectorStatus {
   /** When it last looked without failing. */
   readonly lastGoodMs: number | null;
   readonly error: string | null;
+  /** What its command said first, of one that failed. */
+  readonly output: string | null;
 }
 
 export interface Detection {
@@ -49,8 +51,8 @@ export interface Detection {
   stop(): Promise<void>;
 }
 
-/** A detector that takes longer has failed. */
-const lookMs = 60_000;
+/** For detectors that name no limit of their own. */
+const lookDefaultMs = 60_000;
 const backoffCapMs = 600_000;
 /** While the first find cannot be written (a full disk), nothing is told to the registry. */
 const storeBackoff = { baseMs: 1_000, capMs: 60_000 };
@@ -85,6 +87,7 @@ class RunningDetection implements Detection {
         everyMs,
         lastGoodMs: null,
         error: null,
+        output: null,
       });
     }
   }
@@ -187,6 +190,7 @@ class RunningDetection implements Detection {
         everyMs,
         lastGoodMs: this.#options.clock.now(),
         error: problem,
+        output: null,
       });
       return { raw, components };
     } catch (error) {
@@ -198,6 +202,7 @@ class RunningDetection implements Detection {
           everyMs,
           lastGoodMs: before?.lastGoodMs ?? null,
           error: error instanceof Error ? error.message : String(error),
+          output: isAppError(error) ? textOf(error.details['output']) : null,
         });
       }
       throw error;
@@ -207,6 +212,7 @@ class RunningDetection implements Detection {
   /** Ends a look that takes too long: aborted, and not waited for any more. */
   async #timed(detector: Detector, signal: AbortSignal): Promise<readonly Component[] | null> {
     const own = new AbortController();
+    const { lookMs = lookDefaultMs } = detector;
     const error = new AppError(
       'too-slow',
       `Cannot detect components with "${detector.name}": it took longer than ${lookMs / 1_000} s`,
@@ -249,4 +255,8 @@ function checked(
 function isWord(text: string, lengthMax: number): boolean {
   // Counted in code points, as the schema counts; most texts are short enough to need no count.
   return text !== '' && (text.length <= lengthMax || [...text].length <= lengthMax) && isPrintable(text);
+}
+
+function textOf(value: unknown): string | null {
+  return typeof value === 'string' ? value : null;
 }

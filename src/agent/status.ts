@@ -4,6 +4,7 @@ import { formatPosition } from '../domain/event.ts';
 import type { OpenStore } from '../store/engine/core.ts';
 import type { LocalInventory } from '../store/local-inventory.ts';
 import type { Outbox } from '../store/outbox.ts';
+import type { Checks } from './checks.ts';
 import type { Detection } from './detection.ts';
 import type { Session } from './session.ts';
 import type { TargetKeeper } from './target.ts';
@@ -13,6 +14,7 @@ export interface AgentParts {
   readonly outbox: Outbox;
   readonly inventory: LocalInventory;
   readonly detection: Detection;
+  readonly checks: Checks;
   /** Null: this host has no registry. */
   readonly session: Session | null;
   readonly targets: TargetKeeper;
@@ -24,8 +26,9 @@ export interface Check {
   readonly detail?: string;
 }
 
-export function agentStatus(parts: AgentParts): Record<string, unknown> {
-  const { store, outbox, inventory, detection, host } = parts;
+/** `output`: also what commands of checks and detectors said. */
+export function agentStatus(parts: AgentParts, shown: { output: boolean }): Record<string, unknown> {
+  const { store, outbox, inventory, detection, checks, host } = parts;
   const { epoch, ackedSeq, pending, pendingBytes, dropped } = outbox.status();
   return {
     role: 'agent',
@@ -35,10 +38,18 @@ export function agentStatus(parts: AgentParts): Record<string, unknown> {
       components: inventory.count,
       hash: inventory.hash,
       acknowledged: inventory.ackedHash === inventory.hash,
-      detectors: detection
-        .status()
-        .map(({ lastGoodMs, ...same }) => ({ ...same, lastGood: instant(lastGoodMs) })),
+      detectors: detection.status().map(({ lastGoodMs, output, ...same }) => ({
+        ...same,
+        lastGood: instant(lastGoodMs),
+        ...(shown.output ? { output } : {}),
+      })),
     },
+    checks: checks.status().map(({ sinceMs, lastLookMs, output, ...same }) => ({
+      ...same,
+      since: instant(sinceMs),
+      lastLook: instant(lastLookMs),
+      ...(shown.output ? { output } : {}),
+    })),
     outbox: { epoch, ackedSeq, pending, pendingBytes, dropped },
     store: { position: formatPosition(store.log.head()), ...store.health() },
   };

@@ -346,6 +346,25 @@ export const limitTable = {
     why: 'detectors of one host: each command is a process now and then, and the first check-in waits for all',
   },
 
+  checkStepsMax: {
+    value: 16,
+    unit: 'count',
+    reached: 'the next waits for its turn, its time limit too',
+    why: 'checks and detectors that one agent asks the runner for at once; half of what a runner does at once',
+  },
+  checkBodyBytes: {
+    value: 64 * KiB,
+    unit: 'bytes',
+    reached: 'the rest is not read; `match` looks at the beginning',
+    why: 'of what an http check is answered; a page of health is a line or two',
+  },
+  patternMs: {
+    value: 100,
+    unit: 'ms',
+    reached: 'the look fails, and says so',
+    why: 'a regular expression of agent.yaml on one output; the agent does nothing else meanwhile',
+  },
+
   // The runner
   runnerLineBytes: {
     value: 4 * MiB,

@@ -20,10 +20,10 @@ export function builtInRoles(cacheDir: string | undefined): Roles {
     startRegistry: (config, context) => startRegistry(config, context, addonFor()),
     async startAgent(config, { clock, random, logger }) {
       const { createAgent } = await import('../agent/agent.ts');
-      const { registry, detectors: _, ...rest } = config;
+      const { registry } = config;
       const ca = registry?.caFile === undefined ? [] : await readCaFile(registry.caFile);
       return createAgent({
-        ...rest,
+        ...config,
         registry: registry === null ? null : { ...registry, ca },
         clock,
         random,

@@ -105,6 +105,9 @@ const statusStyles: Readonly<Record<string, keyof typeof styles>> = {
   ok: 'green',
   DOWN: 'red',
   failed: 'red',
+  passing: 'green',
+  failing: 'red',
+  unknown: 'yellow',
   UNKNOWN: 'yellow',
   degraded: 'yellow',
 };

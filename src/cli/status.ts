@@ -3,7 +3,8 @@ import type { Command } from 'commander';
 import { systemRequests } from '../client/system.ts';
 import type { Flags } from './config.ts';
 import { action, type Context, clientOptions, examples, outputOption } from './context.ts';
-import { writeRecord } from './output.ts';
+import type { Io } from './io.ts';
+import { type Column, writeRecord, writeTable } from './output.ts';
 import { ago } from './words.ts';
 
 export function define(command: Command, context: Context): void {
@@ -16,9 +17,10 @@ export function define(command: Command, context: Context): void {
       action(context, async (flags: Flags) => {
         await context.ask(flags, 'agent', async (client) => {
           const answer = await client.call(systemRequests.status());
-          await context.show(flags, answer, (status, form) =>
-            writeRecord(io, form === 'wide' ? everything(status) : essence(status, io.clock.now())),
-          );
+          await context.show(flags, answer, (status, form) => {
+            writeRecord(io, form === 'wide' ? everything(status) : essence(status, io.clock.now()));
+            if (form !== 'wide') writeChecks(io, status, io.clock.now());
+          });
         });
         return 0;
       }),
@@ -56,6 +58,8 @@ export function essence(status: Members, now: number): Line[] {
       `${text(inventory['components'])}${inventory['acknowledged'] === true ? '' : ', not yet reported'}`,
     ],
     inventory && ['detectors', listOf(inventory['detectors'])],
+    ['checks', checkCounts(status['checks'])],
+    ['runner', runnerWords(membersOf(status['runner']))],
     outbox && ['waiting to be sent', text(outbox['pending'])],
     store && [
       'store',
@@ -91,21 +95,67 @@ function counts(label: string, value: unknown): Line | undefined {
   return up === undefined ? undefined : [label, `${text(up)} UP, ${text(down)} DOWN`];
 }
 
+/** In the order in which somebody has to do something about them. */
+const checkStates = ['failing', 'unknown', 'waiting', 'passing'] as const;
+
+/** `1 failing, 18 passing`; null without checks. */
+function checkCounts(value: unknown): string | null {
+  const checks = listed(value);
+  const words = checkStates.flatMap((state) => {
+    const count = checks.filter((check) => check['state'] === state).length;
+    return count === 0 ? [] : [`${count} ${state}`];
+  });
+  return words.join(', ') || null;
+}
+
+/** What fails first. */
+function writeChecks(io: Io, status: Members, now: number): void {
+  const rank = ({ state }: Members) => (checkStates as readonly unknown[]).indexOf(state);
+  const checks = listed(status['checks']).sort((a, b) => rank(a) - rank(b));
+  if (checks.length === 0) return;
+  io.stdout.write('\n');
+  const columns: readonly Column<Members>[] = [
+    { title: 'CHECK', of: ({ type }) => text(type) },
+    { title: 'KIND', of: ({ kind }) => text(kind), spare: true },
+    { title: 'STATE', of: ({ state }) => text(state), status: true },
+    { title: 'SINCE', of: ({ since }) => ago(text(since), now), whole: true },
+    { title: 'LOOKED', of: ({ lastLook }) => ago(text(lastLook), now), spare: true },
+    {
+      title: 'FOUND',
+      of: ({ detail, output }) =>
+        [detail, output].filter((word) => typeof word === 'string').join(': ') || null,
+    },
+  ];
+  writeTable(io, checks, columns, 'table');
+}
+
 /** `dpkg ok (714), kernel failed: no such file` */
 function listOf(value: unknown): string | null {
-  if (!Array.isArray(value)) return null;
-  const words = value.map((one: Members) => {
-    const { name, state, components, error } = one;
+  const words = listed(value).map(({ name, state, components, error }) => {
     return `${text(name)} ${text(state)}${typeof error === 'string' ? `: ${error}` : ` (${text(components)})`}`;
   });
   return words.join(', ') || null;
+}
+
+function listed(value: unknown): Members[] {
+  return Array.isArray(value) ? value.map((one: unknown) => membersOf(one) ?? {}) : [];
+}
+
+/** `processes 1.2.0`; null where nobody is asked. */
+function runnerWords(runner: Members | undefined): string | null {
+  if (runner === undefined) return null;
+  const { connected, kind, version, socket } = runner;
+  return connected === true ? `${text(kind)} ${text(version)}` : `not running (${text(socket)})`;
 }
 
 /** Members of members as `registry.url`, named things of a list as `inventory.detectors.dpkg`. */
 function everything(value: unknown, label = ''): Line[] {
   if (typeof value !== 'object' || value === null) return [[label, text(value)]];
   const entries: [string, unknown][] = Array.isArray(value)
-    ? value.map((one: unknown, index) => [String(membersOf(one)?.['name'] ?? index), one])
+    ? value.map((one: unknown, index) => {
+        const { name, type } = membersOf(one) ?? {};
+        return [String(name ?? type ?? index), one];
+      })
     : Object.entries(value);
   return entries.flatMap(([name, member]) => everything(member, label === '' ? name : `${label}.${name}`));
 }

@@ -59,10 +59,9 @@ function readWords<const Words extends readonly string[]>(
 }
 
 function readFolder(place: Place): string {
-  const folder = readText(place)
-    .replace(/\/+$/, '')
-    .replace(/\/{2,}/g, '/');
-  if (!/^\/[^\n]+$/.test(folder) || folder.split('/').some((part) => part === '..' || part === '.'))
+  const text = readText(place);
+  const parts = text.split('/').filter((part) => part !== '');
+  if (!text.startsWith('/') || parts.length === 0 || parts.includes('..') || parts.includes('.'))
     throw unusable(place, 'the path of a folder from / on, without ".." and not / itself');
-  return folder;
+  return `/${parts.join('/')}`;
 }

@@ -4,7 +4,7 @@
  */
 import { limits } from '../base/limits.ts';
 import { AppError } from './error.ts';
-import { ttlDefaultMs, ttlMaxMs } from './liveness.ts';
+import { type ServiceRecord, type Status, ttlDefaultMs, ttlMaxMs } from './liveness.ts';
 import {
   Members,
   type Place,
@@ -56,6 +56,47 @@ export type StatusRange = readonly [from: number, to: number];
 
 export const probeKinds = ['http', 'tcp', 'exec', 'process', 'systemd'] as const;
 export type ProbeKind = (typeof probeKinds)[number];
+
+/** What one look found. `unknown`: nobody could look, which says nothing of what is looked at. */
+export interface Outcome {
+  readonly kind: 'passed' | 'failed' | 'unknown';
+  readonly detail: string;
+  /** What the command said first, which is not everybody's business; absent where there was none, or no word of it. */
+  readonly output?: string;
+}
+
+/** What a check has made of its looks. */
+export interface Verdict {
+  /** Null before the first look that said anything. */
+  readonly status: Status | null;
+  /** The last looks in a row that say the opposite. */
+  readonly against: number;
+}
+
+export const undecided: Verdict = { status: null, against: 0 };
+
+/** A verdict changes after as many looks in a row as the check wants; the first look decides at once. */
+export function decideCheck(
+  verdict: Verdict,
+  outcome: Outcome['kind'],
+  { failAfter, passAfter }: Pick<CheckSpec, 'failAfter' | 'passAfter'>,
+): Verdict {
+  if (outcome === 'unknown') return verdict;
+  const said: Status = outcome === 'passed' ? 'UP' : 'DOWN';
+  if (verdict.status === null || verdict.status === said) return { status: said, against: 0 };
+  const against = verdict.against + 1;
+  const wanted = said === 'UP' ? passAfter : failAfter;
+  return against >= wanted ? { status: said, against: 0 } : { status: verdict.status, against };
+}
+
+/**
+ * What the check of a record thought before this process looked: so that a restart neither forgets a DOWN nor makes one
+ * failure a DOWN. Undecided where the record does not say it: there is none, silence made it DOWN, or somebody did.
+ */
+export function verdictOf(record: Pick<ServiceRecord, 'status' | 'reason'> | undefined): Verdict {
+  if (record?.status === 'UP') return { status: 'UP', against: 0 };
+  return record?.reason === 'check' ? { status: 'DOWN', against: 0 } : undecided;
+}
 
 const everyMinMs = 1_000;
 const everyMaxMs = 86_400_000;

@@ -208,6 +208,28 @@ export function decideBeat(record: ServiceRecord): Decision {
   return changed('service.revived', { ...record, status: 'UP', reason: null });
 }
 
+/**
+ * What the check of a record found, which counts as a heartbeat. It changes what the check itself or silence has made of
+ * the record; DOWN that somebody set stays until somebody sets UP.
+ */
+export function decideChecked(
+  record: ServiceRecord | undefined,
+  found: Pick<ServiceRecord, 'uuid' | 'type' | 'host' | 'status' | 'ttlMs'>,
+  heldBy: Holder,
+): Decision {
+  const reason = found.status === 'DOWN' ? ('check' as const) : null;
+  if (record === undefined) {
+    const registered = decideRegister(found.uuid, found, heldBy);
+    return { ...registered, record: { ...registered.record, reason } };
+  }
+  const decides = record.status === 'UP' || record.reason === 'check' || record.reason === 'lapsed';
+  const said = decides ? { status: found.status, reason } : {};
+  const next: ServiceRecord = { ...record, ...said, type: found.type, ttlMs: requireTtl(found.ttlMs) };
+  if (sameContent(next, record)) return { record, change: null };
+  const onlyRevived = next.status === 'UP' && sameContent(next, { ...decideBeat(record).record });
+  return changed(onlyRevived ? 'service.revived' : 'service.set', next);
+}
+
 /** The ttl ran out. Only an UP record lapses; a record that an agent holds lapses with its host (`decideHostLost`). */
 export function decideLapse(record: ServiceRecord): Decision {
   if (record.status !== 'UP') return { record, change: null };

@@ -138,7 +138,7 @@ export function readUser(place: Place): string {
   if (ownUsers.includes(name))
     throw unusable(place, `another user: foreign code never runs as ${ownUsers.join(', ')}`);
   // As useradd(8) has them, and no number: 0 is root too.
-  if (/^[a-z_][a-z0-9_-]{0,30}\$?$/i.test(name)) return name;
+  if (/^[A-Za-z_][A-Za-z0-9_.-]{0,31}$/.test(name)) return name;
   throw unusable(place, 'the name of a user');
 }
 

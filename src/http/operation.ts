@@ -50,8 +50,8 @@ export interface HttpServices {
   /** Facts of a host by its name, for selectors over events; without it only what the event itself says is known. */
   readonly hostFacts?: (name: string) => HostFacts | undefined;
   readonly health: () => Health;
-  /** `GET /v1/status`: the role's own words. */
-  readonly status: () => Promise<object>;
+  /** `GET /v1/status`: the role's own words, as far as they are the caller's business. */
+  readonly status: (caller: Caller) => Promise<object>;
   /** `GET /v1/config`: the effective configuration, without secrets, and its version. */
   readonly config: () => Promise<{ readonly version: number; readonly config: object }>;
   /** A consistent copy of the store as one SQLite file, read to its end or destroyed. PostgreSQL throws `unprocessable`. */

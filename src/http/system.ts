@@ -11,8 +11,8 @@ export const getStatus = operation({
   tag,
   summary: 'What this agent or registry is doing',
   answers: { 200: Type.Object({}, { description: 'Depends on the role; fields are added' }) },
-  async handle({ services }) {
-    return ok(await services.status());
+  async handle({ services, caller }) {
+    return ok(await services.status(caller));
   },
 });
 

@@ -13,6 +13,7 @@ import { mintUuid } from '../domain/ids.ts';
 import {
   type Decision,
   decideBeat,
+  decideChecked,
   decideEndMaintenance,
   decideLapse,
   decideMaintain,
@@ -258,6 +259,25 @@ export class LivenessStore implements LivenessService {
   async isUpMany(queries: readonly IsUpQuery[]): Promise<readonly IsUp[]> {
     const asOfMs = this.#clock.now();
     return queries.map((query) => this.#memory.isUp(query, asOfMs));
+  }
+
+  /**
+   * What a check found of its record, which is registered when it is not there; counts as a heartbeat. What stays as it
+   * is touches memory alone. `conflict` (details.holder) when another record has its place.
+   */
+  async checked(caller: Caller, found: Parameters<typeof decideChecked>[1]): Promise<ServiceRecord> {
+    const slot = this.#memory.presence.find(found.uuid);
+    const known = slot === undefined ? undefined : this.#recordIn(slot);
+    if (slot !== undefined && decideChecked(known, found, this.#heldBy).change === null) {
+      this.#memory.touch(slot, this.#memory.instant());
+      return this.#recordIn(slot);
+    }
+    return this.#store.write(caller, async (tx) => {
+      const record = await this.#records.find(tx, found.uuid);
+      const decision = decideChecked(record, found, this.#heldBy);
+      await this.#records.makeRoom(tx, record, decision.record, { takeover: false });
+      return this.#records.apply(tx, record, decision);
+    });
   }
 
   /** The record's host has another name now. Nobody was heard: its status and deadline stay as they are. */

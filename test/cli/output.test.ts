@@ -283,3 +283,62 @@ test('eventLines() tells many alike changes of one revision in one line', () => 
     '09:30:00Z component.installed  p0 1 on edge-1',
   ]);
 });
+
+test('status lists checks below the essence, what fails first, on any terminal', async (t) => {
+  const since = new Date(fleetNow - 3_600_000).toISOString();
+  const lastLook = new Date(fleetNow - 4_000).toISOString();
+  const check = (
+    type: string,
+    kind: string,
+    state: string,
+    detail: string,
+    output: string | null = null,
+  ) => ({
+    type,
+    kind,
+    state,
+    since,
+    lastLook,
+    detail,
+    output,
+  });
+  const server = await fakeServer(t, (_, response) =>
+    json(response, 200, {
+      role: 'agent',
+      host: { id: null, name: 'edge-1' },
+      registry: null,
+      checks: [
+        ...Array.from({ length: 18 }, (_, n) => check(`shop/api-${n}`, 'http', 'passing', 'HTTP 200')),
+        check('postgresql', 'exec', 'failing', 'exit code 2', '/var/run/postgresql:5432 - no response'),
+        check('nginx', 'systemd', 'unknown', 'Cannot run the check "nginx": no runner'),
+      ],
+      runner: { socket: '/run/holdfast/runner/runner.sock', connected: false, kind: null, version: null },
+    }),
+  );
+  const asked = (columns?: number) =>
+    cli(['status', '--url', server.url], {
+      now: fleetNow,
+      env: { NO_COLOR: '1' },
+      ...(columns === undefined ? {} : { columns }),
+    });
+  const { stdout } = await asked(80);
+  assert.equal(
+    stdout.split('\n').slice(0, 10).join('\n'),
+    `\
+role      agent
+host      edge-1
+registry  none
+checks    1 failing, 1 unknown, 18 passing
+runner    not running (/run/holdfast/runner/runner.sock)
+
+CHECK        KIND     STATE    SINCE   LOOKED  FOUND
+postgresql   exec     failing  1h ago  4s ago  exit code 2: /var/run/postgresql…
+nginx        systemd  unknown  1h ago  4s ago  Cannot run the check "nginx": no…
+shop/api-0   http     passing  1h ago  4s ago  HTTP 200`,
+  );
+  for (const columns of [40, 60, 80, 100, 133]) {
+    const [, table = ''] = (await asked(columns)).stdout.split('\n\n');
+    for (const line of table.split('\n')) assert.ok(line.length <= columns, `${columns}: ${line}`);
+  }
+  assert.match((await asked()).stdout, /exit code 2: \/var\/run\/postgresql:5432 - no response\n/);
+});

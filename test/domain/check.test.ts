@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import { checkTtlMs, needsRunner, readChecks } from '../../src/domain/check.ts';
+import fc from 'fast-check';
+import {
+  checkTtlMs,
+  decideCheck,
+  needsRunner,
+  readChecks,
+  undecided,
+  type Verdict,
+  verdictOf,
+} from '../../src/domain/check.ts';
 import { isAppError } from '../../src/domain/error.ts';
 import { refusedBy } from './refused-by.ts';
 
@@ -130,4 +139,75 @@ suite('readChecks()', () => {
 test('checkTtlMs() covers twice the looks that it takes to fail, and a minute at least', () => {
   assert.equal(checkTtlMs({ everyMs: 30_000, timeoutMs: 5_000, failAfter: 3 }), 185_000);
   assert.equal(checkTtlMs({ everyMs: 1_000, timeoutMs: 1_000, failAfter: 1 }), 60_000);
+});
+
+suite('decideCheck()', () => {
+  const spec = { failAfter: 3, passAfter: 2 };
+  const through = (looks: string, from: Verdict = undecided) =>
+    Array.from(looks).reduce<[string[], Verdict]>(
+      ([said, verdict], look) => {
+        const outcome = ({ p: 'passed', f: 'failed', u: 'unknown' } as const)[look as 'p' | 'f' | 'u'];
+        const next = decideCheck(verdict, outcome, spec);
+        return [[...said, next.status ?? '-'], next];
+      },
+      [[], from],
+    )[0];
+
+  test('lets the first look that says anything decide at once', () => {
+    assert.deepEqual(through('uuf'), ['-', '-', 'DOWN']);
+    assert.deepEqual(through('up'), ['-', 'UP']);
+  });
+
+  test('wants so many looks in a row to change, which one that passes interrupts and one that cannot say does not', () => {
+    assert.deepEqual(through('pffpfff'), ['UP', 'UP', 'UP', 'UP', 'UP', 'UP', 'DOWN']);
+    assert.deepEqual(through('pffuuf'), ['UP', 'UP', 'UP', 'UP', 'UP', 'DOWN']);
+    assert.deepEqual(through('fpfpp'), ['DOWN', 'DOWN', 'DOWN', 'DOWN', 'UP']);
+  });
+
+  test('agrees with the last looks alone, through random histories', () => {
+    const looks = fc.array(fc.constantFrom('passed', 'failed', 'unknown'), { maxLength: 60 });
+    const counts = fc.record({
+      failAfter: fc.integer({ min: 1, max: 5 }),
+      passAfter: fc.integer({ min: 1, max: 5 }),
+    });
+    fc.assert(
+      fc.property(looks, counts, (outcomes, wanted) => {
+        let verdict = undecided;
+        const said: string[] = [];
+        for (const outcome of outcomes) {
+          const before = verdict.status;
+          verdict = decideCheck(verdict, outcome, wanted);
+          if (outcome !== 'unknown') said.push(outcome);
+          assert.equal(verdict.status === null, said.length === 0);
+          if (verdict.status === before || before === null) continue;
+          // It changed: exactly because the last so many looks that said anything all say so.
+          const [word, many] =
+            verdict.status === 'UP'
+              ? (['passed', wanted.passAfter] as const)
+              : (['failed', wanted.failAfter] as const);
+          assert.notEqual(outcome, 'unknown');
+          assert.deepEqual(
+            said.slice(-many),
+            Array.from({ length: many }, () => word),
+          );
+        }
+        // And it has not stayed what so many looks in a row deny.
+        if (verdict.status !== null) {
+          const [word, many] =
+            verdict.status === 'DOWN'
+              ? (['passed', wanted.passAfter] as const)
+              : (['failed', wanted.failAfter] as const);
+          assert.ok(said.length < many || said.slice(-many).some((one) => one !== word));
+        }
+      }),
+    );
+  });
+});
+
+test('verdictOf() reads of a record what its check thought, and nothing of what others made of it', () => {
+  assert.deepEqual(verdictOf({ status: 'UP', reason: null }), { status: 'UP', against: 0 });
+  assert.deepEqual(verdictOf({ status: 'DOWN', reason: 'check' }), { status: 'DOWN', against: 0 });
+  for (const reason of ['set', 'lapsed'] as const)
+    assert.deepEqual(verdictOf({ status: 'DOWN', reason }), undecided);
+  assert.deepEqual(verdictOf(undefined), undecided);
 });

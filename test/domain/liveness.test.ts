@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { AppError } from '../../src/domain/error.ts';
 import {
   decideBeat,
+  decideChecked,
   decideEndMaintenance,
   decideHostLost,
   decideHostReturned,
@@ -24,6 +25,48 @@ const now = Date.parse('2026-01-31T09:30:00Z');
 const registered = decideRegister(uuid, { type: 'web', host: 'edge-1' }, 'registry').record;
 const lapsed = decideLapse(registered).record;
 const set = decideSet(registered, { status: 'DOWN' }).record;
+
+describe('decideChecked()', () => {
+  const found = (status: 'UP' | 'DOWN', ttlMs = 60_000) => ({
+    uuid,
+    type: 'web',
+    host: 'edge-1',
+    status,
+    ttlMs,
+  });
+  const outcome = (record: ServiceRecord | undefined, status: 'UP' | 'DOWN', ttlMs?: number) => {
+    const { change, record: next } = decideChecked(record, found(status, ttlMs), 'agent');
+    return [change, next.status, next.reason];
+  };
+  const failed = decideChecked(registered, found('DOWN'), 'agent').record;
+
+  it('registers what is not there, also DOWN', () => {
+    assert.deepEqual(outcome(undefined, 'UP'), ['service.registered', 'UP', null]);
+    assert.deepEqual(outcome(undefined, 'DOWN'), ['service.registered', 'DOWN', 'check']);
+    assert.equal(decideChecked(undefined, found('UP', 185_000), 'agent').record.ttlMs, 185_000);
+  });
+
+  it('changes what it made itself, and what silence made', () => {
+    assert.deepEqual(outcome(registered, 'DOWN'), ['service.set', 'DOWN', 'check']);
+    assert.deepEqual(outcome(failed, 'UP'), ['service.set', 'UP', null]);
+    assert.deepEqual(outcome(lapsed, 'UP'), ['service.revived', 'UP', null]);
+    assert.deepEqual(outcome(lapsed, 'DOWN'), ['service.set', 'DOWN', 'check']);
+  });
+
+  it('leaves what is as it is found, and what somebody set DOWN', () => {
+    assert.deepEqual(outcome(registered, 'UP'), [null, 'UP', null]);
+    assert.deepEqual(outcome(failed, 'DOWN'), [null, 'DOWN', 'check']);
+    assert.deepEqual(outcome(set, 'UP'), [null, 'DOWN', 'set']);
+    assert.deepEqual(outcome(set, 'DOWN'), [null, 'DOWN', 'set']);
+  });
+
+  it('keeps maintenance, and takes another ttl', () => {
+    const maintained = decideMaintain(registered, { note: 'disk' }, now).record;
+    const { record } = decideChecked(maintained, found('DOWN'), 'agent');
+    assert.deepEqual([record.reason, record.maintenance], ['check', maintained.maintenance]);
+    assert.deepEqual(outcome(registered, 'UP', 90_000), ['service.set', 'UP', null]);
+  });
+});
 
 describe('decideRegister()', () => {
   it('defaults to UP, 60 s and no region', () => {

@@ -6,6 +6,8 @@ export interface Detector {
   readonly name: string;
   /** How long after a look the next one is due. */
   readonly everyMs: number;
+  /** A look that takes longer has failed; default a minute. The first check-in waits for it. */
+  readonly lookMs?: number;
   /**
    * Everything that is installed now, by this source. The very array of the look before means that nothing changed:
    * whoever calls need not compare. `null` means that this host has no such source, which is no error.

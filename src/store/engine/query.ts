@@ -36,6 +36,7 @@ export interface AgentSchema extends CommonSchema {
   components: OwnComponentRow;
   remote_answers: RemoteAnswerRow;
   held_target: HeldTargetRow;
+  checks: CheckRow;
 }
 
 export interface CommonSchema {
@@ -130,6 +131,11 @@ export interface HeldTargetRow {
   body: string;
   signature: string;
   accepted_at_ms: number;
+}
+
+export interface CheckRow {
+  type: string;
+  uuid: string;
 }
 
 export interface HostRow {
