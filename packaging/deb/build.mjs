@@ -233,7 +233,7 @@ async function thirdParty(root) {
 }
 
 /** Seconds: SOURCE_DATE_EPOCH if whoever builds says it, else the time of the commit, else of the changelog. */
-async function sourceTime(root) {
+export async function sourceTime(root) {
   const given = process.env.SOURCE_DATE_EPOCH;
   if (given !== undefined && /^\d+$/.test(given)) return Number(given);
   try {

@@ -9,7 +9,7 @@ export function define(command: Command, context: Context): void {
   const { io } = context;
   roleOptions(command, 'agent')
     .description(
-      'Runs the agent of this host: it beats, reports what is installed, and answers for this host also while the\n' +
+      'Runs the agent of this host: it beats, reports what is installed, and answers for this host also while the ' +
         'registry is away. It writes {"ready":"agent",…} to stdout once it serves, whether or not the registry is there.',
     )
     .action(

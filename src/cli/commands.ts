@@ -75,7 +75,7 @@ export const commands: readonly CommandEntry[] = [
   {
     name: 'logout',
     group: 'Look after it:',
-    summary: 'end and forget that',
+    summary: 'end the token of a server, and forget both',
     load: () => import('./logout.ts'),
   },
   {

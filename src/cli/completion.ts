@@ -15,18 +15,24 @@ const scripts = {
   zsh: zshScript,
   fish: fishScript,
 } as const satisfies Record<string, (program: DescribedCommand) => string>;
-type Shell = keyof typeof scripts;
+export type Shell = keyof typeof scripts;
+export const shells = Object.keys(scripts) as Shell[];
+
+/** The script for a shell, of a program that is described whole. */
+export function completionScript(shell: Shell, program: DescribedCommand): string {
+  return scripts[shell](program);
+}
 
 export function define(command: Command, context: Context): void {
   command
-    .addArgument(new Argument('<shell>', 'for which shell').choices(Object.keys(scripts)))
+    .addArgument(new Argument('<shell>', 'for which shell').choices(shells))
     .description(
       'Writes the script that completes commands, options and their values at TAB.\n' +
         'An installed package has brought it already.',
     )
     .action(
       action(context, async (shell: Shell) => {
-        context.io.stdout.write(scripts[shell](describe(await context.program())));
+        context.io.stdout.write(completionScript(shell, describe(await context.program())));
         return 0;
       }),
     );

@@ -33,8 +33,8 @@ export function defineRotate(registry: Command, context: Context): void {
     .addArgument(new Argument('<what>', 'what to replace').choices(rotations))
     .summary('replace the signing key, the CA or the certificate')
     .description(
-      'Replaces a key of the running registry without losing a host: what takes over was announced to all hosts with\n' +
-        'their targets, and a new next one is announced. Wait until every host has been UP since, before rotating the\n' +
+      'Replaces a key of the running registry without losing a host: what takes over was announced to all hosts with ' +
+        'their targets, and a new next one is announced. Wait until every host has been UP since, before rotating the ' +
         'same again: one that has heard of neither has to join anew. Within ten minutes it is refused.',
     )
     .option('--force', 'also before all hosts can have heard of the next one; these have to join anew')

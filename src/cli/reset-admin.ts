@@ -16,7 +16,7 @@ export function defineResetAdmin(registry: Command, context: Context): void {
     .command('reset-admin')
     .summary('write another admin.token')
     .description(
-      'Writes another admin.token into the data directory of a registry; the one before ends. Asks the registry\n' +
+      'Writes another admin.token into the data directory of a registry; the one before ends. Asks the registry ' +
         'through admin.sock where it runs, and opens its store itself where it does not.',
     )
     .option('--data-dir <folder>', 'of the registry')

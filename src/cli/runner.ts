@@ -9,8 +9,8 @@ export function define(command: Command, context: Context): void {
   const { io } = context;
   roleOptions(command, 'runner')
     .description(
-      'Runs the runner of this host, the only part that starts programs that are not Holdfast: commands of checks, of\n' +
-        'detectors and of placements. It listens on one socket, runner.sock, for the agent. It starts what agent.yaml and\n' +
+      'Runs the runner of this host, the only part that starts programs that are not Holdfast: commands of checks, of ' +
+        'detectors and of placements. It listens on one socket, runner.sock, for the agent. It starts what agent.yaml and ' +
         'signed targets name and nothing else. Once it listens it writes {"ready":"runner",…} to stdout.',
     )
     .action(

@@ -18,6 +18,7 @@ const others = [
   // Of what the runner starts, which may be this program again.
   'HOLDFAST_STEP',
 ] as const;
+export type ClientVariable = (typeof others)[number];
 
 export function knownVariables(): ReadonlySet<string> {
   return new Set([...Object.values(settings).flatMap(({ env }) => env ?? []), ...others]);

@@ -1,0 +1,196 @@
+/** The page of the configuration files: `holdfast.yaml(5)`, from the table of settings. */
+import {
+  type RoleCommand,
+  roleCommands,
+  type SettingName,
+  settings,
+  settingsOf,
+} from '../../src/cli/settings.ts';
+import { allowDefault, drivers, handlers } from '../../src/domain/allow.ts';
+import { standardDetectorNames } from '../../src/domain/detector.ts';
+import { reference } from './command-page.ts';
+import { bold, italic, Page, type PageHead } from './roff.ts';
+
+/** A member of an entry: what it may be, and what holds without it. */
+interface Member {
+  readonly value: string;
+  readonly help: string;
+  readonly default?: string;
+}
+
+/** An entry of `checks`. */
+export const checkMembers: Readonly<Record<string, Member>> = {
+  type: { value: 'word', help: 'the type of the record that it keeps on this host; one check for each type' },
+  http: { value: 'url', help: 'passes when it answers with one of the wanted statuses' },
+  tcp: { value: 'host:port', help: 'passes when a connection is accepted' },
+  exec: { value: '[command, argument…]', help: 'passes when the command exits with 0; the runner starts it' },
+  process: {
+    value: 'name',
+    help: 'passes while a program of this file name runs, or of this path when it begins with /; the runner looks',
+  },
+  systemd: { value: 'unit', help: 'passes while the unit is active; the runner looks' },
+  every: { value: 'duration', help: 'how often it looks', default: '30s' },
+  timeout: {
+    value: 'duration',
+    help: 'a look that takes longer has failed; at most every',
+    default: '5s',
+  },
+  failAfter: { value: 'count', help: 'failures in a row until the record is DOWN', default: '3' },
+  passAfter: { value: 'count', help: 'passes in a row until it is UP again', default: '1' },
+  status: {
+    value: 'status',
+    help: 'with http: a status such as 204, a range such as 200-399, or a list of these',
+    default: '200-299',
+  },
+  match: { value: 'regexp', help: 'with http: the body has to contain a match of it' },
+  user: { value: 'user', help: 'with exec: whom it runs as, never root', default: 'one made for it' },
+};
+
+/** An entry of `detectors` that is no name. */
+export const detectorMembers: Readonly<Record<string, Member>> = {
+  command: { value: '[command, argument…]', help: 'what to run; the runner starts it' },
+  match: {
+    value: 'regexp',
+    help: 'finds the version in what it writes: the group called version, such as nginx/(?<version>\\S+)',
+  },
+  component: { value: 'word', help: 'what the component is called' },
+  every: { value: 'duration', help: 'how often it looks', default: '1h' },
+  timeout: { value: 'duration', help: 'when it is given up', default: '10s' },
+  user: { value: 'user', help: 'whom it runs as, never root', default: 'one made for it' },
+};
+
+/** The members of `allow`. */
+export const allowMembers: Readonly<Record<string, Member>> = {
+  drivers: {
+    value: 'list',
+    help: `how something may be put on this host: ${drivers.join(', ')}`,
+    default: allowDefault.drivers.join(', '),
+  },
+  handlers: {
+    value: 'list',
+    help: `what jobs may do here: ${handlers.join(', ')}`,
+    default: allowDefault.handlers.join(', '),
+  },
+  users: { value: 'list', help: 'under which it may run', default: 'none but users made for one run' },
+  paths: {
+    value: 'list',
+    help: 'folders in and below which it may be written',
+    default: 'none but Holdfast’s own',
+  },
+};
+
+/** As they stand on the page; each is a whole file. */
+export const yamlExamples: Readonly<Record<'agent' | 'registry', string>> = {
+  agent: `registry: https://registry.example:7420
+host:
+  name: edge-1
+  region: eu-west
+  self: {rack: r7}
+checks:
+  - {type: web, http: "http://127.0.0.1/healthz", every: 10s}
+  - {type: db, tcp: "127.0.0.1:5432"}
+  - {type: queue, systemd: rabbitmq-server, failAfter: 2}
+detectors:
+  - dpkg
+  - os-release
+  - command: [nginx, -v]
+    match: nginx/(?<version>\\S+)
+    component: nginx
+allow:
+  drivers: [archive, files]
+  users: [shop]
+  paths: [/srv/shop]
+`,
+  registry: `listen: 0.0.0.0:7420
+advertiseUrl: https://registry.example:7420
+logLevel: info
+`,
+};
+
+export function yamlPage(head: Pick<PageHead, 'version' | 'date'>): string {
+  const page = new Page({ name: 'holdfast.yaml', section: 5, ...head });
+  page.section('Name').line('holdfast.yaml, agent.yaml, registry.yaml \\- settings of the roles of Holdfast');
+  page
+    .section('Description')
+    .paragraphs(
+      'A role reads the file that --config or HOLDFAST_CONFIG names; the units of the package name ' +
+        '/etc/holdfast/agent.yaml and /etc/holdfast/registry.yaml. Flags stand above HOLDFAST_* variables, these above ' +
+        'the file, and that above the defaults. Secrets never stand in it.\n' +
+        'It is one YAML map, of at most 1 MiB, without anchors. A key that the role does not know is refused with its ' +
+        'line and the nearest that it does: nothing is ignored. Durations are written as 500ms, 30s, 5m, 2h or 1d, or as ' +
+        'seconds. A path that is not absolute begins in the folder where the role was started.\n' +
+        'The runner reads agent.yaml itself, again when it has changed, and believes it only while the file and each ' +
+        'folder above it can be written by nobody but root.',
+    );
+  page
+    .section('Keys')
+    .paragraphs('Where a key has a dot, the part behind it stands in the map of that name.');
+  for (const name of Object.keys(settings) as SettingName[]) {
+    const { key, help, env, flag } = settings[name];
+    if (key === null) continue;
+    const stands = [flag?.split(' ')[0], env].filter((one) => one !== undefined && one !== null);
+    const also = stands.length === 0 ? 'In the file only' : `Also ${stands.join(' and ')}`;
+    page.item(`${bold(key)}: ${italic(valueWords(name))}`, `${help}. ${also}. Of ${rolesOf(name)}.`);
+  }
+  page
+    .section('Checks')
+    .paragraphs(
+      'A list of maps. Each keeps the service record of its type on this host: a check says UP and DOWN for a program ' +
+        'that does not say so itself. It names one thing to look at: http, tcp, exec, process or systemd.',
+    );
+  members(page, checkMembers);
+  page
+    .section('Detectors')
+    .paragraphs(
+      `A list of names (${standardDetectorNames.join(', ')}) and of maps with a command that prints a version. ` +
+        'A list replaces the standard ones.',
+    );
+  members(page, detectorMembers);
+  page
+    .section('Allow')
+    .paragraphs(
+      'What a registry may make this host do: the word of whoever is root here. A key that is absent keeps its default.',
+    );
+  members(page, allowMembers);
+  page.section('Examples').paragraphs('An agent:').example(yamlExamples.agent.trimEnd().split('\n'));
+  page.paragraphs('A registry:').example(yamlExamples.registry.trimEnd().split('\n'));
+  page
+    .paragraphs('Whether the agent would start with it:')
+    .example(['holdfast config check agent --config /etc/holdfast/agent.yaml']);
+  page
+    .section('See also')
+    .line(
+      [
+        reference('holdfast', 1),
+        reference('holdfast-config', 1),
+        reference('holdfast-agent', 8),
+        reference('holdfast-registry', 8),
+      ].join(',\n'),
+    );
+  return page.text();
+}
+
+function members(page: Page, table: Readonly<Record<string, Member>>): void {
+  for (const [name, { value, help, default: preset }] of Object.entries(table)) {
+    page.item(
+      `${bold(name)}: ${italic(value)}`,
+      `${help}${preset === undefined ? '' : ` (default: ${preset})`}.`,
+    );
+  }
+}
+
+/** What may stand behind the key: the words of its flag, where it has one. */
+function valueWords(name: SettingName): string {
+  const { flag } = settings[name];
+  if (flag === null) return name === 'allow' ? 'map' : 'list';
+  const value = /<(.*)>/.exec(flag)?.[1];
+  if (value === undefined) return 'true or false';
+  if (name === 'self') return 'map of words';
+  if (value === 'url,url') return 'url, or a list of them';
+  return value.replace('|', ' or ');
+}
+
+function rolesOf(name: SettingName): string {
+  const roles: RoleCommand[] = roleCommands.filter((role) => settingsOf[role].includes(name));
+  return roles.join(', ');
+}
