@@ -397,10 +397,10 @@ export const limitTable = {
     why: 'of one step, stdout and stderr together; what a person reads of a failure',
   },
   runnerOutputRateBytes: {
-    value: 64 * MiB,
+    value: 32 * MiB,
     unit: 'bytes',
-    reached: 'the writers wait for the next second',
-    why: 'a second, of all steps together: to read and drop 1 GiB a second takes a whole core',
+    reached: 'the writers wait',
+    why: 'a second, of all steps together: more than a program says, and 6 % of a core; to read all of a flood is a whole one',
   },
   runnerLookMemoryBytes: {
     value: 256 * MiB,

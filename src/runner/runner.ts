@@ -19,7 +19,7 @@ import { enter } from './presence.ts';
 import { createProcessGroups } from './process-groups.ts';
 import { StepRecords } from './records.ts';
 import { type Handled, listenForSteps, type Question } from './server.ts';
-import { Steps } from './steps.ts';
+import { type StepPoint, Steps } from './steps.ts';
 import { RunnerTrust } from './trust.ts';
 
 /** What local root has written down. */
@@ -41,6 +41,8 @@ export interface RunnerOptions extends Partial<Surroundings> {
   readonly stopsSteps: boolean;
   /** Only for tests. */
   readonly looks?: Omit<LookOptions, 'clock'>;
+  /** Only for tests. */
+  readonly at?: (point: StepPoint) => void;
 }
 
 export interface Runner {
@@ -61,7 +63,7 @@ export function createRunner(options: RunnerOptions): Promise<Runner> {
 }
 
 async function build(options: RunnerOptions & Surroundings, undo: Undo): Promise<Runner> {
-  const { dataDir, socketDir, socketOwner, duties, stopsSteps, looks, ...rest } = options;
+  const { dataDir, socketDir, socketOwner, duties, stopsSteps, looks, at, ...rest } = options;
   const { clock, random, logger, version, commit } = rest;
 
   await ensurePrivateFolder(dataDir);
@@ -87,6 +89,7 @@ async function build(options: RunnerOptions & Surroundings, undo: Undo): Promise
     found,
     crashed: presence.crashed,
     ...(looks === undefined ? {} : { looks }),
+    ...(at === undefined ? {} : { at }),
   });
 
   const path = join(socketDir, 'runner.sock');

@@ -143,7 +143,8 @@ class Connection {
     const { signal } = asked;
     try {
       const { answer, taken } = await this.#options.handle(request, { signal });
-      if (!signal.aborted) this.#send(id, answer, taken);
+      // Also while the runner stops: this is how it ended.
+      if (signal.reason !== takenBack) this.#send(id, answer, taken);
     } catch (error) {
       if (signal.reason !== takenBack && this.#socket.writable) this.#refuse(id, error);
     } finally {

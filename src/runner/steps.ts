@@ -24,7 +24,27 @@ export interface StepsOptions {
   readonly launcher: Launcher;
   readonly records: StepRecords;
   readonly looks?: Omit<LookOptions, 'clock'>;
+  /** Only for tests: called where a death of the runner would matter. */
+  readonly at?: (point: StepPoint) => void;
 }
+
+/**
+ * What a command comes past: its record is about to be written and was written, it runs, it has written something, it
+ * has ended, its result was recorded, was handed over, and is forgotten. `adopting`: a new runner has looked for what an
+ * earlier one left, and written nothing yet.
+ */
+export const stepPoints = [
+  'asked',
+  'recorded',
+  'started',
+  'output',
+  'ended',
+  'kept',
+  'taken',
+  'forgotten',
+  'adopting',
+] as const;
+export type StepPoint = (typeof stepPoints)[number];
 
 /** A result on its way to who asked for it. */
 export interface Outcome {
@@ -156,7 +176,9 @@ export class Steps {
   async #command(deed: Extract<Deed, { kind: 'command' }>, record: StepRecord): Promise<StepResult> {
     const { clock, launcher, records } = this.#options;
     const before = this.#known.get(record.name);
+    this.#at('asked');
     await records.write(record);
+    this.#at('recorded');
     const startMs = clock.monotonic();
     let running: Running;
     try {
@@ -172,9 +194,10 @@ export class Steps {
       await this.#forget(before ?? record);
       throw error;
     }
-    const output = new OutputKeeper();
-    running.onOutput((stream, chunk) => output.add(stream, chunk));
+    this.#at('started');
+    const output = this.#outputOf(running);
     const end = await running.ended;
+    this.#at('ended');
     const result: StepResult = {
       end,
       startedAtMs: record.startedAtMs,
@@ -187,9 +210,23 @@ export class Steps {
     return result;
   }
 
+  #outputOf(running: Running): OutputKeeper {
+    const output = new OutputKeeper();
+    running.onOutput((stream, chunk) => {
+      output.add(stream, chunk);
+      this.#at('output');
+    });
+    return output;
+  }
+
+  #at(point: StepPoint): void {
+    this.#options.at?.(point);
+  }
+
   async #adopt(found: readonly StepRecord[], crashed: boolean): Promise<void> {
     const { clock, launcher, logger, records } = this.#options;
     const running = new Map((await launcher.adopt()).map((one) => [one.name, one]));
+    this.#at('adopting');
     for (const record of found) {
       if (record.ended !== null || !record.isOpen) {
         this.#known.set(record.name, record);
@@ -221,8 +258,7 @@ export class Steps {
 
   async #seeOff(record: StepRecord, running: Running): Promise<StepResult> {
     const { clock } = this.#options;
-    const output = new OutputKeeper();
-    running.onOutput((stream, chunk) => output.add(stream, chunk));
+    const output = this.#outputOf(running);
     const end = await running.ended;
     const result = { ...resultOf(record, end, { nowMs: clock.now() }), ...output.kept };
     await this.#keep(record, result);
@@ -236,9 +272,11 @@ export class Steps {
     await records.write(kept);
     this.#known.delete(record.name);
     this.#known.set(record.name, kept);
+    this.#at('kept');
   }
 
   #taken(record: StepRecord): void {
+    this.#at('taken');
     // The one that has come since is not the one that was handed over.
     if (this.#known.get(record.name) === record) this.#forgetSoon(record);
   }
@@ -249,6 +287,7 @@ export class Steps {
     if (record.crashes === 0) {
       this.#known.delete(record.name);
       await records.remove(record);
+      this.#at('forgotten');
       return;
     }
     const rest: StepRecord = { ...record, ended: null, isOpen: false };
