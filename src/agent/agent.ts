@@ -10,12 +10,12 @@ import { type Surroundings, surroundings } from '../base/surroundings.ts';
 import { Undo } from '../base/undo.ts';
 import type { ProxySettings } from '../client/proxy.ts';
 import { type Caller, systemCaller } from '../domain/access.ts';
-import type { CheckSpec } from '../domain/check.ts';
+import { type CheckSpec, needsRunner } from '../domain/check.ts';
 import { type DetectorSpec, standardDetectorSpecs } from '../domain/detector.ts';
 import type { HostFacts } from '../domain/host.ts';
 import { normaliseHostName } from '../domain/ids.ts';
 import { type Labels, patchLabels } from '../domain/labels.ts';
-import type { ComponentService, LivenessService, RunnerService, TargetService } from '../domain/services.ts';
+import type { ComponentService, LivenessService, TargetService } from '../domain/services.ts';
 import { roleSockets } from '../http/listen.ts';
 import { createHttpServer, type HttpLimits } from '../http/server.ts';
 import { AccessStore } from '../store/access.ts';
@@ -47,6 +47,7 @@ import { linuxPaths, type MachinePaths, mintMachineId, readBootId, readMachineId
 import { MembershipFiles } from './membership.ts';
 import { type Connect, connectRegistry } from './peer.ts';
 import { reportOf, reportOfAll, reportOfSelf } from './reports.ts';
+import { type RunnerAccess, RunnerLink } from './runner-link.ts';
 import { Session } from './session.ts';
 import { type AgentParts, agentChecks, agentStatus, type Check } from './status.ts';
 import { startSweep } from './sweep.ts';
@@ -87,7 +88,7 @@ export interface AgentOptions extends Partial<Surroundings> {
   /** What to look at for programs that do not tell of themselves; none when absent. */
   readonly checks?: readonly CheckSpec[];
   /** Who starts commands and looks at processes; null or absent: nobody, this host observes only. */
-  readonly runner?: RunnerService | null;
+  readonly runner?: RunnerAccess | null;
   readonly machine?: MachinePaths;
   /** The native addon in the single binary. */
   readonly addon?: object | undefined;
@@ -178,11 +179,24 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     host: () => ({ name: hostName(), id: identity?.id ?? null }),
     facts,
   });
-  const steps = new Steps(options.runner ?? null);
+  const runner = new RunnerLink({
+    ...shared,
+    runner: options.runner ?? null,
+    trusted: () =>
+      session === null || identity === null ? null : { hostId: identity.id, keys: targets.keys(identity) },
+    registryNowMs: () => session?.registryNowMs() ?? null,
+    onFound: () => {
+      detection.retryFailed();
+      checks.retryUnknown();
+    },
+  });
+  undo.add('runner', () => runner.stop());
+  const steps = new Steps(runner.service);
   const search = createSearch();
+  const detectors = options.detectors ?? standardDetectorSpecs;
   const detection = createDetection({
     ...shared,
-    detectors: (options.detectors ?? standardDetectorSpecs).map((one) =>
+    detectors: detectors.map((one) =>
       'detect' in one ? one : detectorOf(one, { clock, version: options.version, steps, search }),
     ),
     inventory,
@@ -262,6 +276,10 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     inventory,
     detection,
     checks,
+    runner,
+    needsRunner:
+      (options.checks ?? []).some(({ probe }) => needsRunner(probe)) ||
+      detectors.some((one) => !('detect' in one) && one.kind === 'command'),
     session,
     targets,
     host: () => ({ id: identity?.id ?? null, name: hostName() }),
@@ -306,6 +324,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
   // Behind the sockets: reading what dpkg knows takes as long as a tenth of the start.
   detection.start();
   checks.start();
+  runner.start();
 
   let closed: Promise<void> | undefined;
   return {
@@ -355,6 +374,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
       inventoryReady: () => detection.complete,
       onMember: async (member) => {
         identity = member;
+        runner.wake();
         await moveRecords(own, member.name);
       },
     });

@@ -62,6 +62,8 @@ export interface Checks {
   status(): CheckStatus[];
   /** Looks for the first time. Calling it after `stop` does nothing. */
   start(): void;
+  /** Those that could not look do so now: what kept them from it may be over. */
+  retryUnknown(): void;
   /** Ends the looks that are under way. Never rejects. */
   stop(): Promise<void>;
 }
@@ -102,6 +104,11 @@ class RunningChecks implements Checks {
     });
   }
 
+  retryUnknown(): void {
+    for (const [index, { status }] of this.#checks.entries())
+      if (status.state === 'unknown') this.#loops[index]?.wake();
+  }
+
   async stop(): Promise<void> {
     this.#stopping.abort(new Error('checks stop'));
     await this.#begun;
@@ -118,6 +125,7 @@ class RunningChecks implements Checks {
       attemptsMax: Number.POSITIVE_INFINITY,
       shouldRetry: () => true,
     });
+    // No watchdog asks after these loops: a look may rightly take as long as its check allows, which may be hours.
     this.#loops = this.#checks.map((check) =>
       startLoop({
         name: `check ${check.spec.type}`,

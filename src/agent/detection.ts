@@ -47,6 +47,8 @@ export interface Detection {
   status(): DetectorStatus[];
   /** Looks for the first time. Calling it after `stop` does nothing. */
   start(): void;
+  /** Those that failed look again now: what they failed of may be over. */
+  retryFailed(): void;
   /** Never rejects. */
   stop(): Promise<void>;
 }
@@ -98,6 +100,11 @@ class RunningDetection implements Detection {
     this.#first = this.#begin().catch((error: unknown) => {
       if (!this.#stopping.signal.aborted) logger.error({ err: error }, 'detection cannot begin');
     });
+  }
+
+  retryFailed(): void {
+    for (const [index, { name }] of this.#options.detectors.entries())
+      if (this.#status.get(name)?.state === 'failed') this.#loops[index]?.retryNow();
   }
 
   status(): DetectorStatus[] {

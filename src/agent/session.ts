@@ -135,6 +135,12 @@ export class Session {
     };
   }
 
+  /** The registry's clock as its answers tell it, in whole milliseconds; null before the first. */
+  registryNowMs(): number | null {
+    const now = this.#member?.time.now() ?? null;
+    return now === null ? null : Math.round(now);
+  }
+
   /** The inventory changed, or is told for the first time. */
   inventoryChanged(): void {
     this.#member?.checkIn.wake();

@@ -6,6 +6,7 @@ import type { LocalInventory } from '../store/local-inventory.ts';
 import type { Outbox } from '../store/outbox.ts';
 import type { Checks } from './checks.ts';
 import type { Detection } from './detection.ts';
+import type { RunnerLink } from './runner-link.ts';
 import type { Session } from './session.ts';
 import type { TargetKeeper } from './target.ts';
 
@@ -15,6 +16,9 @@ export interface AgentParts {
   readonly inventory: LocalInventory;
   readonly detection: Detection;
   readonly checks: Checks;
+  readonly runner: RunnerLink;
+  /** Whether a check or a detector asks it. */
+  readonly needsRunner: boolean;
   /** Null: this host has no registry. */
   readonly session: Session | null;
   readonly targets: TargetKeeper;
@@ -28,7 +32,7 @@ export interface Check {
 
 /** `output`: also what commands of checks and detectors said. */
 export function agentStatus(parts: AgentParts, shown: { output: boolean }): Record<string, unknown> {
-  const { store, outbox, inventory, detection, checks, host } = parts;
+  const { store, outbox, inventory, detection, checks, runner, host } = parts;
   const { epoch, ackedSeq, pending, pendingBytes, dropped } = outbox.status();
   return {
     role: 'agent',
@@ -50,12 +54,20 @@ export function agentStatus(parts: AgentParts, shown: { output: boolean }): Reco
       lastLook: instant(lastLookMs),
       ...(shown.output ? { output } : {}),
     })),
+    runner: runner.status,
     outbox: { epoch, ackedSeq, pending, pendingBytes, dropped },
     store: { position: formatPosition(store.log.head()), ...store.health() },
   };
 }
 
-export function agentChecks({ store, detection, session, targets }: AgentParts): Record<string, Check> {
+export function agentChecks({
+  store,
+  detection,
+  runner,
+  needsRunner,
+  session,
+  targets,
+}: AgentParts): Record<string, Check> {
   const failed = detection.status().filter(({ error }) => error !== null);
   const { state, detail } = store.health();
   return {
@@ -67,8 +79,17 @@ export function agentChecks({ store, detection, session, targets }: AgentParts):
       failed.length === 0
         ? { status: 'ok' }
         : { status: 'degraded', detail: failed.map(({ name, error }) => `${name}: ${error}`).join('; ') },
+    ...(needsRunner ? { runner: runnerCheck(runner) } : {}),
     ...(session === null ? {} : { registry: registryCheck(session, targets) }),
   };
+}
+
+function runnerCheck({ status }: RunnerLink): Check {
+  if (status === null)
+    return { status: 'degraded', detail: 'no runner: checks and detectors that need one look at nothing' };
+  const { connected, problem } = status;
+  if (connected && problem === null) return { status: 'ok' };
+  return { status: 'degraded', detail: problem ?? 'it was not asked yet' };
 }
 
 function registryCheck(session: Session, targets: TargetKeeper): Check {

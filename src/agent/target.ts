@@ -166,7 +166,7 @@ export class TargetKeeper implements TargetService {
     const decision = decideTarget(
       {
         hostId: identity.id,
-        keys: this.#keys(identity),
+        keys: this.keys(identity),
         version: this.#held?.document ?? null,
       },
       { body: Buffer.from(body), signature },
@@ -214,7 +214,7 @@ export class TargetKeeper implements TargetService {
   }
 
   /** Who may sign: as the held one says, which was signed by one of those before. */
-  #keys(identity: Identity): readonly TrustKey[] {
+  keys(identity: Identity): readonly TrustKey[] {
     return this.#held?.document.settings.trust.keys ?? identity.signingKeys;
   }
 }

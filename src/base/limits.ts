@@ -345,7 +345,6 @@ export const limitTable = {
     reached: 'start refused (78)',
     why: 'detectors of one host: each command is a process now and then, and the first check-in waits for all',
   },
-
   checkStepsMax: {
     value: 16,
     unit: 'count',

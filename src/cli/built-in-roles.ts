@@ -20,11 +20,12 @@ export function builtInRoles(cacheDir: string | undefined): Roles {
     startRegistry: (config, context) => startRegistry(config, context, addonFor()),
     async startAgent(config, { clock, random, logger }) {
       const { createAgent } = await import('../agent/agent.ts');
-      const { registry } = config;
+      const { registry, runnerSocket } = config;
       const ca = registry?.caFile === undefined ? [] : await readCaFile(registry.caFile);
       return createAgent({
         ...config,
         registry: registry === null ? null : { ...registry, ca },
+        runner: runnerSocket === null ? null : { socket: runnerSocket },
         clock,
         random,
         logger,

@@ -141,11 +141,13 @@ function listed(value: unknown): Members[] {
   return Array.isArray(value) ? value.map((one: unknown) => membersOf(one) ?? {}) : [];
 }
 
-/** `processes 1.2.0`; null where nobody is asked. */
+/** `connected, starts processes`; null on a host without one. */
 function runnerWords(runner: Members | undefined): string | null {
   if (runner === undefined) return null;
-  const { connected, kind, version, socket } = runner;
-  return connected === true ? `${text(kind)} ${text(version)}` : `not running (${text(socket)})`;
+  const { connected, kind, problem } = runner;
+  const how =
+    kind === 'systemd' ? ', starts units of systemd' : kind === 'processes' ? ', starts processes' : '';
+  return `${connected === true ? `connected${how}` : 'not connected'}${typeof problem === 'string' ? `: ${problem}` : ''}`;
 }
 
 /** Members of members as `registry.url`, named things of a list as `inventory.detectors.dpkg`. */

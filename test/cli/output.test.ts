@@ -312,7 +312,13 @@ test('status lists checks below the essence, what fails first, on any terminal',
         check('postgresql', 'exec', 'failing', 'exit code 2', '/var/run/postgresql:5432 - no response'),
         check('nginx', 'systemd', 'unknown', 'Cannot run the check "nginx": no runner'),
       ],
-      runner: { socket: '/run/holdfast/runner/runner.sock', connected: false, kind: null, version: null },
+      runner: {
+        socket: '/r.sock',
+        connected: false,
+        kind: null,
+        version: null,
+        problem: 'no runner at /r.sock',
+      },
     }),
   );
   const asked = (columns?: number) =>
@@ -329,7 +335,7 @@ role      agent
 host      edge-1
 registry  none
 checks    1 failing, 1 unknown, 18 passing
-runner    not running (/run/holdfast/runner/runner.sock)
+runner    not connected: no runner at /r.sock
 
 CHECK        KIND     STATE    SINCE   LOOKED  FOUND
 postgresql   exec     failing  1h ago  4s ago  exit code 2: /var/run/postgresql…

@@ -1,6 +1,6 @@
 /** Checks from agent.yaml to whoever watches the registry, with processes and a web server that comes and goes. */
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -73,4 +73,63 @@ test('what a check finds is told by the registry to whoever watches, and a check
   yaml(`  - {type: shop/db, exec: [pg_isready]}\n`);
   await startProcess(t, argv, program).ready('agent');
   await watched.until((followed) => told(followed).at(-1)?.startsWith('service.deleted') === true);
+});
+
+test('with a runner, commands and processes are looked at, and a command tells a version', async (t) => {
+  const program = await bundleProgram(tempFolder(t));
+  const folder = tempFolder(t);
+  const [flag, version] = [join(folder, 'flag'), join(folder, 'version')];
+  writeFileSync(flag, '');
+  writeFileSync(version, 'shop 1.2.3\n');
+  const file = join(folder, 'up.yaml');
+  writeFileSync(
+    file,
+    `
+checks:
+  - {type: shop/flag, exec: [test, -e, ${flag}], every: 1s, failAfter: 1}
+  - {type: shop/node, process: ${process.execPath}}
+  - {type: shop/none, process: no-such-program, failAfter: 1}
+detectors:
+  - kernel
+  - {command: [cat, ${version}], match: '^shop (?<version>\\S+)$', component: shop, every: 1s}
+`,
+    { mode: 0o600 },
+  );
+  const dataDir = tempFolder(t);
+  const any = ['--registry-listen', '127.0.0.1:0', '--agent-listen', '127.0.0.1:0'];
+  const up = startProcess(t, ['up', '--data-dir', dataDir, '--config', file, ...any], program);
+  const agent = reach(t, await up.ready('agent'));
+  const registry = reach(t, await up.ready('registry'));
+  const watched = await follow(registry.client, {
+    select: { services: { type: ['shop/flag'] } },
+    snapshot: true,
+  });
+  const statuses = async () => {
+    const { items } = (await registry.http({ path: '/v1/services' })).json as { items: ServiceDocument[] };
+    return items.map(({ type, status, reason }) => `${type} ${reason ?? status}`).sort();
+  };
+  let seen: string[] = [];
+  await until(
+    async () => {
+      seen = await statuses();
+      return seen.join() === 'shop/flag UP,shop/node UP,shop/none check';
+    },
+    () => seen.join(),
+  );
+  rmSync(flag);
+  await watched.until((followed) => told(followed).at(-1) === 'service.set DOWN (check)');
+  const { json } = await agent.http({ path: '/v1/status' });
+  assert.deepEqual([json.runner.connected, json.runner.kind], [true, 'processes']);
+  assert.deepEqual([json.checks[0].state, json.checks[0].detail], ['failing', 'exit code 1']);
+  assert.equal((await agent.http({ path: '/healthz' })).json.checks.runner.status, 'ok');
+
+  const versionNow = async () => {
+    const { items } = (await registry.http({ path: '/v1/components' })).json as {
+      items: { name: string; versions: { version: string }[] }[];
+    };
+    return items.find(({ name }) => name === 'shop')?.versions[0]?.version;
+  };
+  await until(async () => (await versionNow()) === '1.2.3');
+  writeFileSync(version, 'shop 1.3.0\n');
+  await until(async () => (await versionNow()) === '1.3.0');
 });
