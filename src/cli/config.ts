@@ -150,7 +150,10 @@ export interface ClientSettings {
   readonly timeoutMs: number | undefined;
 }
 
-/** `--url` and `--socket` exclude each other and stand above HOLDFAST_URL, that above HOLDFAST_SOCKET. */
+/**
+ * `--url`, `--socket` and `--context` exclude each other and stand above HOLDFAST_URL, that above HOLDFAST_SOCKET, that
+ * above HOLDFAST_CONTEXT.
+ */
 export function readClientSettings(io: Io, flags: Flags): ClientSettings {
   const [url, socket] = [flags['url'] as string | undefined, flags['socket'] as string | undefined];
   if (url !== undefined && socket !== undefined)
@@ -158,7 +161,10 @@ export function readClientSettings(io: Io, flags: Flags): ClientSettings {
   const context = flags['context'] as string | undefined;
   if (context !== undefined && (url ?? socket) !== undefined)
     throw new UsageError('Cannot talk to two servers: pass either --context, or --url or --socket');
-  const fromUrl = (socket ?? context) === undefined ? nonEmpty(io.env['HOLDFAST_URL']) : undefined;
+  const variable = (name: string) =>
+    (url ?? socket ?? context) === undefined ? nonEmpty(io.env[name]) : undefined;
+  const fromUrl = variable('HOLDFAST_URL');
+  const fromSocket = variable('HOLDFAST_SOCKET');
   const timeout = (flags['timeout'] as string | undefined) ?? nonEmpty(io.env['HOLDFAST_TIMEOUT']);
   const timeoutMs = timeout === undefined ? undefined : parseDuration(timeout);
   if (timeout !== undefined && (timeoutMs === undefined || timeoutMs <= 0)) {
@@ -171,8 +177,8 @@ export function readClientSettings(io: Io, flags: Flags): ClientSettings {
         : fromUrl === undefined
           ? undefined
           : { value: fromUrl, source: 'HOLDFAST_URL' },
-    socket: socket ?? (context === undefined ? nonEmpty(io.env['HOLDFAST_SOCKET']) : undefined),
-    context,
+    socket: socket ?? fromSocket,
+    context: context ?? ((fromUrl ?? fromSocket) === undefined ? variable('HOLDFAST_CONTEXT') : undefined),
     tokenFile: flags['tokenFile'] as string | undefined,
     caFile: (flags['caFile'] as string | undefined) ?? nonEmpty(io.env['HOLDFAST_CA_FILE']),
     timeoutMs,

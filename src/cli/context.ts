@@ -9,6 +9,7 @@ import { type ExitCode, UsageError } from './exit.ts';
 import type { Io } from './io.ts';
 import type { Role } from './locations.ts';
 import { type Form, forms, writeJson, writeYaml } from './output.ts';
+import type { Purpose } from './whom.ts';
 
 export class Context {
   readonly io: Io;
@@ -27,10 +28,18 @@ export class Context {
     this.io.stderr.write(`${text}\n`);
   }
 
-  /** Runs `fn` with a client of whomever the flags name, by default of the local `role`, and closes it. */
-  async ask<T>(flags: Flags, role: Role, fn: (client: HoldfastClient) => Promise<T>): Promise<T> {
+  /**
+   * Runs `fn` with a client of whomever the flags name, by default of the local `role`, and closes it. About services
+   * a local agent is asked with the rights of those who report them, where there are no greater ones.
+   */
+  async ask<T>(
+    flags: Flags,
+    role: Role,
+    fn: (client: HoldfastClient) => Promise<T>,
+    purpose: Purpose = 'anything',
+  ): Promise<T> {
     const { connect } = await import('./whom.ts');
-    const client = await connect(this.io, flags, role);
+    const client = await connect(this.io, flags, role, { purpose });
     try {
       return await fn(client);
     } catch (error) {
@@ -121,7 +130,7 @@ export function clientOptions(command: Command): Command {
   return command
     .optionsGroup('Whom to ask:')
     .option('--url <url>', 'server to ask (HOLDFAST_URL)')
-    .option('--context <name>', 'a server that "holdfast login" knows')
+    .option('--context <name>', 'a server that "holdfast login" knows (HOLDFAST_CONTEXT)')
     .option('--socket <folder>', 'folder of the sockets of a role on this machine (HOLDFAST_SOCKET)')
     .option(
       '--token-file <file>',

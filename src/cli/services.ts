@@ -3,7 +3,8 @@ import { type Command, Option } from 'commander';
 import { formatDuration } from '../base/time.ts';
 import type { HoldfastClient } from '../client/client.ts';
 import { livenessRequests } from '../client/liveness.ts';
-import { AppError } from '../domain/error.ts';
+import type { Answer } from '../client/request.ts';
+import { AppError, isAppError } from '../domain/error.ts';
 import {
   type IsUpQuery,
   type ServiceDocument,
@@ -48,7 +49,7 @@ function defineLs(command: Command, context: Context): void {
     .option('--selector <selector>', 'only on hosts that match, such as "env=prod"')
     .action(
       action(context, async (flags: Flags) => {
-        await context.ask(flags, 'agent', (client) =>
+        await askServices(context, flags, (client) =>
           context.showList(flags, client, (page) => livenessRequests.list(filterOf(flags), page), {
             empty: 'no services match: "holdfast services set --type T --host H" registers one',
             write: (services, form) =>
@@ -73,7 +74,7 @@ function defineGet(command: Command, context: Context): void {
     .action(
       action(context, async (uuid: string | undefined, flags: Flags) => {
         const at = requireAt(uuid, flags);
-        await context.ask(flags, 'agent', async (client) => {
+        await askServices(context, flags, async (client) => {
           await show(context, flags, livenessRequests.get(await uuidOf(client, at)), client);
         });
         return 0;
@@ -103,17 +104,14 @@ function defineSet(command: Command, context: Context): void {
     .option('--if-version <n>', 'only if this is still its version, else exit 4')
     .action(
       action(context, async (flags: Flags) => {
-        const given = patchOf(flags);
+        const patch = patchOf(flags);
         const options = { takeover: flags['takeover'] === true };
-        await context.ask(flags, 'agent', async (client) => {
-          const named = flags['uuid'] !== undefined || given.host !== undefined;
-          const patch = named ? given : { ...given, host: await ownHost(client) };
+        await askServices(context, flags, async (client) => {
           const uuid = (flags['uuid'] as string | undefined) ?? (await findUuid(client, patch));
-          const request =
+          const answer =
             uuid === undefined
-              ? livenessRequests.register(patch, options)
-              : livenessRequests.put(uuid, patch, options);
-          const answer = await client.call(request);
+              ? await register(client, patch, options)
+              : await client.call(livenessRequests.put(uuid, patch, options));
           await context.show(flags, answer, (service) =>
             writeRecord(context.io, fields(service, context.io.clock.now())),
           );
@@ -143,7 +141,7 @@ function defineIsUp(command: Command, context: Context): void {
       action(context, async (uuid: string | undefined, flags: Flags): Promise<ExitCode> => {
         const at = requireAt(uuid, flags);
         try {
-          return await context.ask(flags, 'agent', async (client) => {
+          return await askServices(context, flags, async (client) => {
             const answer = await client.call(livenessRequests.isUp(at));
             const { up, known, confirmed, stale } = answer.document;
             await context.show(flags, answer, () =>
@@ -181,7 +179,7 @@ function defineBeat(command: Command, context: Context): void {
     .action(
       action(context, async (uuids: string[], flags: Flags): Promise<ExitCode> => {
         const [only] = uuids;
-        return context.ask(flags, 'agent', async (client) => {
+        return askServices(context, flags, async (client) => {
           if (uuids.length === 1 && only !== undefined) {
             await show(context, flags, livenessRequests.beat(only), client);
             return 0;
@@ -215,7 +213,7 @@ function defineDelete(command: Command, context: Context): void {
     .action(
       action(context, async (uuid: string | undefined, flags: Flags) => {
         const at = requireAt(uuid, flags);
-        await context.ask(flags, 'agent', async (client) => {
+        await askServices(context, flags, async (client) => {
           await client.call(livenessRequests.delete(at));
           context.say('deleted');
         });
@@ -244,7 +242,7 @@ function defineMaintenance(command: Command, context: Context): void {
       action(context, async (uuid: string | undefined, flags: Flags) => {
         const at = requireAt(uuid, flags);
         const plan = planOf(flags, context.io.clock.now());
-        await context.ask(flags, 'agent', async (client) => {
+        await askServices(context, flags, async (client) => {
           const found = await uuidOf(client, at);
           await show(
             context,
@@ -329,12 +327,36 @@ async function uuidOf(client: HoldfastClient, at: IsUpQuery): Promise<string> {
   );
 }
 
-/** The host of the agent that is asked: what a service without a host belongs to. */
-async function ownHost(client: HoldfastClient): Promise<string> {
-  const { host } = await client.status();
-  const name = (host as { readonly name?: unknown } | undefined)?.name;
-  if (typeof name === 'string') return name;
-  throw new UsageError('Cannot tell which host: a registry has none of its own, pass --host');
+/**
+ * Registers a service; without a host, on that of the agent that is asked, and when there is a record of this type, that
+ * one is set. The agent itself is not asked what it is called: who reports services may not see its status.
+ */
+async function register(
+  client: HoldfastClient,
+  patch: ServicePatch,
+  options: { readonly takeover: boolean },
+): Promise<Answer<ServiceDocument>> {
+  if (patch.host !== undefined) return client.call(livenessRequests.register(patch, options));
+  const keep = { takeover: false };
+  try {
+    return await client.call(livenessRequests.register(patch, keep));
+  } catch (error) {
+    const holder = isAppError(error, 'conflict') ? error.details['holder'] : undefined;
+    if (typeof holder === 'string') return client.call(livenessRequests.put(holder, patch, keep));
+    if (!isAppError(error, 'bad-request') || error.field !== 'host') throw error;
+    throw new UsageError('Cannot tell which host: a registry has none of its own, pass --host', {
+      cause: error,
+    });
+  }
+}
+
+/** Of the agent on this machine also as somebody who reports services. */
+function askServices<T>(
+  context: Context,
+  flags: Flags,
+  fn: (client: HoldfastClient) => Promise<T>,
+): Promise<T> {
+  return context.ask(flags, 'agent', fn, 'services');
 }
 
 async function findUuid(

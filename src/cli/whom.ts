@@ -21,8 +21,19 @@ import { type Role, socketFolders } from './locations.ts';
 
 /** The socket with all rights: the file's permissions are the credential. */
 const adminSocket = 'admin.sock';
-/** For everybody on the machine, to look: asked where the other one is not ours to open. */
+/** An agent's for members of its group: whoever reports services. */
+const agentSocket = 'agent.sock';
+/** For everybody on the machine, to look. */
 const readSocket = 'read.sock';
+
+/** What a command is about: services, which programs of this machine report, or anything else. */
+export type Purpose = 'services' | 'anything';
+
+/** In the order in which they are tried: the strongest that may be opened is asked. Reporters see services alone. */
+const socketsFor: Readonly<Record<Purpose, readonly string[]>> = {
+  services: [adminSocket, agentSocket, readSocket],
+  anything: [adminSocket, readSocket],
+};
 
 /** A server, how people know it, and what a context keeps for it. */
 interface Found {
@@ -39,10 +50,10 @@ export async function connect(
   io: Io,
   flags: Flags,
   role: Role,
-  { token: given }: { token?: string } = {},
+  { token: given, purpose = 'anything' }: { token?: string; purpose?: Purpose } = {},
 ): Promise<HoldfastClient> {
   const settings = readClientSettings(io, flags);
-  const { target, words, context } = await findTarget(io, settings, role);
+  const { target, words, context } = await findTarget(io, settings, { role, purpose });
   const overNetwork = 'url' in target;
   const token = overNetwork
     ? (given ?? (await readToken(io, settings.tokenFile)) ?? context?.token)
@@ -71,7 +82,11 @@ async function readCa(
   return context?.ca === undefined ? undefined : certificatesIn(context.ca);
 }
 
-async function findTarget(io: Io, settings: ClientSettings, role: Role): Promise<Found> {
+async function findTarget(
+  io: Io,
+  settings: ClientSettings,
+  { role, purpose }: { readonly role: Role; readonly purpose: Purpose },
+): Promise<Found> {
   const { url, socket: folder } = settings;
   if (url !== undefined) {
     const source = url.source === '--url' ? '' : ` (${url.source})`;
@@ -86,7 +101,7 @@ async function findTarget(io: Io, settings: ClientSettings, role: Role): Promise
     return { target: { url: context.url }, words: `${context.url} (context ${name})`, context };
   }
   const folders = folder === undefined ? socketFolders(io, role) : [folder, join(folder, role)];
-  const found = await firstThatAnswers(io, folders);
+  const found = await firstThatAnswers(io, folders, socketsFor[purpose]);
   const who = folder === undefined ? `the ${role} on this machine` : `the server at ${folder}`;
   if ('socket' in found)
     return { target: found, words: `${folder === undefined ? `${who} at ` : ''}${found.socket}` };
@@ -102,16 +117,18 @@ async function findTarget(io: Io, settings: ClientSettings, role: Role): Promise
 async function firstThatAnswers(
   io: Io,
   folders: readonly string[],
+  names: readonly string[],
 ): Promise<{ socket: string } | { denied: string | undefined }> {
   let denied: string | undefined;
   for (const folder of folders) {
-    const socket = join(folder, adminSocket);
-    const code = await probe(io, socket);
-    if (code === null) return { socket };
-    if (code !== 'EACCES') continue;
-    denied ??= socket;
-    const open = join(folder, readSocket);
-    if ((await probe(io, open)) === null) return { socket: open };
+    for (const name of names) {
+      const socket = join(folder, name);
+      const code = await probe(io, socket);
+      if (code === null) return { socket };
+      if (code === 'EACCES') denied ??= socket;
+      // Where nobody answers at the first, nobody does at the others.
+      else if (name === adminSocket) break;
+    }
   }
   return { denied };
 }

@@ -178,6 +178,12 @@ describe('holdfast login', () => {
     assert.match(stderr, /Cannot tell who asks/, 'no token was sent');
     const bySocket = await w.run(['token', 'ls', '--socket', other.socketDir]);
     assert.match(bySocket.stderr, /^asking .*admin\.sock/);
+    const local = await w.run(['token', 'ls'], { env: { HOLDFAST_CONTEXT: 'local' } });
+    assert.match(local.stderr, /the registry on this machine/, 'the variable stands above the current one');
+    const named = await w.run(['token', 'ls'], {
+      env: { HOLDFAST_CONTEXT: 'prod', HOLDFAST_SOCKET: other.socketDir },
+    });
+    assert.match(named.stderr, /^asking .*admin\.sock/, 'and gives way to a socket');
     const both = await w.run(['token', 'ls', '--context', 'prod', '--url', other.url()]);
     assert.equal(both.code, 2);
     const wrong = await w.run(['token', 'ls', '--context', 'prd']);

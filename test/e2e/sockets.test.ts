@@ -1,6 +1,6 @@
 /** One Unix socket for each privilege: the kernel lets in by the file's mode, the server by the socket's role. */
 import assert from 'node:assert/strict';
-import { chmodSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -102,6 +102,47 @@ describe('the sockets of a role', () => {
       'agent.sock EACCES',
       'read.sock open',
     ]);
+  });
+
+  it('are chosen by the command line: who is in the group of agent.sock reports services, and reads all else', {
+    skip: !root && 'needs root',
+  }, async (t) => {
+    const { socketDir, folder } = await start(t, 'agent');
+    const group = 50_000;
+    chownSync(join(socketDir, 'agent.sock'), 0, group);
+    const run = async (line: string, gid = group) => {
+      const argv = [...line.split(' '), '--socket', socketDir];
+      const child = startProcess(t, argv, { env: { HOME: folder }, uid: nobody, gid });
+      const { code } = await child.exited;
+      const socket = /^asking \S*\/(\S+)$/m.exec(child.stderr())?.[1];
+      return { code, socket, stdout: child.stdout(), stderr: child.stderr() };
+    };
+    const set = await run('services set --type web --ttl 1h -o json');
+    assert.deepEqual([set.code, set.socket], [0, 'agent.sock'], set.stderr);
+    const { uuid, host } = JSON.parse(set.stdout) as { uuid: string; host: string };
+    assert.equal(host, 'edge-1');
+    // Again without a host: it is the same record.
+    const again = await run('services set --type web --status DOWN -o json');
+    assert.equal((JSON.parse(again.stdout) as { uuid: string }).uuid, uuid, again.stderr);
+    for (const [line, code] of [
+      [`services beat ${uuid}`, 0],
+      ['services is-up --type web --host edge-1', 1],
+      ['services ls', 0],
+      [`services get ${uuid}`, 0],
+      // Planning work is an operator's.
+      [`services maintenance ${uuid} --for 1h`, 77],
+      [`services delete ${uuid}`, 0],
+    ] as const) {
+      const answer = await run(line);
+      assert.deepEqual([answer.code, answer.socket], [code, 'agent.sock'], `${line}: ${answer.stderr}`);
+    }
+    for (const line of ['status', 'components']) {
+      const answer = await run(line);
+      assert.deepEqual([answer.code, answer.socket], [0, 'read.sock'], `${line}: ${answer.stderr}`);
+    }
+    const outsider = await run('services set --type web', nobody);
+    assert.deepEqual([outsider.code, outsider.socket], [77, 'read.sock']);
+    assert.match(outsider.stderr, /its role is reader, expected one of reporter, admin/);
   });
 
   it('are chosen by the command line: who may not open admin.sock reads', {

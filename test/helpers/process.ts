@@ -38,8 +38,9 @@ export interface ProcessOptions {
   /** Nothing is inherited but PATH and HOME. */
   readonly env?: Readonly<Record<string, string>>;
   readonly readyWithinMs?: number;
-  /** Whose process it is; only root may say. */
+  /** Whose process it is; only root may say. Its group is that of the same number, unless `gid` says another. */
   readonly uid?: number;
+  readonly gid?: number;
 }
 
 /** Starts it; when the test ends and it still runs, it is killed. */
@@ -58,7 +59,7 @@ export function startProcess(
   const child = spawn(file, [...first, ...argv], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { PATH, HOME, ...env },
-    ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
+    ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.gid ?? options.uid }),
   });
   const exited = new Promise<Exit>((resolve, reject) => {
     child.once('error', reject);
