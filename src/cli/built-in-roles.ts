@@ -1,4 +1,5 @@
 /** The roles that this binary has, each loaded when it starts. */
+import { join } from 'node:path';
 import { COMMIT, VERSION } from '../base/version.ts';
 import { allowDefault } from '../domain/allow.ts';
 import { sqliteAddon } from '../store/engine/addon.ts';
@@ -75,11 +76,12 @@ async function startRunner(
   { dataDir, socketDir, agentUser, orders, stopsSteps }: RunnerConfig,
   { clock, random, logger }: RoleContext,
 ): Promise<RunningRole> {
-  const [{ createRunner }, { OrdersFile }, { findUser }, { closeInherited }] = await Promise.all([
+  const [{ createRunner }, { OrdersFile }, { findUser }, { closeInherited }, units] = await Promise.all([
     import('../runner/runner.ts'),
     import('./orders-file.ts'),
     import('../runner/users.ts'),
     import('../runner/inherited.ts'),
+    import('../runner/transient-units.ts'),
   ]);
   closeInherited();
   const uid = process.geteuid?.() ?? 0;
@@ -91,9 +93,14 @@ async function startRunner(
     );
   // A file that is wrong from the start is told at once; one that becomes wrong later stops no other step.
   await file?.check();
+  // Units are systemd's, and go on without us: neither fits one that is not root, or ends what it has started.
+  const usesUnits = uid === 0 && !stopsSteps && units.isSystemdThere();
   return createRunner({
     dataDir,
     socketDir,
+    ...(usesUnits
+      ? { launcher: (given) => units.createTransientUnits({ ...given, folder: join(socketDir, 'ended') }) }
+      : {}),
     ...(socketOwner === undefined ? {} : { socketOwner }),
     duties: file ?? { read: () => Promise.resolve({ checks: [], detectors: [], allow: allowDefault }) },
     stopsSteps,

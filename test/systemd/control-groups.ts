@@ -5,6 +5,7 @@
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { until } from '../helpers/until.ts';
 
 /** What systemd limits units by. The others would need more than a new group, such as a choice of processors. */
 const WANTED = ['', 'name=systemd', 'cpu', 'cpuacct', 'cpu,cpuacct', 'memory', 'pids'];
@@ -14,8 +15,8 @@ export interface ControlGroups {
   readonly folders: readonly string[];
   /** Where the machine finds the version 1 controllers, mounted read-only. */
   readonly controllers: readonly string[];
-  /** Removes the groups. Only when every process in them is gone. */
-  remove(): void;
+  /** Removes the groups, once the last process in them is gone. */
+  remove(): Promise<void>;
 }
 
 export function makeControlGroups(name: string): ControlGroups {
@@ -31,8 +32,9 @@ export function makeControlGroups(name: string): ControlGroups {
     controllers: groups.flatMap(({ mount, controllers }) =>
       controllers === '' || controllers.startsWith('name=') ? [] : [mount],
     ),
-    remove() {
-      for (const folder of folders) removeGroup(folder);
+    async remove() {
+      // A process is in its group for a moment longer than anybody can see it.
+      for (const folder of folders) await until(() => isRemoved(folder), `${folder} is still in use`);
     },
   };
 }
@@ -48,9 +50,15 @@ function mountOf(controllers: string): string {
 }
 
 /** Control groups are removed by their folders alone; their files go with them. */
-function removeGroup(folder: string): void {
-  for (const entry of readdirSync(folder, { withFileTypes: true })) {
-    if (entry.isDirectory()) removeGroup(join(folder, entry.name));
+function isRemoved(folder: string): boolean {
+  const entries = readdirSync(folder, { withFileTypes: true });
+  const isEmpty = entries.every((entry) => !entry.isDirectory() || isRemoved(join(folder, entry.name)));
+  if (!isEmpty) return false;
+  try {
+    rmdirSync(folder);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EBUSY') return false;
+    throw error;
   }
-  rmdirSync(folder);
 }

@@ -57,7 +57,6 @@ export async function startMachine(
 ): Promise<Machine> {
   const { name = 'edge-1', readable = {} } = options;
   const folder = await copyDebianRoot();
-  t.after(async () => rmSync(folder, { recursive: true, force: true }));
   const root = join(folder, 'root');
   writeFileSync(join(root, 'etc/hostname'), `${name}\n`);
   writeFileSync(join(root, 'etc/hosts'), `127.0.0.1 localhost ${name}\n`);
@@ -81,19 +80,24 @@ export async function startMachine(
     });
   });
   const hasEnded = () => child.exitCode !== null || child.signalCode !== null || child.pid === undefined;
+  let leader: number | undefined;
   const end = async () => {
-    const cancel = setTimeout(() => child.kill('SIGKILL'), POWER_OFF_MS);
+    const cancel = setTimeout(() => {
+      child.kill('SIGKILL');
+      // Its first process does not go with it, and all others go with that one.
+      if (leader !== undefined) process.kill(leader, 'SIGKILL');
+    }, POWER_OFF_MS);
     if (!hasEnded()) child.kill('SIGTERM');
     await exited;
     clearTimeout(cancel);
   };
-  // Hooks run in the order in which they are set: the folder of a machine that runs would be removed under it.
   t.after(async () => {
     await end();
-    remove();
+    await remove();
+    rmSync(folder, { recursive: true, force: true });
   });
 
-  const leader = await until(
+  leader = await until(
     () => {
       assert(!hasEnded(), `the machine ended while it booted; its console:\n${console}`);
       return leaderOf(child.pid ?? -1);
@@ -101,7 +105,8 @@ export async function startMachine(
     () => `systemd-nspawn started no init; its console:\n${console}`,
     BOOT_MS,
   );
-  const attempt = (command: readonly string[], more: CommandOptions = {}) => enter(leader, command, more);
+  const pid = leader;
+  const attempt = (command: readonly string[], more: CommandOptions = {}) => enter(pid, command, more);
   const journal = async (of?: string) =>
     (
       await attempt([
@@ -131,7 +136,7 @@ export async function startMachine(
   ).catch(() => undefined);
   if (state !== 'running') throw new Error(`the machine is "${state}" after its boot:\n${await journal()}`);
   return {
-    root: `/proc/${leader}/root`,
+    root: `/proc/${pid}/root`,
     attempt,
     run,
     sh: async (script, more) => (await run(['sh', '-euc', script], more)).replace(/\n$/, ''),
@@ -144,7 +149,7 @@ function boot(
   name: string,
   root: string,
   readable: Readonly<Record<string, string>>,
-): { child: ChildProcess; remove: () => void } {
+): { child: ChildProcess; remove: () => Promise<void> } {
   const nspawn = [
     'systemd-nspawn',
     `--directory=${root}`,
@@ -161,7 +166,7 @@ function boot(
   // Where systemd runs already, it gives the machine a group of its own, with every controller.
   if (existsSync('/run/systemd/system')) {
     const child = spawn('setpriv', ['--pdeathsig=KILL', '--', ...nspawn, '--boot'], { stdio: [...stdio] });
-    return { child, remove: () => undefined };
+    return { child, remove: () => Promise.resolve() };
   }
   const groups = makeControlGroups(name);
   const script =
@@ -180,8 +185,8 @@ function boot(
   );
   return {
     child,
-    remove() {
-      groups.remove();
+    async remove() {
+      await groups.remove();
       // It would remove this one itself, but not where /run is no tmpfs.
       rmSync(`/run/systemd/nspawn/propagate/${name}`, { recursive: true, force: true });
     },
