@@ -1,5 +1,5 @@
 /** Sockets in the file system: whoever may open the file may talk, so the file is there with its mode or not at all. */
-import { chmod, chown, lstat, mkdtemp, rename, rm } from 'node:fs/promises';
+import { chmod, chown, lchown, lstat, mkdtemp, rename, rm } from 'node:fs/promises';
 import { createConnection, type Server } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { makeFolder } from '../base/folder.ts';
@@ -22,7 +22,7 @@ export async function bindSocketFile(
   { path, mode, owner }: SocketFile,
 ): Promise<{ release(): Promise<void> }> {
   checkLength(path);
-  await refuseTaken(path);
+  await refuseTaken(path, owner);
   await makeSocketFolder(dirname(path));
   // Not join(): it would take the dot away, and the folder would be made beside, where we may have no right to.
   const folder = await mkdtemp(`${dirname(path)}/.`);
@@ -64,14 +64,28 @@ function checkLength(path: string): void {
   );
 }
 
-async function refuseTaken(path: string): Promise<void> {
+async function refuseTaken(path: string, owner: SocketFile['owner']): Promise<void> {
   const found = await lstat(path).catch(() => undefined);
   if (found === undefined) return;
   if (!found.isSocket())
     throw new AppError('conflict', `Cannot listen at ${path}: there is a file that is no socket`, {
       field: 'socket',
     });
-  const answered = await new Promise<boolean>((resolve) => {
+  // Root that may do no more than give files away cannot open what it gave away, not even to see that nobody is there.
+  const isGiven = owner !== undefined && found.uid === owner.uid && found.uid !== process.geteuid?.();
+  if (isGiven) await lchown(path, process.geteuid?.() ?? 0, process.getegid?.() ?? 0);
+  const answered = await isAnswered(path);
+  if (isGiven && answered) await lchown(path, owner.uid, owner.gid);
+  if (answered)
+    throw new AppError(
+      'conflict',
+      `Cannot listen at ${path}: somebody does already; is another ${basename(dirname(path))} running?`,
+      { field: 'socket' },
+    );
+}
+
+function isAnswered(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
     const probe = createConnection(path);
     probe.once('connect', () => {
       probe.destroy();
@@ -82,12 +96,6 @@ async function refuseTaken(path: string): Promise<void> {
       resolve(error.code !== 'ECONNREFUSED' && error.code !== 'ENOENT'),
     );
   });
-  if (answered)
-    throw new AppError(
-      'conflict',
-      `Cannot listen at ${path}: somebody does already; is another ${basename(dirname(path))} running?`,
-      { field: 'socket' },
-    );
 }
 
 /** Binds; what fails is told in our words, as `bad-request`, or as `conflict` when somebody listens there already. */
