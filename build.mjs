@@ -45,7 +45,9 @@ const builds = {
 /** What the binary is made from. node_modules counts through the lock file. */
 const sources = [
   'src',
+  'packaging/examples',
   'packaging/sea',
+  'packaging/systemd',
   'packaging/arm64/package.json',
   'migrations',
   'package.json',
@@ -264,6 +266,7 @@ async function common(addon) {
       __HOLDFAST_VERSION__: JSON.stringify(version),
       __HOLDFAST_COMMIT__: JSON.stringify(await commit()),
       __HOLDFAST_MIGRATIONS__: JSON.stringify(await migrationTexts()),
+      __HOLDFAST_PACKAGING__: JSON.stringify(await packagingTexts()),
       __HOLDFAST_ADDON_SHA256__: JSON.stringify(
         createHash('sha256')
           .update(await readFile(addon))
@@ -284,6 +287,17 @@ async function commit() {
   } catch {
     return 'unknown';
   }
+}
+
+/** Path below packaging/ → text, the constant that src/cli/packaging.ts reads. */
+async function packagingTexts() {
+  const texts = {};
+  for (const folder of ['examples', 'systemd']) {
+    for (const name of (await readdir(join(root, 'packaging', folder))).sort()) {
+      texts[`${folder}/${name}`] = await readFile(join(root, 'packaging', folder, name), 'utf8');
+    }
+  }
+  return texts;
 }
 
 /** Path below migrations/ → text, the constant that src/store/engine/migrations.ts reads. */

@@ -70,6 +70,8 @@ export interface AgentOptions extends Partial<Surroundings> {
   readonly registry: {
     readonly url: string | null;
     readonly joinToken: JoinToken;
+    /** Called when the host has joined with it. */
+    readonly tokenUsed?: () => Promise<void>;
     readonly knownAs?: string;
     readonly ca?: readonly string[];
   } | null;
@@ -346,6 +348,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
   async function openSession({
     url,
     joinToken,
+    tokenUsed,
     knownAs,
     ca = [],
   }: NonNullable<AgentOptions['registry']>): Promise<Session> {
@@ -370,6 +373,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
       machineId,
       bootId: await readBootId(machine, random),
       token: joinToken,
+      tokenUsed,
       connect: options.connect ?? ((to) => connectRegistry({ ...to, ...proxied, clock, random })),
       inventoryReady: () => detection.complete,
       onMember: async (member) => {

@@ -54,6 +54,8 @@ export interface SessionOptions {
   readonly bootId: string;
   /** Needed for the first join only. */
   readonly token: JoinToken;
+  /** The host has joined with it. */
+  readonly tokenUsed?: (() => Promise<void>) | undefined;
   /** Certificates (PEM) that are believed beside the registry's own CA. */
   readonly ca: readonly string[];
   readonly connect: Connect;
@@ -186,6 +188,9 @@ export class Session {
       // Whoever stays behind under the old name is it alone from now on.
       await before?.stop({ leaving: this.#contested });
       await this.#become(membership);
+      await this.#options.tokenUsed?.().catch((err: unknown) => {
+        logger.warn({ err }, 'the join token that was used is still there');
+      });
     } catch (error) {
       this.#joinRefused = isRefusal(error);
       this.#problem = error instanceof Error ? error.message : String(error);

@@ -1,6 +1,6 @@
 /** Files that are whole or absent after a crash, and files that are nobody else's business. */
 import { constants } from 'node:fs';
-import { type FileHandle, lstat, open, rename, unlink } from 'node:fs/promises';
+import { chown, type FileHandle, lstat, open, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { makeFolder } from './folder.ts';
 import { limits } from './limits.ts';
@@ -21,6 +21,12 @@ export class FileError extends Error {
   }
 }
 
+/** Whose a file shall be; ours when nobody says. */
+export interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
 /**
  * Replaces `path` by `data`: after any crash or power loss it is the old file or the new one, whole, with `mode`. When
  * this resolves, it is the new one for good. A symbolic link at `path` is replaced, not followed. Throws `FileError`;
@@ -30,13 +36,13 @@ export class FileError extends Error {
 export async function writeFileAtomic(
   path: string,
   data: string | Uint8Array,
-  options: { mode: number; random?: Random },
+  options: { mode: number; owner?: Owner; random?: Random },
 ): Promise<void> {
   const folder = dirname(resolve(path));
   const unique = Buffer.from((options.random ?? systemRandom).bytes(8)).toString('hex');
   const temporary = join(folder, `.${basename(path)}.${unique}.tmp`);
   try {
-    await writeSynced(temporary, data, options.mode);
+    await writeSynced(temporary, data, options);
     await rename(temporary, path).catch(async (error: unknown) => {
       await unlink(temporary);
       throw error;
@@ -68,11 +74,17 @@ export async function removeFile(path: string): Promise<void> {
   }
 }
 
-async function writeSynced(path: string, data: string | Uint8Array, mode: number): Promise<void> {
+async function writeSynced(
+  path: string,
+  data: string | Uint8Array,
+  { mode, owner }: { mode: number; owner?: Owner },
+): Promise<void> {
   const file = await open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
   try {
     // What open was given has lost the bits of the umask.
     await file.chmod(mode);
+    // Through the descriptor: whoever owns the folder could have put a link in its place.
+    if (owner !== undefined) await file.chown(owner.uid, owner.gid);
     await file.writeFile(data);
     await file.sync();
   } catch (error) {
@@ -141,6 +153,25 @@ export async function ensurePrivateFolder(path: string, options: { uid?: number 
   const { uid, mode } = await lstat(folder);
   if ((mode & constants.S_IFMT) === constants.S_IFLNK) throw refuse('it is a symbolic link, name its target');
   requirePrivate({ uid, mode }, { uid: options.uid ?? ownUid(), mode: 0o700 }, path, refuse);
+}
+
+/**
+ * As `ensurePrivateFolder`, for another user; only root can. The folder above must be there, and nobody else's to
+ * write. One that is there is left as it is. Throws `FileError`.
+ */
+export async function ensureOwnedFolder(path: string, owner: Owner): Promise<void> {
+  const folder = resolve(path);
+  const refuse = (problem: string, cause?: unknown) =>
+    new FileError(`Cannot use the folder ${path}: ${problem}`, path, cause);
+  try {
+    if (makeFolder(folder, 0o700) !== undefined) {
+      await chown(folder, owner.uid, owner.gid);
+      await syncFolder(dirname(folder));
+    }
+  } catch (error) {
+    throw refuse(reasonOf(error), error);
+  }
+  await ensurePrivateFolder(folder, { uid: owner.uid });
 }
 
 /** Syncs `folder` and its parents up to and with `top`. */

@@ -1,6 +1,7 @@
 /** What `holdfast agent` starts with: which registry it reports to, and by what it is let in there. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { removeFile } from '../base/atomic-file.ts';
 import { isLoopback } from '../client/proxy.ts';
 import { isAppError } from '../domain/error.ts';
 import {
@@ -36,7 +37,7 @@ export function agentConfig(io: Io, given: Settings): AgentConfig {
 
 function registryOf(io: Io, given: Settings, dataDir: string): RegistryAccess | null {
   const url = given.get('registry');
-  const joinToken = joinTokenOf(io, given);
+  const joinToken = joinTokenOf(io, given, dataDir);
   if (url === null) return null;
   // One that has joined knows where its registry is.
   if (url === undefined && joinToken?.kind !== 'join' && !hasJoined(dataDir)) {
@@ -49,6 +50,7 @@ function registryOf(io: Io, given: Settings, dataDir: string): RegistryAccess | 
     url: url === undefined ? null : requireSafeRegistry(url),
     joinToken: joinToken === null ? null : once(joinToken.read),
     ...(caFile === undefined ? {} : { caFile }),
+    ...(joinToken?.used === undefined ? {} : { tokenUsed: joinToken.used }),
   };
 }
 
@@ -56,9 +58,14 @@ function registryOf(io: Io, given: Settings, dataDir: string): RegistryAccess | 
 interface GivenToken {
   readonly kind: 'join' | 'api';
   readonly read: () => Promise<string>;
+  /** Called when the host has joined with it. */
+  readonly used?: () => Promise<void>;
 }
 
-function joinTokenOf(io: Io, given: Settings): GivenToken | null {
+/** In the data directory: a join token that `holdfast install` put there. It goes behind every other. */
+export const handedOverToken = 'join.token';
+
+function joinTokenOf(io: Io, given: Settings, dataDir: string): GivenToken | null {
   const [joinFile, tokenFile] = [given.get('joinFile'), given.get('tokenFile')];
   if (joinFile !== undefined && tokenFile !== undefined)
     throw new ConfigurationError('Cannot join with two tokens: pass either --join-file or --token-file');
@@ -66,7 +73,15 @@ function joinTokenOf(io: Io, given: Settings): GivenToken | null {
     return { kind: 'join', read: async () => (await readToken(io, joinFile)) ?? '' };
   const text = nonEmpty(io.env['HOLDFAST_JOIN']?.trim());
   if (text !== undefined && tokenFile === undefined) return { kind: 'join', read: async () => text };
-  if (tokenFile === undefined && nonEmpty(io.env['HOLDFAST_TOKEN']) === undefined) return null;
+  if (tokenFile === undefined && nonEmpty(io.env['HOLDFAST_TOKEN']) === undefined) {
+    const handed = join(dataDir, handedOverToken);
+    if (!existsSync(handed)) return null;
+    return {
+      kind: 'join',
+      read: async () => (await readToken(io, handed)) ?? '',
+      used: () => removeFile(handed),
+    };
+  }
   return { kind: 'api', read: async () => (await readToken(io, tokenFile)) ?? '' };
 }
 
@@ -106,6 +121,7 @@ export async function requireJoinToken({ dataDir, registry }: AgentConfig): Prom
   }
 }
 
-function hasJoined(dataDir: string): boolean {
+/** Whether the host of this data directory has a credential of its registry. */
+export function hasJoined(dataDir: string): boolean {
   return existsSync(join(dataDir, 'credential'));
 }

@@ -31,6 +31,12 @@ export const commands: readonly CommandEntry[] = [
     load: () => import('./runner.ts'),
   },
   {
+    name: 'install',
+    group: 'Run it:',
+    summary: 'have systemd run a role on this machine',
+    load: () => import('./install.ts'),
+  },
+  {
     name: 'status',
     group: 'Look at it:',
     summary: 'how the local agent is doing',

@@ -1,4 +1,5 @@
 /** What a role would fail of at its start, found without starting it: nothing is made, bound or joined. */
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { socketPathBytesMax } from '../base/socket-path.ts';
 import { proxyFor } from '../client/proxy.ts';
@@ -19,16 +20,16 @@ export async function checkStart(io: Io, given: Settings, flags: Flags): Promise
     case 'up': {
       const { registry, runner, agent } = upConfigs(io, given, flags);
       requireTwoAddresses(registry.listen, agent.listen);
-      checkFolders(registry);
-      checkFolders(runner);
-      checkFolders(agent);
+      for (const config of [registry, runner, agent]) checkFolders(io, config);
       return;
     }
     case 'registry': {
       const config = registryConfig(io, given);
-      checkFolders(config);
-      const { KeyFolder } = await import('../registry/keys.ts');
-      await KeyFolder.check({ dataDir: config.dataDir, clock: io.clock, random: io.random });
+      checkFolders(io, config);
+      if (!isAnothers(io, config.dataDir)) {
+        const { KeyFolder } = await import('../registry/keys.ts');
+        await KeyFolder.check({ dataDir: config.dataDir, clock: io.clock, random: io.random });
+      }
       if (config.tls.kind !== 'given') return;
       const { readGivenPair } = await import('../registry/tls.ts');
       await readGivenPair(config.tls, io.clock.now());
@@ -36,13 +37,13 @@ export async function checkStart(io: Io, given: Settings, flags: Flags): Promise
     }
     case 'runner': {
       const config = runnerConfig(io, given, flags);
-      checkFolders(config);
+      checkFolders(io, config);
       if (config.orders !== null) await new OrdersFile({ ...config.orders, uid: io.uid }).check();
       return;
     }
     case 'agent': {
       const config = agentConfig(io, given);
-      checkFolders(config);
+      checkFolders(io, config);
       await checkRegistryAccess(given, config);
     }
   }
@@ -75,15 +76,22 @@ function requireTwoAddresses(registry: Listen, agent: Listen): void {
   );
 }
 
-function checkFolders({
-  dataDir,
-  socketDir,
-}: Pick<RegistryConfig | RunnerConfig | AgentConfig, 'dataDir' | 'socketDir'>): void {
+/** Root asks about a daemon that runs as a user of its own: whether that user can use its folder, its start tells. */
+function isAnothers({ uid }: Io, dataDir: string): boolean {
+  const owner = statSync(dataDir, { throwIfNoEntry: false })?.uid ?? uid;
+  return uid === 0 && owner !== uid;
+}
+
+function checkFolders(
+  io: Io,
+  { dataDir, socketDir }: Pick<RegistryConfig | RunnerConfig | AgentConfig, 'dataDir' | 'socketDir'>,
+): void {
   const bytes = Buffer.byteLength(join(socketDir, 'admin.sock'));
   if (bytes > socketPathBytesMax)
     throw new ConfigurationError(
       `Cannot put sockets into ${socketDir}: the path of one has at most ${socketPathBytesMax} bytes, and they would have ${bytes}; name a shorter folder with --socket`,
     );
+  if (isAnothers(io, dataDir)) return;
   try {
     checkDataDir(dataDir);
   } catch (error) {

@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger, LogLevel } from '../base/log.ts';
 import type { Notifier } from '../base/notify.ts';
 import type { Random } from '../base/random.ts';
+import type { InstallHost } from './install-host.ts';
 import type { Roles } from './roles.ts';
 
 export interface Output {
@@ -28,5 +29,7 @@ export interface Io {
   logger(level: LogLevel): Promise<Logger>;
   /** Tells systemd how a role is; nobody when it has not started this process. */
   notifier(logger: Logger): Promise<Notifier>;
+  /** What `holdfast install` works on. */
+  installHost(): Promise<InstallHost>;
   readonly roles: Roles;
 }

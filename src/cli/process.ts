@@ -28,6 +28,17 @@ export function runProcess(argv: readonly string[], signal: AbortSignal): Promis
       const { createNotifier } = await import('../base/notify.ts');
       return createNotifier({ notifySocket: env['NOTIFY_SOCKET'], clock: systemClock, logger });
     },
+    installHost: async () => {
+      const { carriedAddon, runningBinary } = await import('../store/engine/addon.ts');
+      const { systemd } = await import('../runner/systemctl.ts');
+      return {
+        root: '/',
+        program: runningBinary(),
+        addon: carriedAddon,
+        manager: systemd(signal),
+        random: systemRandom,
+      };
+    },
     roles: builtInRoles(cacheFolder(env)),
   };
   return run(argv, io);

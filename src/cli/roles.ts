@@ -73,6 +73,8 @@ export interface RegistryAccess {
   readonly url: string | null;
   /** Read only when the agent joins, so that one that has joined starts without it. Null: it has to have joined. */
   readonly joinToken: (() => Promise<string>) | null;
+  /** Called when the agent has joined with it. */
+  readonly tokenUsed?: () => Promise<void>;
   /** Certificates (PEM) that are believed beside the registry's own CA. */
   readonly caFile?: string;
   /** What the agent remembers this registry by; its URL when absent. */

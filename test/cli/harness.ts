@@ -20,6 +20,7 @@ export interface CliOptions {
   readonly columns?: number;
   readonly stdin?: string;
   readonly roles?: Partial<Roles>;
+  readonly installHost?: Io['installHost'];
   readonly logger?: Logger;
   readonly signal?: AbortSignal;
   readonly uid?: number;
@@ -64,6 +65,7 @@ export async function cli(argv: readonly string[], options: CliOptions = {}): Pr
     signal: options.signal ?? new AbortController().signal,
     logger: async () => options.logger ?? silentLogger,
     notifier: async (logger) => options.notifier ?? createNotifier({ clock: systemClock, logger }),
+    installHost: options.installHost ?? absent,
     roles: {
       resetAdmin: absent,
       startRegistry: absent,

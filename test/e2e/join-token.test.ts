@@ -10,7 +10,7 @@ import { joinStatement, signProof } from '../../src/domain/proof.ts';
 import type { TokenRequest } from '../../src/domain/token.ts';
 import { createRegistry } from '../../src/registry/registry.ts';
 import { joinBearer, parseJoinToken } from '../../src/wire/join-token.ts';
-import { type Booted, Stage } from '../helpers/boot.ts';
+import { type AgentBoot, type Booted, Stage } from '../helpers/boot.ts';
 import { exchange } from '../helpers/http.ts';
 import { tempFolder } from '../helpers/temp.ts';
 
@@ -47,6 +47,31 @@ describe('a join token', () => {
     const { urls, key, ca } = parseJoinToken(await make(registry));
     const { json } = await registry.http({ path: '/v1/trust', token: undefined });
     assert.deepEqual([urls, key, ca], [['https://registry.example:7420'], json.keys[0].key, null]);
+  });
+
+  it('is told to be used once the host has joined, not before and not again', async (t) => {
+    const stage = Stage.open(t);
+    const registry = await stage.registry();
+    const used = Promise.withResolvers<string | undefined>();
+    let count = 0;
+    const dataDir = stage.folder();
+    const boot: AgentBoot = {
+      dataDir,
+      registry: {
+        url: null,
+        token: await make(registry),
+        tokenUsed: async () => {
+          count += 1;
+          const { json } = await registry.http({ path: '/v1/hosts' });
+          used.resolve(json.items[0]?.name);
+        },
+      },
+    };
+    const agent = await stage.agent(boot);
+    assert.equal(await used.promise, 'edge-1');
+    await agent.close();
+    await (await stage.agent(boot)).close();
+    assert.equal(count, 1);
   });
 
   it('lets a host in, with what the token gives it, and opens nothing else', async (t) => {

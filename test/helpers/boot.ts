@@ -65,6 +65,7 @@ export interface AgentBoot {
     /** Null: where the token says. */
     readonly url: string | null;
     readonly token: string;
+    readonly tokenUsed?: () => Promise<void>;
     readonly ca?: readonly string[];
   } | null;
   readonly proxy?: ProxySettings;

@@ -54,17 +54,23 @@ export function sqliteAddon(cacheDir: string | undefined): object | undefined {
     if (cacheDir === undefined) {
       throw new Error('Cannot unpack the SQLite addon: no cache folder is known, set HOME or XDG_CACHE_HOME');
     }
-    return loadAddon(
-      unpackAddon(() => new Uint8Array(getRawAsset(ASSET)), digest, cacheDir),
-      digest,
-      'unpacked',
-    );
+    return loadAddon(unpackAddon(carriedAddon, digest, cacheDir), digest, 'unpacked');
   } catch (error) {
     if (refusals.length === 0) throw error;
     throw new Error(`${messageOf(error)}. Nor was the installed one usable: ${refusals.join('; ')}`, {
       cause: error,
     });
   }
+}
+
+/** The addon that this binary carries, which only the single binary does. */
+export function carriedAddon(): Uint8Array {
+  return new Uint8Array(getRawAsset(ASSET));
+}
+
+/** The single binary that runs; null when Holdfast runs from its sources, or as a part of another program. */
+export function runningBinary(): string | null {
+  return isSea() ? process.execPath : null;
 }
 
 /**
