@@ -195,8 +195,8 @@ export interface RunnerService {
   /**
    * Does a step and says how it ended. The same step while it runs is joined, not started twice; so is one that an agent
    * asked for that is gone. `forbidden` for what the host does not allow or nobody signed, `not-found` for what
-   * agent.yaml or the target does not name, `unprocessable` for what cannot start, `rate-limited` beyond the limits,
-   * `unavailable` without a runner. An abort takes back the question; the step runs on to its end or its time limit.
+   * agent.yaml or the target does not name, `unprocessable` for what cannot start (details.reason `no-program`: there is
+   * no such program), `rate-limited` beyond the limits, `unavailable` without a runner. An abort takes back the question; the step runs on to its end or its time limit.
    */
   run(step: Step, options: { signal: AbortSignal }): Promise<StepResult>;
 }

@@ -39,7 +39,7 @@ export interface Running {
 
 export interface Launcher {
   readonly kind: 'systemd' | 'processes';
-  /** `conflict` when the name runs; `unprocessable` when it cannot start (no such program, user, right), with the reason. */
+  /** `conflict` when the name runs; `unprocessable` when it cannot start (no such program: details.reason `no-program`; no user, no right), with the reason. */
   launch(order: Launch): Promise<Running>;
   /** What an earlier runner started and what has become of it: still running, or ended meanwhile. Call it once, before `launch`. */
   adopt(): Promise<readonly Running[]>;

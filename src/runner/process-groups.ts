@@ -351,7 +351,7 @@ function spawned(
     return new AppError(
       passing ? 'unavailable' : 'unprocessable',
       `Cannot start "${program.slice(0, 256)}": ${spawnWords[code] ?? (error as Error).message}`,
-      { cause: error },
+      { cause: error, details: code === 'ENOENT' ? { reason: 'no-program' } : {} },
     );
   };
   return new Promise((resolve, reject) => {

@@ -306,9 +306,13 @@ class UnitStep implements Running {
     const pieces = this.#early.filter(({ stream }) => stream === 'stderr').map(({ chunk }) => chunk);
     const said = Buffer.concat(pieces).toString().slice(0, 1_000).trim();
     const end = this.#readEnd();
-    const refuse = (code: 'unprocessable' | 'unavailable', why: string) => {
+    const refuse = (
+      code: 'unprocessable' | 'unavailable',
+      why: string,
+      details: AppError['details'] = {},
+    ) => {
       rmSync(this.#endFile, { force: true });
-      throw new AppError(code, `Cannot start ${this.name}: ${why}`);
+      throw new AppError(code, `Cannot start ${this.name}: ${why}`, { details });
     };
     if (end === undefined && said.includes('connect to bus'))
       refuse('unavailable', `systemd is not reached (${said}); install dbus, and see that dbus.service runs`);
@@ -318,6 +322,8 @@ class UnitStep implements Running {
       refuse(
         'unprocessable',
         `"${program.slice(0, 256)}" cannot be executed: ${said.slice(said.lastIndexOf(': ') + 2)}`,
+        // env(1): 127 when there is no such program, 126 when it may not be executed.
+        end.status === '127' ? { reason: 'no-program' } : {},
       );
   }
 

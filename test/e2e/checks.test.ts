@@ -92,6 +92,7 @@ checks:
 detectors:
   - kernel
   - {command: [cat, ${version}], match: '^shop (?<version>\\S+)$', component: shop, every: 1s}
+  - {command: [no-such-program, -v], match: '(?<version>.+)', component: none}
 `,
     { mode: 0o600 },
   );
@@ -122,6 +123,9 @@ detectors:
   assert.deepEqual([json.runner.connected, json.runner.kind], [true, 'processes']);
   assert.deepEqual([json.checks[0].state, json.checks[0].detail], ['failing', 'exit code 1']);
   assert.equal((await agent.http({ path: '/healthz' })).json.checks.runner.status, 'ok');
+
+  const none = json.inventory.detectors.find((one: { name: string }) => one.name === 'command:none');
+  assert.deepEqual([none.state, none.error], ['off', null], 'there is no such program');
 
   const versionNow = async () => {
     const { items } = (await registry.http({ path: '/v1/components' })).json as {

@@ -2,16 +2,20 @@
 import { limits } from '../../base/limits.ts';
 import type { Search } from '../../base/search.ts';
 import { type CommandDetectorSpec, detectorName } from '../../domain/detector.ts';
-import { AppError } from '../../domain/error.ts';
+import { AppError, isAppError } from '../../domain/error.ts';
 import { isPrintable } from '../../domain/ids.ts';
 import type { Component } from '../../domain/inventory.ts';
+import type { StepResult } from '../../domain/step.ts';
 import { firstLine, outcomeOf, type Steps } from '../checks/step.ts';
 import type { Detector } from './detector.ts';
 
 /** The runner ends a command at its time limit, TERM and KILL; only then, this much later, it is not waited for any more. */
 const runnerGraceMs = 10_000;
 
-/** Throws when the command cannot be run, fails, or says no version: then what was found before stays. */
+/**
+ * Throws when the command cannot be run, fails, or says no version: then what was found before stays. A host without the
+ * program has nothing of it installed.
+ */
 export function commandDetector(
   spec: CommandDetectorSpec,
   { steps, search }: { steps: Steps; search: Search },
@@ -24,7 +28,14 @@ export function commandDetector(
     everyMs,
     lookMs: timeoutMs + runnerGraceMs,
     async detect({ signal }) {
-      const result = await steps.run({ kind: 'detector', component }, { signal });
+      let result: StepResult;
+      try {
+        result = await steps.run({ kind: 'detector', component }, { signal });
+      } catch (error) {
+        // What is asked for its version is not installed: that is an answer.
+        if (isAppError(error, 'unprocessable') && error.details['reason'] === 'no-program') return null;
+        throw error;
+      }
       const refuse = (why: string) => refused(component, why, firstLine(result));
       const outcome = outcomeOf(result);
       if (outcome.kind !== 'passed') throw refuse(outcome.detail);

@@ -60,6 +60,17 @@ suite('commandDetector()', () => {
     await assert.rejects(setup().after(exited(0)), { details: { output: null } });
   });
 
+  test('a host without the program has nothing installed of it', async () => {
+    const { after } = setup();
+    await after(exited(0, 'nginx/1.22.1'));
+    const gone = new AppError('unprocessable', 'Cannot start "nginx": there is no such program', {
+      details: { reason: 'no-program' },
+    });
+    assert.equal(await after(gone), null);
+    await assert.rejects(after(new AppError('unprocessable', 'Cannot start "nginx": no such user')));
+    assert.equal((await after(exited(0, 'nginx/1.22.1')))?.[0]?.version, '1.22.1');
+  });
+
   test('a pattern that would take forever ends, and says so', async () => {
     const { after } = setup({ match: '^(?<version>(a+)+)$' });
     await assert.rejects(after(exited(0, `${'a'.repeat(60)}b`)), { message: /took longer than 100 ms/ });
