@@ -28,6 +28,7 @@ export type {
   Status,
   StatusReason,
 } from './domain/liveness.ts';
+export type { LatestOrder, Release, ReleaseContent, ReleaseKey, TrainKey } from './domain/release.ts';
 export type {
   AuditFilter,
   AuditService,
@@ -39,6 +40,7 @@ export type {
   LivenessService,
   Page,
   PageRequest,
+  ReleaseService,
   RunnerService,
   ServiceFilter,
   TargetService,

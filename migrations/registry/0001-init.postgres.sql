@@ -151,6 +151,23 @@ CREATE TABLE components (
 CREATE INDEX components_by_name ON components (name, version);
 CREATE INDEX components_of_host ON components (host_id, name, detector);
 
+-- Versions of components that somebody published. Texts of a release are bounded together; `data` is JSON as it came.
+CREATE TABLE releases (
+  component text COLLATE "C" NOT NULL CHECK (component <> ''),
+  train text COLLATE "C" NOT NULL CHECK (train <> ''),
+  version text COLLATE "C" NOT NULL CHECK (version NOT IN ('', 'latest')),
+  released_ms safe_integer NOT NULL,
+  description text,
+  fixes text,
+  image text,
+  data text CHECK (json_typeof(data::json) = 'object'),
+  published_by text COLLATE "C" NOT NULL,
+  published_at_ms safe_integer NOT NULL,
+  changed_at_ms safe_integer NOT NULL CHECK (changed_at_ms >= published_at_ms),
+  PRIMARY KEY (component, train, version)
+);
+CREATE INDEX releases_by_date ON releases (component, train, released_ms, published_at_ms, version);
+
 -- What people and tokens did, one row for each event; `hash` chains it to the one before. Meta `audit_head` is where it
 -- ends and `audit_base` where it begins, so that a lost end shows.
 CREATE TABLE audit (

@@ -139,6 +139,23 @@ CREATE TABLE components (
 CREATE INDEX components_by_name ON components (name, version);
 CREATE INDEX components_of_host ON components (host_id, name, detector);
 
+-- Versions of components that somebody published. Texts of a release are bounded together; `data` is JSON as it came.
+CREATE TABLE releases (
+  component TEXT NOT NULL CHECK (component <> ''),
+  train TEXT NOT NULL CHECK (train <> ''),
+  version TEXT NOT NULL CHECK (version NOT IN ('', 'latest')),
+  released_ms INTEGER NOT NULL,
+  description TEXT,
+  fixes TEXT,
+  image TEXT,
+  data TEXT CHECK (json_type(data) = 'object'),
+  published_by TEXT NOT NULL,
+  published_at_ms INTEGER NOT NULL,
+  changed_at_ms INTEGER NOT NULL CHECK (changed_at_ms >= published_at_ms),
+  PRIMARY KEY (component, train, version)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX releases_by_date ON releases (component, train, released_ms, published_at_ms, version);
+
 -- What people and tokens did, one row for each event; `hash` chains it to the one before. Meta `audit_head` is where it
 -- ends and `audit_base` where it begins, so that a lost end shows.
 CREATE TABLE audit (

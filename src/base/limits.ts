@@ -237,6 +237,36 @@ export const limitTable = {
     reached: 'bad-request',
     why: 'in characters; versions may carry a digest or other build data',
   },
+  releaseBytes: {
+    value: 64 * KiB,
+    unit: 'bytes',
+    reached: 'too-large',
+    why: 'description, fixes, image and data of one release; a longer changelog is better linked to',
+  },
+  releaseDataDepthMax: {
+    value: 16,
+    unit: 'count',
+    reached: 'bad-request',
+    why: 'of the data of a release; lists and events that hold it stay below jsonDepthMax',
+  },
+  trainReleasesMax: {
+    value: 10_000,
+    unit: 'count',
+    reached: 'unprocessable; withdraw old ones',
+    why: 'releases of one component on one train, as the latest by version looks at each: one a day for 27 years',
+  },
+  pageBytes: {
+    value: 1 * MiB,
+    unit: 'bytes',
+    reached: 'the page ends before its limit, `next` continues',
+    why: 'of releases, which may be large: notes of some hundred versions',
+  },
+  latestAnswerBytes: {
+    value: 8 * MiB,
+    unit: 'bytes',
+    reached: 'too-large; ask for fewer at once',
+    why: 'the latest releases of many components in one answer: 8 KiB each of a thousand',
+  },
   reportBatchMax: {
     value: 1_000,
     unit: 'count',

@@ -120,10 +120,10 @@ const columns: readonly Column<AuditDocument>[] = [
 function wordsOf(body: unknown): string {
   if (typeof body !== 'object' || body === null) return none;
   const members = body as Readonly<Record<string, unknown>>;
-  const known = ['operation', 'subject', 'type', 'name', 'what'].find(
+  const known = ['operation', 'subject', 'type', 'name', 'what', 'component'].find(
     (key) => typeof members[key] === 'string',
   );
-  const id = members['id'] ?? members['uuid'];
+  const id = members['id'] ?? members['uuid'] ?? (known === 'component' ? members['version'] : undefined);
   return [known === undefined ? undefined : members[known], id]
     .filter((word) => typeof word === 'string')
     .join(' ');

@@ -157,6 +157,8 @@ interface Body {
   readonly host?: unknown;
   readonly name?: unknown;
   readonly version?: unknown;
+  readonly component?: unknown;
+  readonly train?: unknown;
   readonly status?: unknown;
   readonly reason?: unknown;
   readonly maintenance?: {
@@ -180,6 +182,8 @@ function sentence(event: ChangeEvent, colors: boolean): string {
       return `${printable(event.host ?? String(body.name))} is ${statusOf(body, colors)}`;
     case 'component':
       return `${printable(String(body.name))} ${printable(String(body.version))}${place}`;
+    case 'release':
+      return `${printable(String(body.component))} ${printable(String(body.version))} on train ${printable(String(body.train))}`;
     default:
       return printable(JSON.stringify(event.body)) + place;
   }

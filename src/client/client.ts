@@ -13,6 +13,7 @@ import type {
   ComponentService,
   HostService,
   LivenessService,
+  ReleaseService,
   TokenService,
 } from '../domain/services.ts';
 import { createAudit } from './audit.ts';
@@ -20,6 +21,7 @@ import { Connection, type ConnectionOptions } from './connection.ts';
 import { createHosts } from './host.ts';
 import { createComponents } from './inventory.ts';
 import { createLiveness } from './liveness.ts';
+import { createReleases } from './release.ts';
 import { type Answer, type ApiRequest, expectBody } from './request.ts';
 import { backup, systemRequests } from './system.ts';
 import { createTokens } from './token.ts';
@@ -41,6 +43,7 @@ export interface HoldfastClient {
   readonly liveness: LivenessService;
   readonly hosts: HostService;
   readonly components: ComponentService;
+  readonly releases: ReleaseService;
   readonly tokens: TokenService;
   readonly audit: Omit<AuditService, 'refused'>;
   /** What happens, from a position on, across reconnects; see `WatchOptions`. */
@@ -74,6 +77,7 @@ function clientOf(connection: Connection): HoldfastClient {
     liveness: createLiveness(connection),
     hosts: createHosts(connection),
     components: createComponents(connection),
+    releases: createReleases(connection),
     tokens: createTokens(connection),
     audit: createAudit(connection),
     watch: (options) => watch(connection, options),

@@ -41,6 +41,14 @@ export class Scope {
     return end > 0 && this.#apps.has(name.slice(0, end));
   }
 
+  /**
+   * What is published of a component, which is on no host: apps alone say so. Changing it reaches every host, so whoever
+   * is limited to some may only read it.
+   */
+  coversReleases(component: string, access: 'read' | 'write'): boolean {
+    return this.#apps !== null && this.coversName(component) && (access === 'read' || this.#hosts === null);
+  }
+
   coversRecord({ type, host }: { type: string; host: string }, facts: HostFacts | undefined): boolean {
     return this.coversName(type) && this.coversHost(host, facts);
   }

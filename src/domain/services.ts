@@ -10,6 +10,7 @@ import type { Beat, BeatAnswer, HostView } from './host.ts';
 import type { HostPatch, VersionCondition } from './host-change.ts';
 import type { CheckIn, CheckInAnswer, ComponentView } from './inventory.ts';
 import type { IsUp, IsUpQuery, RecordFilter, ServicePatch, ServiceView, Status } from './liveness.ts';
+import type { LatestOrder, Release, ReleaseContent, ReleaseKey, TrainKey } from './release.ts';
 import type { Step, StepResult } from './step.ts';
 import type { SignedTarget } from './target.ts';
 import type { TokenKind, TokenRecord, TokenRequest } from './token.ts';
@@ -183,6 +184,36 @@ export interface ComponentService {
   ofHost(idOrName: string, page: PageRequest): Promise<Page<ComponentView>>;
   /** Over all hosts that are meant; ordered by name. */
   list(filter: HostSelection, page: PageRequest): Promise<Page<ComponentSummary>>;
+}
+
+export interface ReleaseService {
+  /**
+   * Creates or replaces (`created` tells which); the same again changes nothing. `bad-request` naming the field,
+   * `too-large`, `unprocessable` when the train is full; `precondition-failed` when the release is of none of the
+   * versions in `condition`.
+   */
+  publish(
+    caller: Caller,
+    key: ReleaseKey,
+    content: ReleaseContent,
+    condition: VersionCondition,
+  ): Promise<{ readonly created: boolean; readonly release: Release }>;
+  /** `not-found`. */
+  get(key: ReleaseKey): Promise<Release>;
+  /**
+   * Of one train, the latest first: by release date, then by the date of publishing, then by the text of the version.
+   * A page holds fewer than asked for where they are large.
+   */
+  list(key: TrainKey, page: PageRequest): Promise<Page<Release>>;
+  /**
+   * Exactly one: by date, the first of the list; by version, the first of those that no other is later than.
+   * `not-found` when there is none.
+   */
+  latest(key: TrainKey, order: LatestOrder): Promise<Release>;
+  /** The latest by date of each, in the order asked for; null where there is none. `too-large` for too much at once. */
+  latestOf(keys: readonly TrainKey[]): Promise<readonly (Release | null)[]>;
+  /** `not-found`; `precondition-failed`. */
+  withdraw(caller: Caller, key: ReleaseKey, condition: VersionCondition): Promise<void>;
 }
 
 export interface ComponentSummary {

@@ -7,6 +7,7 @@ import { BeatAnswerSchema, HostSchema } from '../wire/host.ts';
 import { ComponentSchema, ComponentSummarySchema } from '../wire/inventory.ts';
 import { IsUpSchema, ServicePatchSchema, ServiceSchema } from '../wire/liveness.ts';
 import { problemMediaType, statusOf } from '../wire/problem.ts';
+import { ReleaseSchema } from '../wire/release.ts';
 import { words } from '../wire/schema.ts';
 import { TokenSchema } from '../wire/token.ts';
 import type { Kind, Operation } from './operation.ts';
@@ -37,6 +38,7 @@ const named: readonly [string, TSchema][] = [
   ['BeatAnswer', BeatAnswerSchema],
   ['Component', ComponentSchema],
   ['ComponentSummary', ComponentSummarySchema],
+  ['Release', ReleaseSchema],
   ['Token', TokenSchema],
   ['AuditEntry', AuditEntrySchema],
   ['Check', CheckSchema],
@@ -48,6 +50,7 @@ const tags: Readonly<Record<string, string>> = {
   liveness: 'What is alive: service records, heartbeats, is-up',
   hosts: 'Machines with an agent',
   inventory: 'What is installed',
+  releases: 'What is released: versions of components on trains',
   trust: 'What hosts believe this registry by, and how it is replaced',
   access: 'Who may: tokens, who the caller is, and the audit of what was done',
   watch: 'The ordered log, live and resumable',

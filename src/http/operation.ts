@@ -21,6 +21,7 @@ import type {
   IdempotencyService,
   LivenessService,
   Page,
+  ReleaseService,
   SnapshotSource,
   TargetService,
   TokenService,
@@ -43,6 +44,8 @@ export interface HttpServices {
   /** The registry's; the agent has no such routes. */
   readonly hosts?: HostService;
   readonly components: ComponentService;
+  /** The registry's; the agent has no such routes. */
+  readonly releases?: ReleaseService;
   readonly tokens?: TokenService;
   readonly audit?: AuditService;
   readonly log: EventLog;
@@ -142,7 +145,7 @@ export interface Operation {
   readonly answers: Readonly<Record<number, TSchema | string | null>>;
   /** What it competes with when there is much to do (admission.ts). */
   readonly requestClass: RequestClass;
-  /** Serves tokens of limited scope: all that it reads and writes is of hosts. All others are refused to them. */
+  /** Serves tokens of limited scope: what it reads and writes is of hosts or applications. All others are refused to them. */
   readonly scoped: boolean;
   /** Codes beyond those that any call may meet. */
   readonly codes: readonly ErrorCode[];

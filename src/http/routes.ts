@@ -13,6 +13,7 @@ import * as inventory from './inventory.ts';
 import * as liveness from './liveness.ts';
 import type { Kind, Operation } from './operation.ts';
 import * as probes from './probes.ts';
+import * as release from './release.ts';
 import * as system from './system.ts';
 import * as target from './target.ts';
 import * as token from './token.ts';
@@ -35,12 +36,17 @@ const ownTarget: Role[] = [...insiders, 'host'];
 /** Who asks whether something is alive: everyone who may read or report it. */
 const livenessReaders: Role[] = [...viewers, 'reporter', 'host'];
 const reporters: Role[] = ['reporter', 'admin'];
+/** Whoever publishes may look what is published. */
+const releaseReaders: Role[] = [...viewers, 'publisher'];
+const publishers: Role[] = ['publisher', 'admin'];
 const operators: Role[] = ['operator', 'admin'];
 /** A host's own writes: nobody else speaks for it, not even an admin. */
 const itself: Role[] = ['host'];
 const admins: Role[] = ['admin'];
 /** A join token, and an admin who lets a host in without one. */
 const joiners: Role[] = ['admin', 'joiner'];
+
+const train = '/v1/components/:component/trains/:train';
 
 // biome-ignore format: a table
 const table: readonly [Route['method'], string, Route['on'], Access, Operation][] = [
@@ -74,6 +80,13 @@ const table: readonly [Route['method'], string, Route['on'], Access, Operation][
 
   ['GET',    '/v1/hosts/:host/components',     'both',     hostsSelf,       inventory.listHostComponents],
   ['GET',    '/v1/components',                 'both',     viewers,         inventory.listComponents],
+
+  ['GET',    `${train}/releases`,              'registry', releaseReaders,  release.listReleases],
+  ['GET',    `${train}/releases/latest`,       'registry', releaseReaders,  release.getLatestRelease],
+  ['GET',    `${train}/releases/:version`,     'registry', releaseReaders,  release.getRelease],
+  ['PUT',    `${train}/releases/:version`,     'registry', publishers,      release.putRelease],
+  ['DELETE', `${train}/releases/:version`,     'registry', publishers,      release.withdrawRelease],
+  ['POST',   '/v1/releases/latest',            'registry', releaseReaders,  release.getLatestReleases],
 
   ['POST',   '/v1/tokens',                     'both',     admins,          token.createToken],
   ['GET',    '/v1/tokens',                     'both',     admins,          token.listTokens],

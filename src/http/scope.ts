@@ -1,7 +1,8 @@
 /**
  * What a token of limited scope is served with: the same services, seen through what the scope covers. What lies
  * outside is answered as what is not there, so that nobody learns of it; a write that would reach or end outside is
- * `forbidden`. Operations that know nothing of hosts are refused to such tokens as a whole (`Operation.scoped`).
+ * `forbidden`. Operations that know of neither hosts nor applications are refused to such tokens as a whole
+ * (`Operation.scoped`).
  */
 import type { Caller, TokenScope } from '../domain/access.ts';
 import { isAppError } from '../domain/error.ts';
@@ -14,12 +15,14 @@ import {
   type ServiceView,
   serviceNotFound,
 } from '../domain/liveness.ts';
+import { latestNotFound, releaseNotFound, type TrainKey } from '../domain/release.ts';
 import { outOfScope, Scope } from '../domain/scope.ts';
 import type {
   BeatResult,
   ComponentService,
   HostService,
   LivenessService,
+  ReleaseService,
   TargetService,
 } from '../domain/services.ts';
 import type { HttpServices } from './operation.ts';
@@ -30,12 +33,13 @@ type FactsOf = (name: string) => HostFacts | undefined;
 export function scopedServices(services: HttpServices, limit: TokenScope): HttpServices {
   const scope = new Scope(limit);
   const factsOf: FactsOf = (name) => services.hostFacts?.(name);
-  const { hosts, targets } = services;
+  const { hosts, releases, targets } = services;
   return {
     ...services,
     liveness: scopedLiveness(services.liveness, { scope, limit, factsOf }),
     components: scopedComponents(services.components, { scope, limit, hosts }),
     ...(hosts === undefined ? {} : { hosts: scopedHosts(hosts, { scope, limit }) }),
+    ...(releases === undefined ? {} : { releases: scopedReleases(releases, scope) }),
     ...(targets === undefined || hosts === undefined
       ? {}
       : { targets: scopedTargets(targets, scopedHosts(hosts, { scope, limit })) }),
@@ -184,6 +188,40 @@ function scopedComponents(
       return { ...found, items: found.items.filter(({ name }) => scope.coversName(name)) };
     },
     list: (filter, page) => inner.list({ ...filter, scope: limit }, page),
+  };
+}
+
+function scopedReleases(inner: ReleaseService, scope: Scope): ReleaseService {
+  const reads = ({ component }: TrainKey) => scope.coversReleases(component, 'read');
+  const requireWrite = ({ component }: TrainKey, action: string) => {
+    if (!scope.coversReleases(component, 'write')) throw outOfScope(action);
+  };
+  return {
+    async publish(caller, key, content, condition) {
+      requireWrite(key, 'publish the release');
+      return inner.publish(caller, key, content, condition);
+    },
+    async get(key) {
+      if (!reads(key)) throw releaseNotFound(key);
+      return inner.get(key);
+    },
+    async list(key, page) {
+      const found = await inner.list(key, page);
+      return reads(key) ? found : { ...found, items: [], next: null };
+    },
+    async latest(key, order) {
+      if (!reads(key)) throw latestNotFound(key);
+      return inner.latest(key, order);
+    },
+    async latestOf(keys) {
+      const found = await inner.latestOf(keys.filter(reads));
+      let next = 0;
+      return keys.map((key) => (reads(key) ? (found[next++] ?? null) : null));
+    },
+    async withdraw(caller, key, condition) {
+      requireWrite(key, 'withdraw the release');
+      return inner.withdraw(caller, key, condition);
+    },
   };
 }
 

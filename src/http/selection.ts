@@ -103,8 +103,9 @@ function scopeTest(scope: Scope, history: HostHistory | null): EventTest {
   };
 }
 
-/** What concerns no host, such as the registry itself, is in no scope. */
+/** What concerns neither a host nor an application, such as the registry itself, is in no scope. */
 function covers(scope: Scope, { type, body }: ChangeEvent, { host, service, facts }: State): boolean {
+  if (familyOf(type) === 'release') return scope.coversReleases(memberOf(body, 'component') ?? '', 'read');
   if (host === undefined || !scope.coversHost(host, facts)) return false;
   if (familyOf(type) === 'host') return true;
   return scope.coversName(service ?? memberOf(body, 'name') ?? '');

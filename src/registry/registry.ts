@@ -24,6 +24,7 @@ import { HostStore } from '../store/host.ts';
 import { IdempotencyStore } from '../store/idempotency.ts';
 import { InventoryStore } from '../store/inventory.ts';
 import { LivenessStore } from '../store/liveness.ts';
+import { ReleaseStore } from '../store/release.ts';
 import { Snapshots } from '../store/snapshots.ts';
 import { TokenStore } from '../store/token.ts';
 import { encodeJoinToken } from '../wire/join-token.ts';
@@ -148,6 +149,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     trustSerial: () => trust.serial,
     onRewind: rewinder({ store, clock, logger }),
   });
+  const releases = new ReleaseStore({ store, clock });
   const joinText = (bearer: string) => encodeJoinToken(trust.joinTrust(), bearer);
   const tokens = new TokenStore({ store, clock, access, joinText });
   const audit = new AuditStore({ store, clock });
@@ -247,6 +249,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       liveness,
       hosts,
       components: inventory,
+      releases,
       tokens,
       audit,
       trust,

@@ -26,7 +26,12 @@ export function firstBy<T>(items: Iterable<T>, count: number, key: (item: T) => 
 export function decodeCursor(cursor: string, parts: number): string[] {
   const key = parse(Buffer.from(cursor, 'base64url').toString());
   if (Array.isArray(key) && key.length === parts && key.every(isText)) return key;
-  throw new AppError(
+  throw foreignCursor();
+}
+
+/** What is no cursor, or one of another list. */
+export function foreignCursor(): AppError {
+  return new AppError(
     'bad-request',
     'Cannot go on from this cursor: it is not one that a list answered as "next"',
     { field: 'cursor' },

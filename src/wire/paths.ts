@@ -5,6 +5,12 @@ function segment(name: string): string {
   return encodeURIComponent(name);
 }
 
+type Train = { component: string; train: string };
+
+function trainPath({ component, train }: Train): string {
+  return `/v1/components/${segment(component)}/trains/${segment(train)}`;
+}
+
 export const paths = {
   services: '/v1/services',
   service: (uuid: string) => `/v1/services/${segment(uuid)}`,
@@ -22,6 +28,10 @@ export const paths = {
   hostComponents: (host: string) => `/v1/hosts/${segment(host)}/components`,
   hostTarget: (host: string) => `/v1/hosts/${segment(host)}/target`,
   components: '/v1/components',
+  releases: (key: Train) => `${trainPath(key)}/releases`,
+  release: (key: Train & { version: string }) => `${trainPath(key)}/releases/${segment(key.version)}`,
+  latestRelease: (key: Train) => `${trainPath(key)}/releases/latest`,
+  latestReleases: '/v1/releases/latest',
   tokens: '/v1/tokens',
   token: (id: string) => `/v1/tokens/${segment(id)}`,
   adminToken: '/v1/admin-token',

@@ -38,7 +38,7 @@ export const pageQuery = {
   limit: Type.Optional(
     Type.Integer({ minimum: 1, maximum: limits.listMax, description: `Default ${limits.listDefaultMax}` }),
   ),
-  cursor: Type.Optional(Type.String({ maxLength: 512, description: 'Opaque: `next` of the page before' })),
+  cursor: Type.Optional(Type.String({ maxLength: 2_048, description: 'Opaque: `next` of the page before' })),
 };
 
 export const SelectorText = Type.String({

@@ -82,6 +82,27 @@ const tokenView = {
   expiresAtMs: at,
   revokedAtMs: null,
 };
+const releaseDocument = {
+  component: 'shop/api',
+  train: 'stable',
+  version: '1.4.2',
+  released: instant,
+  description: 'rn',
+  fixes: null,
+  image: null,
+  data: { notes: ['x'] },
+  publishedBy: 'ci',
+  publishedAt: instant,
+  changedAt: instant,
+};
+const releaseView = {
+  ...(({ released: _released, publishedAt: _at, changedAt: _changed, ...same }) => same)(releaseDocument),
+  releasedMs: at,
+  publishedAtMs: at,
+  changedAtMs: at,
+};
+const releaseKey = { component: 'shop/api', train: 'stable', version: '1.4.2' };
+const trainPath = '/v1/components/shop%2Fapi/trains/stable/releases';
 const auditDocument = {
   seq: 3,
   at: instant,
@@ -152,6 +173,84 @@ const calls: readonly [
     'tokens.revoke',
     (c) => c.tokens.revoke(caller, 'tok-1'),
     ['DELETE', '/v1/tokens/tok-1'],
+    204,
+    undefined,
+    undefined,
+  ],
+  [
+    'releases.publish (new)',
+    (c) =>
+      c.releases.publish(
+        caller,
+        releaseKey,
+        { releasedMs: at, description: 'rn', fixes: null, image: null, data: { notes: ['x'] } },
+        null,
+      ),
+    [
+      'PUT',
+      `${trainPath}/1.4.2`,
+      { description: 'rn', fixes: null, image: null, data: { notes: ['x'] }, released: instant },
+    ],
+    201,
+    releaseDocument,
+    { created: true, release: releaseView },
+  ],
+  [
+    'releases.publish (known)',
+    (c) =>
+      c.releases.publish(caller, releaseKey, { description: null, fixes: null, image: null, data: null }, [
+        at,
+      ]),
+    ['PUT', `${trainPath}/1.4.2`, { description: null, fixes: null, image: null, data: null }],
+    200,
+    releaseDocument,
+    { created: false, release: releaseView },
+  ],
+  [
+    'releases.get',
+    (c) => c.releases.get(releaseKey),
+    ['GET', `${trainPath}/1.4.2`],
+    200,
+    releaseDocument,
+    releaseView,
+  ],
+  [
+    'releases.list',
+    (c) => c.releases.list(releaseKey, { limit: 2, cursor: 'x' }),
+    ['GET', `${trainPath}?limit=2&cursor=x`],
+    200,
+    page([releaseDocument]),
+    readPage([releaseView]),
+  ],
+  [
+    'releases.latest',
+    (c) => c.releases.latest(releaseKey, 'semver'),
+    ['GET', `${trainPath}/latest?by=semver`],
+    200,
+    releaseDocument,
+    releaseView,
+  ],
+  [
+    'releases.latestOf',
+    (c) => c.releases.latestOf([releaseKey, { component: 'x', train: 'beta' }]),
+    [
+      'POST',
+      '/v1/releases/latest',
+      {
+        items: [
+          { component: 'shop/api', train: 'stable' },
+          { component: 'x', train: 'beta' },
+        ],
+      },
+    ],
+    200,
+    { items: [releaseDocument, null] },
+    [releaseView, null],
+  ],
+  [
+    'releases.withdraw',
+    (c) => c.releases.withdraw(caller, releaseKey, null),
+    ['DELETE', `${trainPath}/1.4.2`],
     204,
     undefined,
     undefined,

@@ -8,6 +8,7 @@ import { hostChangeContract } from './host-change.contract.ts';
 import { idempotencyContract } from './idempotency.contract.ts';
 import { identityContract } from './identity.contract.ts';
 import { livenessContract, type OpenStoreForTest } from './liveness.contract.ts';
+import { releaseContract } from './release.contract.ts';
 import { selectorContract } from './selector.contract.ts';
 import { trustContract } from './trust.contract.ts';
 
@@ -25,5 +26,6 @@ hostContract(open);
 identityContract(open);
 hostChangeContract(open);
 selectorContract(open);
+releaseContract(open);
 trustContract(open);
 idempotencyContract(open);

@@ -211,8 +211,9 @@ test('F11: HEAD is GET without a body, and every other method that a path has no
     const own = routesOf(target.kind);
     const viewer = await tokenFor(target, 'viewer');
     for (const place of new Set(own.map((route) => fill(route)))) {
-      const here = own.filter((route) => fill(route) === place);
-      const get = here.find(({ method }) => method === 'GET');
+      // A word such as `latest` in the place of a name is one for the methods that have no path of their own for it.
+      const here = own.filter(({ path }) => patternOf(path).test(place));
+      const get = own.find((route) => route.method === 'GET' && fill(route) === place);
       for (const token of [undefined, viewer]) {
         if (get !== undefined && !get.operation.streams && place !== '/v1/backup') {
           const [one, other] = [
@@ -314,4 +315,8 @@ async function tokenFor(target: Target, role: string): Promise<string> {
   });
   assert.equal(status, 201, text);
   return json.token;
+}
+
+function patternOf(path: string): RegExp {
+  return new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/:\w+/g, '[^/]+')}$`);
 }

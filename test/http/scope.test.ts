@@ -66,12 +66,16 @@ function marks(outside: Place): RegExp {
 
 /** All that a registry holds, but for when it was seen. */
 async function state({ http }: Booted<unknown>): Promise<string> {
-  const lists = ['/v1/hosts', '/v1/services', '/v1/components', '/v1/tokens'];
+  const releases = '/v1/components/shop%2Fapi/trains/stable/releases';
+  const lists = ['/v1/hosts', '/v1/services', '/v1/components', '/v1/tokens', releases];
   const texts = await Promise.all(
     lists.map(async (path) => JSON.stringify((await http({ path: `${path}?limit=1000` })).json.items)),
   );
   return texts.join('\n');
 }
+
+/** POSTs that change nothing. */
+const questions = new Set(['isUp', 'isUpMany', 'getLatestReleases']);
 
 const bodies: Readonly<Record<string, object>> = {
   registerService: { type: 'web', host: 'host-out' },
@@ -80,11 +84,16 @@ const bodies: Readonly<Record<string, object>> = {
   join: { name: 'x', machineId: 'm' },
   createToken: { role: 'viewer', subject: 'me' },
   rotateTrust: { what: 'signing-key' },
+  putRelease: { image: 'i' },
+  getLatestReleases: { items: [{ component: 'shop/api', train: 'stable' }] },
 };
 
 test('D12: no route tells a scoped admin of what lies outside, or changes it', async (t) => {
   const { registry, outside, tokenOf } = await world(t);
   const token = await tokenOf('admin');
+  const release = '/v1/components/shop%2Fapi/trains/stable/releases/1.0.0';
+  const published = await registry.http({ method: 'PUT', path: release, body: {} });
+  assert.equal(published.status, 201, published.text);
   const before = await state(registry);
   const told = marks(outside);
   for (const { method, path, access, operation } of routesOf('registry')) {
@@ -120,8 +129,8 @@ test('D12: no route tells a scoped admin of what lies outside, or changes it', a
           new Set([false]),
         );
       if (operation.id === 'beatServices') continue;
-      if (answer.status === 200)
-        assert.equal(method === 'GET' || operation.id.startsWith('isUp'), true, what);
+      if (answer.status === 200) assert.equal(method === 'GET' || questions.has(operation.id), true, what);
+      if (operation.id === 'getLatestReleases') assert.deepEqual(answer.json.items, [null], what);
     }
   }
   assert.equal(await state(registry), before);
@@ -255,6 +264,63 @@ test('D12: no name brings the records of a host outside into a scope', async (t)
   assert.equal((await rename('never-joined')).status, 403);
   assert.equal(await state(registry), before);
   assert.equal((await rename('host-in-2')).status, 200);
+});
+
+test('a scope of apps covers their releases; one of hosts changes none: they are for every host', async (t) => {
+  const { registry, tokenOf } = await world(t, { apps: ['shop'] });
+  const publisher = await tokenOf('publisher');
+  const limited = await registry.http({
+    method: 'POST',
+    path: '/v1/tokens',
+    body: { role: 'publisher', subject: 'edge-ci', scope: { hosts: 'env=in', apps: ['shop'] } },
+  });
+  const trainOf = (component: string) =>
+    `/v1/components/${encodeURIComponent(component)}/trains/stable/releases`;
+  const ask = async (token: string | undefined, method: string, path: string, body?: object) =>
+    registry.http({
+      method,
+      path,
+      ...(token === undefined ? {} : { token }),
+      ...(body === undefined ? {} : { body }),
+    });
+  const [ours, theirs] = [`${trainOf('shop/api')}/1.0.0`, `${trainOf('other/api')}/1.0.0`];
+  assert.equal((await ask(undefined, 'PUT', theirs, { image: 'i' })).status, 201);
+  assert.equal((await ask(publisher, 'PUT', ours, { image: 'i' })).status, 201);
+  assert.equal((await ask(publisher, 'PUT', theirs, { image: 'j' })).status, 403);
+  assert.equal((await ask(publisher, 'DELETE', theirs)).status, 403);
+  assert.equal((await ask(publisher, 'GET', ours)).status, 200);
+  assert.equal((await ask(publisher, 'GET', theirs)).status, 404);
+  assert.equal((await ask(publisher, 'GET', `${trainOf('other/api')}/latest`)).status, 404);
+  assert.deepEqual((await ask(publisher, 'GET', trainOf('other/api'))).json.items, []);
+  const items = ['other/api', 'shop/api', 'other/api'].map((component) => ({ component, train: 'stable' }));
+  const found = (await ask(publisher, 'POST', '/v1/releases/latest', { items })).json.items as ({
+    component: string;
+  } | null)[];
+  assert.deepEqual(
+    found.map((release) => release?.component ?? null),
+    [null, 'shop/api', null],
+  );
+  const onSomeHosts = limited.json.token as string;
+  assert.equal((await ask(onSomeHosts, 'GET', ours)).status, 200);
+  assert.equal((await ask(onSomeHosts, 'PUT', ours, { image: 'j' })).status, 403);
+  assert.equal((await ask(onSomeHosts, 'DELETE', ours)).status, 403);
+  assert.equal((await ask(publisher, 'DELETE', ours)).status, 204);
+});
+
+test('a watch by a token of some apps is told of their releases, and of no others', async (t) => {
+  const { stage, registry, tokenOf } = await world(t, { apps: ['shop'] });
+  const watched = await followEvents(registry.url, await tokenOf('viewer'), '?types=release.*');
+  stage.closing(async () => watched.stop());
+  await until(() => watched.messages.length > 0, 'the watch did not begin');
+  for (const component of ['other/api', 'openssl', 'shop/api']) {
+    const path = `/v1/components/${encodeURIComponent(component)}/trains/stable/releases/1.0.0`;
+    await registry.http({ method: 'PUT', path, body: {} });
+  }
+  await until(() => watched.events().length > 0, 'the release was not told');
+  assert.deepEqual(
+    watched.events().map(({ type, service }) => [type, service]),
+    [['release.published', 'shop/api']],
+  );
 });
 
 test('a scope is refused where it cannot be kept, and when it says nothing', async (t) => {

@@ -29,6 +29,7 @@ import type { Dialect, Statement } from './port.ts';
 export interface Schema extends CommonSchema {
   hosts: HostRow;
   components: HostComponentRow;
+  releases: ReleaseRow;
 }
 
 /** The agent's tables, but for those that only outbox-sql.ts and local-inventory-sql.ts know. */
@@ -176,6 +177,21 @@ export interface OwnComponentRow {
 
 export interface HostComponentRow extends OwnComponentRow {
   host_id: string;
+}
+
+export interface ReleaseRow {
+  component: string;
+  train: string;
+  version: string;
+  released_ms: number;
+  description: string | null;
+  fixes: string | null;
+  image: string | null;
+  /** JSON of an object. */
+  data: string | null;
+  published_by: string;
+  published_at_ms: number;
+  changed_at_ms: number;
 }
 
 export interface RemoteAnswerRow {
