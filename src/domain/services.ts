@@ -227,7 +227,9 @@ export interface RunnerService {
    * Does a step and says how it ended. The same step while it runs is joined, not started twice; so is one that an agent
    * asked for that is gone. `forbidden` for what the host does not allow or nobody signed, `not-found` for what
    * agent.yaml or the target does not name, `unprocessable` for what cannot start (details.reason `no-program`: there is
-   * no such program), `rate-limited` beyond the limits, `unavailable` without a runner. An abort takes back the question; the step runs on to its end or its time limit.
+   * no such program), `rate-limited` beyond the limits, `unavailable` without a runner, and for a step that is put aside
+   * because the runner has died of it (`put-aside`). An abort takes back the question; the step runs on to its end or
+   * its time limit.
    */
   run(step: Step, options: { signal: AbortSignal }): Promise<StepResult>;
 }

@@ -5,7 +5,7 @@ import { basename } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { AppError } from '../domain/error.ts';
 import type { Deed, StepEnd } from '../domain/step.ts';
-import { listPids, readArguments, readProgram, readStat } from './processes.ts';
+import { listPids, type ProcessStat, readArguments, readProgram, readStat } from './processes.ts';
 
 export interface LookOptions {
   readonly clock: Clock;
@@ -27,18 +27,18 @@ export function lookForProcess(name: string): StepEnd {
   for (const pid of listPids()) {
     if (pid === process.pid) continue;
     const stat = readStat(pid);
-    if (stat === undefined || stat.isZombie) continue;
-    // A thread of the kernel runs no program, whatever it is called.
-    const [first, second] = readArguments(pid);
-    if (first === undefined) continue;
-    // Which file it runs is told to few; as what it was started, to everybody.
-    const program = readProgram(pid) ?? first;
-    const isIt = name.startsWith('/')
-      ? program === name || second === name
-      : basename(program) === name || stat.name === name.slice(0, nameLengthMax);
-    if (isIt) return { kind: 'passed', detail: `process ${pid}` };
+    if (stat !== undefined && !stat.isZombie && !stat.isKernel && runs(stat, name))
+      return { kind: 'passed', detail: `process ${pid}` };
   }
   return { kind: 'failed', detail: `no process runs ${name}` };
+}
+
+function runs({ pid, name: called }: ProcessStat, name: string): boolean {
+  const isPath = name.startsWith('/');
+  // Which file it runs is told to few; as what it was started, to everybody.
+  const program = readProgram(pid) ?? readArguments(pid)[0] ?? '';
+  if (isPath) return program === name || readArguments(pid)[1] === name;
+  return basename(program) === name || called === name.slice(0, nameLengthMax);
 }
 
 /** TASK_COMM_LEN of the kernel, without its NUL. */

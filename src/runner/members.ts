@@ -15,7 +15,7 @@ export class ProcessTable {
   constructor() {
     this.#stats = listPids().flatMap((pid) => {
       const stat = readStat(pid);
-      return stat === undefined || stat.isZombie ? [] : [stat];
+      return stat === undefined || stat.isZombie || stat.isKernel ? [] : [stat];
     });
   }
 

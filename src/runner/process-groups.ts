@@ -2,6 +2,9 @@
  * Steps without systemd. Each is started in a session of its own, with a mark in its environment by which its processes
  * are found again: those that left the session, and those that an earlier runner started, wherever it was killed.
  *
+ * A step that runs on without its runner writes into a closed pipe, of which most programs die (SIGPIPE): so what an
+ * adopted one ended with says little, and it is told as lost.
+ *
  * What this cannot do, and transient units can: keep a step from taking memory and processes until the next look, take
  * its rights away, and find what hides from it on purpose (members.ts).
  */
