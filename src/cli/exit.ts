@@ -99,7 +99,7 @@ export function adviceFor(error: unknown): string | undefined {
       return 'Pass a token: --token-file FILE (or - for stdin), or HOLDFAST_TOKEN. A local one: admin.token in the data directory.';
     case 'forbidden':
       // A data directory, or who it has to be: the message has said what to do.
-      if (error.field === 'dataDir' || error.field === 'root') return undefined;
+      if (['dataDir', 'root', 'socketFolder'].includes(error.field ?? '')) return undefined;
       if (error.field === 'host')
         return 'Ask it by its loopback address, such as 127.0.0.1. A registry for other hosts is started with --listen 0.0.0.0:7420 and --advertise-url https://NAME:7420.';
       return 'Ask as somebody who may: with a token of another role, or for a socket as its owner or root.';

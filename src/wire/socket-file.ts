@@ -1,5 +1,5 @@
 /** Sockets in the file system: whoever may open the file may talk, so the file is there with its mode or not at all. */
-import { chmod, chown, lchown, lstat, mkdtemp, rename, rm } from 'node:fs/promises';
+import { chmod, chown, lchown, lstat, mkdtemp, rename, rm, stat } from 'node:fs/promises';
 import { createConnection, type Server } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { makeFolder } from '../base/folder.ts';
@@ -46,10 +46,30 @@ export async function bindSocketFile(
   };
 }
 
-/** Open to all, because each socket in it has its own mode; a folder that is there keeps the mode that somebody gave it. */
+/**
+ * Open to all, because each socket in it has its own mode; a folder that is there keeps the mode that somebody gave it,
+ * unless others could put a socket of theirs in the place of ours, and be told what is for us alone.
+ */
 async function makeSocketFolder(path: string): Promise<void> {
   // What mkdir was given has lost the bits of the umask.
-  if (makeFolder(path, 0o755) !== undefined) await chmod(path, 0o755);
+  if (makeFolder(path, 0o755) !== undefined) return chmod(path, 0o755);
+  const { uid, mode } = await stat(path);
+  const own = process.geteuid?.() ?? uid;
+  const sticky = (mode & 0o1000) !== 0;
+  const flaw =
+    uid !== own && uid !== 0
+      ? `the folder belongs to user id ${uid}, who could put others in their place;`
+      : (mode & 0o022) !== 0 && !sticky
+        ? `others can write to the folder (mode ${(mode & 0o777).toString(8)}), and put theirs in their place; run "chmod go-w ${path}", or`
+        : undefined;
+  if (flaw === undefined) return;
+  throw new AppError(
+    'forbidden',
+    `Cannot put sockets into ${path}: ${flaw} name another folder with --socket`,
+    {
+      field: 'socketFolder',
+    },
+  );
 }
 
 function checkLength(path: string): void {

@@ -1,6 +1,6 @@
 /** One Unix socket for each privilege: the kernel lets in by the file's mode, the server by the socket's role. */
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -64,6 +64,38 @@ describe('the sockets of a role', () => {
       assert.equal(statSync(socketDir).mode & 0o777, 0o755);
     });
   }
+
+  it('G12: are not put where others could put theirs in their place', async (t) => {
+    const folder = openFolder(t);
+    const socketDir = join(folder, 'run');
+    const startIn = () =>
+      createAgent({
+        dataDir: join(folder, 'data'),
+        socketDir,
+        logger: silentLogger,
+        name: 'edge-1',
+        registry: null,
+        detectors: [],
+      });
+    mkdirSync(socketDir);
+    for (const mode of [0o777, 0o775]) {
+      chmodSync(socketDir, mode);
+      await assert.rejects(startIn(), {
+        code: 'forbidden',
+        message: /others can write to the folder \(mode 77[57]\).*; run "chmod go-w /,
+      });
+    }
+    // As /tmp is: nobody can rename or remove what is ours.
+    chmodSync(socketDir, 0o1777);
+    await (await startIn()).close();
+    chmodSync(socketDir, 0o755);
+    if (!root) return;
+    chownSync(socketDir, nobody, nobody);
+    await assert.rejects(startIn(), {
+      code: 'forbidden',
+      message: /belongs to user id 65534, who could put others in their place/,
+    });
+  });
 
   it('are the callers that they are named for', async (t) => {
     const { socketDir } = await start(t, 'agent');

@@ -1,5 +1,5 @@
 /** The data directory: what lies in it, whose it is, and how its files reach the disk. */
-import { chmodSync, closeSync, fsyncSync, openSync, readdirSync, statSync } from 'node:fs';
+import { chmodSync, closeSync, fsyncSync, lstatSync, openSync, readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { reasonOf } from '../../base/atomic-file.ts';
 import { makeFolder } from '../../base/folder.ts';
@@ -18,7 +18,8 @@ export function storeFiles(dataDir: string) {
 /**
  * Makes the directory (0700) when it is missing; one of ours that others can read is closed to them. Throws `forbidden`
  * when it is somebody else's, when others can write to it (what they have put there cannot be trusted), and when others
- * can read it and it holds something else: who names `/srv` does not mean that nobody may enter it any more.
+ * can read it and it holds something else: who names `/srv` does not mean that nobody may enter it any more. Also when
+ * one of the store's own files is a link, somebody else's, or open to others to write: somebody has put it there.
  */
 export function prepareDataDir(dataDir: string, logger: Logger = silentLogger): void {
   try {
@@ -40,8 +41,14 @@ export function checkDataDir(dataDir: string): boolean {
   const found = statSync(dataDir, { throwIfNoEntry: false });
   if (found === undefined) return false;
   if (!found.isDirectory()) throw refusal(dataDir, 'it is a file; name a folder with --data-dir');
-  const uid = process.getuid?.();
-  if (uid !== undefined && found.uid !== uid)
+  const uid = process.getuid?.() ?? found.uid;
+  const name = lstatSync(dataDir);
+  if (name.isSymbolicLink() && name.uid !== uid && name.uid !== 0)
+    throw refusal(
+      dataDir,
+      `it is a link that user id ${name.uid} has put there; name its target with --data-dir, if that is what you mean`,
+    );
+  if (found.uid !== uid)
     throw refusal(
       dataDir,
       `it belongs to user id ${found.uid} and this process runs as ${uid}; run it as that user, or name another with --data-dir`,
@@ -52,6 +59,7 @@ export function checkDataDir(dataDir: string): boolean {
       dataDir,
       `others can write to it (mode ${open}); run "chmod 700 ${dataDir}" and look for what they left`,
     );
+  for (const path of Object.values(storeFiles(dataDir))) checkStoreFile(dataDir, path, uid);
   if ((found.mode & 0o055) === 0) return false;
   if (!isOurs(dataDir))
     throw refusal(
@@ -59,6 +67,43 @@ export function checkDataDir(dataDir: string): boolean {
       `others can read it (mode ${open}) and it holds something else; run "chmod 700 ${dataDir}", or name another with --data-dir`,
     );
   return true;
+}
+
+/** A file that is not there will be made, by us. */
+function checkStoreFile(dataDir: string, path: string, uid: number): void {
+  for (const place of [path, `${path}-wal`, `${path}-shm`]) {
+    const found = lstatSync(place, { throwIfNoEntry: false });
+    // In the place of the ballast a folder does no harm: without one a store does its best.
+    if (found === undefined || (found.isDirectory() && place === storeFiles(dataDir).ballast)) continue;
+    const flaw = !found.isFile()
+      ? found.isSymbolicLink()
+        ? 'is a link'
+        : 'is no regular file'
+      : found.uid !== uid
+        ? `belongs to user id ${found.uid}`
+        : (found.mode & 0o022) !== 0
+          ? `can be written by others (mode ${(found.mode & 0o777).toString(8)})`
+          : found.nlink > 1 + namesKept(dataDir, found)
+            ? 'has another name elsewhere (a hard link)'
+            : undefined;
+    if (flaw !== undefined)
+      throw refusal(
+        dataDir,
+        `"${basename(place)}" in it ${flaw}; look where it comes from, and remove or replace it`,
+      );
+  }
+}
+
+/** How many names a file has in the folders where `restore` keeps what was there before: a crash may leave two. */
+function namesKept(dataDir: string, { dev, ino }: { dev: number; ino: number }): number {
+  let count = 0;
+  for (const folder of readdirSync(dataDir).filter((name) => name.startsWith('replaced-'))) {
+    for (const name of readdirSync(join(dataDir, folder))) {
+      const found = lstatSync(join(dataDir, folder, name));
+      if (found.dev === dev && found.ino === ino) count += 1;
+    }
+  }
+  return count;
 }
 
 function refusal(dataDir: string, why: string, cause?: unknown): AppError {
