@@ -7,9 +7,9 @@ import type { Random } from '../base/random.ts';
 import { type Caller, systemCaller } from '../domain/access.ts';
 import {
   decideSession,
-  type HostSessions,
   isUndecided,
   noSessions,
+  type SessionDecision,
   type SessionVerdict,
   sessionLeft,
 } from '../domain/clone.ts';
@@ -160,21 +160,33 @@ export class HostStore implements HostService {
     };
   }
 
-  /** O(1), and without a write while nothing changes. */
+  /**
+   * O(1), and without a write while nothing changes. Then it waits for nothing either: with an `async` function for each
+   * step it took 3.9 µs from body to answer, not 3.5.
+   */
   async beat(caller: Caller, id: string, beat: Beat): Promise<BeatAnswer> {
-    const slot = this.memory.slotOfId(id);
     const facts = this.memory.facts(id);
     const own = this.#store.log.head();
     const before = facts.sessions.current;
-    const verdict = await this.#decideSession(caller, id, beat);
+    const { sessions, verdict, cloned } = this.#decideSession(facts, beat);
+    facts.sessions = sessions;
+    if (cloned)
+      await this.#store.write(caller, async (tx) => tx.append(hostEvent('host.cloned', await this.get(id))));
+    if (verdict === 'outcast')
+      throw clonedHost(this.memory.presence.record(this.memory.slotOfId(id)).name, 'take the beat');
     if (caller.offered === true) await this.#identity.commitOffer(caller, id);
-    if (verdict === 'aside') {
-      // Alive, whichever of the two it is; of what the other one has told it must not hear.
-      if (beat.leaving) await this.#leaveToOthers(caller, id, beat);
-      else await this.#heard(caller, id, slot);
-      return this.#answer(facts, { own, seen: null, acked: null, checkin: 'none', target: null });
+    if (verdict === 'current') {
+      requireSeenEpoch(beat, this.#clock.now());
+      const news = beat.seen !== null && !sameMark(beat.seen, facts.toldMark) ? beat.seen : null;
+      if (news !== null && (await this.#isRewound(news, own))) this.#onRewind(news, id);
+      if (beat.answered !== null && beat.answered === before?.seq)
+        facts.agentMark = facts.heardMark ?? facts.agentMark;
     }
-    if (verdict === 'current') await this.#takeBeat(caller, id, { beat, before, own });
+    const change = this.#hear(caller, id, { beat, verdict });
+    if (change !== null) await change;
+    // Alive, whichever of the two it is; of what the other one has told it must not hear.
+    if (verdict === 'aside')
+      return this.#answer(facts, { own, seen: null, acked: null, checkin: 'none', target: null });
     // An agent that was rewound must see how far it had been, until it has: an answer may be lost.
     const told = {
       own,
@@ -334,22 +346,23 @@ export class HostStore implements HostService {
     ];
   }
 
-  /** What a beat that counts says of the host, and of both logs. */
-  async #takeBeat(
+  /** The host is alive, or says that it goes. Null: that changes nothing that is written. */
+  #hear(
     caller: Caller,
     id: string,
-    { beat, before, own }: { beat: Beat; before: HostSessions['current']; own: Mark },
-  ): Promise<void> {
-    const facts = this.memory.facts(id);
-    requireSeenEpoch(beat, this.#clock.now());
-    const isNews = beat.seen !== null && !sameMark(beat.seen, facts.toldMark);
-    if (isNews && beat.seen !== null && (await this.#isRewound(beat.seen, own)))
-      this.#onRewind(beat.seen, id);
-    if (beat.answered !== null && beat.answered === before?.seq) {
-      facts.agentMark = facts.heardMark ?? facts.agentMark;
+    { beat, verdict }: { readonly beat: Beat; readonly verdict: SessionVerdict },
+  ): Promise<void> | null {
+    if (verdict === 'replay') return null;
+    if (beat.leaving) {
+      return verdict === 'aside'
+        ? this.#leaveToOthers(caller, id, beat)
+        : this.#change(caller, id, goneAs('left'));
     }
-    if (beat.leaving) await this.#change(caller, id, goneAs('left'));
-    else await this.#heard(caller, id, this.memory.slotOfId(id));
+    const slot = this.memory.slotOfId(id);
+    this.memory.heard(slot);
+    return this.memory.presence.record(slot).status === 'DOWN'
+      ? this.#change(caller, id, decideHostBeat)
+      : null;
   }
 
   #answer(facts: HostFacts, told: Omit<BeatAnswer, 'intervalMs' | 'spreadMs' | 'nowMs'>): BeatAnswer {
@@ -361,22 +374,13 @@ export class HostStore implements HostService {
     };
   }
 
-  /** Notes whose beat it is. Throws `identity-conflict` for a machine that is turned away. */
-  async #decideSession(caller: Caller, id: string, beat: Beat): Promise<SessionVerdict> {
-    const facts = this.memory.facts(id);
-    const { bootId, startedAtMs, seq, machineId } = beat;
-    const { sessions, verdict, cloned } = decideSession(
+  /** Whose beat it is. */
+  #decideSession(facts: HostFacts, { bootId, startedAtMs, seq, machineId }: Beat): SessionDecision {
+    return decideSession(
       facts.sessions,
       { bootId, startedAtMs, seq, machineId },
       { joinedMachineId: facts.machineId, nowMs: this.#clock.monotonic() },
     );
-    facts.sessions = sessions;
-    if (cloned) {
-      await this.#store.write(caller, async (tx) => tx.append(hostEvent('host.cloned', await this.get(id))));
-    }
-    if (verdict === 'outcast')
-      throw clonedHost(this.memory.presence.record(this.memory.slotOfId(id)).name, 'take the beat');
-    return verdict;
   }
 
   /** One of two machines ends: the host does with the last of them only. */
@@ -401,11 +405,6 @@ export class HostStore implements HostService {
   #refuseUndecided(id: string, what: string): void {
     if (!isUndecided(this.memory.facts(id).sessions)) return;
     throw clonedHost(this.memory.presence.record(this.memory.slotOfId(id)).name, what);
-  }
-
-  async #heard(caller: Caller, id: string, slot: number): Promise<void> {
-    this.memory.heard(slot);
-    if (this.memory.presence.record(slot).status === 'DOWN') await this.#change(caller, id, decideHostBeat);
   }
 
   #change(caller: Caller, id: string, decide: (record: HostRecord) => HostDecision): Promise<void> {

@@ -13,6 +13,7 @@ import { systemRandom } from '../../src/base/random.ts';
 import { type Caller, systemCaller } from '../../src/domain/access.ts';
 import { type Component, inventoryHash } from '../../src/domain/inventory.ts';
 import { openStore } from '../../src/store/engine/store.ts';
+import { beatAnswerDocument, readBeat } from '../../src/wire/host.ts';
 import { wireStores } from '../helpers/registry-stores.ts';
 
 const services = 1_000;
@@ -101,6 +102,21 @@ async function run(): Promise<void> {
   });
   await measure('beat', async (n) => {
     await liveness.beat(systemCaller, uuidOf(n % services));
+  });
+  const started = new Date().toISOString();
+  const hash = `sha256:${'a'.repeat(64)}`;
+  const bodyOf = (n: number) => ({
+    bootId: uuidOf(1),
+    startedAt: started,
+    seq: Math.floor(n / hosts),
+    own: { epoch: 1, revision: 7, hash },
+    seen: null,
+    inventory: null,
+  });
+  await measure('beat of a host, from its body to its answer', async (n) => {
+    const host = joined[n % hosts];
+    if (host === undefined) throw new Error('no host');
+    beatAnswerDocument(await hostStore.beat(host.caller, host.id, readBeat(bodyOf(n))));
   });
   await store.close();
 }
