@@ -15,11 +15,14 @@ export interface Place {
 }
 
 /** The error for what stands at a place. A password in a URL is not repeated: this ends up in logs. */
-export function unusable({ path, value }: Place, expected: string): AppError {
-  const shown = (JSON.stringify(value) ?? 'nothing').slice(0, 200).replace(/\/\/[^/]*@/g, '//(not shown)@');
+export function unusable({ path, value }: Place, expected: string, shown = shownOf(value)): AppError {
   return new AppError('bad-request', `Cannot use ${path}: ${shown} given, expected ${expected}`, {
     field: path,
   });
+}
+
+function shownOf(value: unknown): string {
+  return (JSON.stringify(value) ?? 'nothing').slice(0, 200).replace(/\/\/[^/]*@/g, '//(not shown)@');
 }
 
 /** The members of a map, each of a known name. */
@@ -121,6 +124,8 @@ export function readPattern(place: Place): string {
 /** A program and its arguments. No shell reads them. */
 export function readCommand(place: Place): readonly string[] {
   const expected = 'a list of a program and its arguments, such as [nginx, -v]';
+  // A whole command line may hold a password.
+  if (typeof place.value === 'string') throw unusable(place, expected, 'a text');
   const [program, ...rest] = readList(place, { expected, max: 256 });
   if (program === undefined) throw unusable(place, expected);
   const name = readText(program);

@@ -286,6 +286,21 @@ suite('createChecks()', () => {
     assert.ok(runner.mostUnderWay <= 16);
   });
 
+  test('retryUnknown() has those look at once that could not, and no others', async (t) => {
+    const { clock, runner, running, said } = await start(t, [
+      { type: 'web', exec, every: '1h' },
+      { type: 'db', exec, every: '1h' },
+    ]);
+    runner.scripts.set('db', exited(0));
+    await clock.advance(10_000);
+    runner.scripts.set('web', exited(0));
+    runner.asked.length = 0;
+    running.retryUnknown();
+    await clock.settle();
+    await clock.advance(1);
+    assert.deepEqual([runner.asked, await said('web')], [['web'], 'UP']);
+  });
+
   test('stopping ends a look that is under way, and starting after it does nothing', async (t) => {
     const { clock, runner, running } = await start(t, [{ type: 'web', exec }]);
     runner.scripts.set('web', 'hung');

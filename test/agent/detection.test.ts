@@ -93,6 +93,23 @@ suite('createDetection()', () => {
     assert.deepEqual(await names(), ['a 2', 'b 2']);
   });
 
+  test('retryFailed() has those look at once that failed, and no others', async (t) => {
+    const good = scriptedDetector('good', 3_600_000);
+    const bad = scriptedDetector('bad', 3_600_000);
+    good.found = [component('a', '1', 'good')];
+    bad.error = new Error('no runner');
+    const { clock, names, begun, detection } = await start(t, [good, bad]);
+    await begun();
+    // The second try fails too: the next one is minutes away.
+    await clock.advance(10_000);
+    good.found = [component('a', '2', 'good')];
+    bad.error = null;
+    bad.found = [component('b', '1', 'bad')];
+    detection.retryFailed();
+    await clock.advance(1);
+    assert.deepEqual(await names(), ['a 1', 'b 1']);
+  });
+
   test('one that fails or hangs at the first look does not hold up the others', async (t) => {
     const good = scriptedDetector('good');
     good.found = [component('a', '1', 'good')];

@@ -114,7 +114,7 @@ suite('readChecks()', () => {
       [[{ type: 'a', tcp: 'a' }], 'checks/0/tcp', /host:port/],
       [[{ type: 'a', tcp: 'a:0' }], 'checks/0/tcp', /host:port/],
       [[{ type: 'a', tcp: 'a:65536' }], 'checks/0/tcp', /host:port/],
-      [[{ type: 'a', exec: 'ls -l' }], 'checks/0/exec', /a list of a program and its arguments/],
+      [[{ type: 'a', exec: 'ping -psecret' }], 'checks/0/exec', /a text given, expected a list of a program/],
       [[{ type: 'a', exec: [] }], 'checks/0/exec', /a list of a program/],
       [[{ type: 'a', exec: ['./x'] }], 'checks/0/exec/0', /from \/ on, or a name that is found in PATH/],
       [[{ type: 'a', exec: ['sleep', 5] }], 'checks/0/exec/1', /put it into quotes: '5'/],

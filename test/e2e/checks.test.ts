@@ -1,6 +1,6 @@
 /** Checks from agent.yaml to whoever watches the registry, with processes and a web server that comes and goes. */
 import assert from 'node:assert/strict';
-import { rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -124,6 +124,8 @@ detectors:
   assert.deepEqual([json.checks[0].state, json.checks[0].detail], ['failing', 'exit code 1']);
   assert.equal((await agent.http({ path: '/healthz' })).json.checks.runner.status, 'ok');
 
+  const { hostId } = JSON.parse(readFileSync(join(dataDir, 'runner/trust.json'), 'utf8'));
+  assert.equal(hostId, json.host.id, 'the agent has named whom the runner is to believe');
   const none = json.inventory.detectors.find((one: { name: string }) => one.name === 'command:none');
   assert.deepEqual([none.state, none.error], ['off', null], 'there is no such program');
 
