@@ -61,6 +61,12 @@ export const commands: readonly CommandEntry[] = [
     load: () => import('./components.ts'),
   },
   {
+    name: 'releases',
+    group: 'Look at it:',
+    summary: 'what is released: publish latest ls get withdraw',
+    load: () => import('./releases.ts'),
+  },
+  {
     name: 'watch',
     group: 'Look at it:',
     summary: 'changes as they happen',

@@ -17,7 +17,7 @@ export function completions(folder: string): readonly Completion[] {
   const hosts = ['get', 'help', 'label', 'ls', 'rename', 'revoke', 'rm'];
   return [
     { line: 'holdfast ho', offers: ['hosts'] },
-    { line: 'holdfast re', offers: ['registry', 'restore'] },
+    { line: 'holdfast re', offers: ['registry', 'releases', 'restore'] },
     { line: 'holdfast hosts ', offers: hosts },
     { line: 'holdfast help ho', offers: ['hosts'] },
     { line: 'holdfast help hosts ', offers: hosts },
