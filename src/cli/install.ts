@@ -36,7 +36,7 @@ export function define(command: Command, context: Context): void {
   command
     .addArgument(new Argument('[role]', 'what this machine shall be').choices(['agent', 'registry']))
     .description(
-      'Has systemd run a role on this machine, now and at each boot. After the package it configures and starts it; the\n' +
+      'Has systemd run a role on this machine, now and at each boot. After the package it configures and starts it; the ' +
         'bare binary also copies itself to /usr/local/lib/holdfast and writes units. Doing it again does what is missing.',
     )
     .option(

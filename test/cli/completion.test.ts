@@ -17,7 +17,8 @@ test('describe() tells every command of the table with words, and its options by
   assert.ok(all.length > 30, `${all.length}`);
   for (const { path, summary, description, examples } of all.slice(1)) {
     assert.notEqual(summary, '', path.join(' '));
-    assert.notEqual(description, '', path.join(' '));
+    // A line break in it begins a paragraph, in help and on man pages.
+    for (const line of description.split('\n')) assert.match(line, /\S.*[.!:)]$/, path.join(' '));
     assert.notEqual(examples.length, 0, path.join(' '));
   }
   const kinds = (path: string) =>
