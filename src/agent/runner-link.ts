@@ -64,7 +64,11 @@ export class RunnerLink {
         runner === null ? null : { socket: null, connected: true, kind: null, version: null, problem: null };
       return;
     }
-    this.#client = new RunnerClient({ socket: runner.socket, registryNowMs });
+    this.#client = new RunnerClient({
+      socket: runner.socket,
+      registryNowMs,
+      onBroken: () => this.#broken(),
+    });
     this.service = this.#client;
     this.#status = { socket: runner.socket, connected: false, kind: null, version: null, problem: null };
   }
@@ -104,6 +108,13 @@ export class RunnerLink {
     this.#client?.close();
   }
 
+  /** It may be back before the next look, which then would not see that checks have to ask it again. */
+  #broken(): void {
+    if (this.#status?.connected !== true) return;
+    this.#gone(new AppError('unavailable', 'Cannot ask the runner: the connection to it broke'));
+    this.#loop?.wake();
+  }
+
   async #look(client: RunnerClient, stopping: AbortSignal): Promise<void> {
     const { clock, logger, onFound } = this.#options;
     const late = new AbortController();
@@ -124,8 +135,7 @@ export class RunnerLink {
     } catch (error) {
       stopping.throwIfAborted();
       if (!isAppError(error)) throw error;
-      this.#set({ connected: false, kind: null, version: null, problem: error.message });
-      if (before?.connected === true) logger.warn({ err: error }, 'the runner is gone');
+      this.#gone(error);
     } finally {
       cancel();
     }
@@ -146,6 +156,11 @@ export class RunnerLink {
       if (isAppError(error, 'forbidden')) return error.message;
       throw error;
     }
+  }
+
+  #gone(error: AppError): void {
+    if (this.#status?.connected === true) this.#options.logger.warn({ err: error }, 'the runner is gone');
+    this.#set({ connected: false, kind: null, version: null, problem: error.message });
   }
 
   #set(now: Omit<RunnerLinkStatus, 'socket'>): void {

@@ -21,6 +21,8 @@ export interface RunnerClientOptions {
   readonly socket: string;
   /** The registry's clock, as far as it is known; targets are judged by it. */
   readonly registryNowMs?: () => number | null;
+  /** A connection that there was has ended, and not by `close`. */
+  readonly onBroken?: () => void;
 }
 
 interface Link {
@@ -112,7 +114,10 @@ export class RunnerClient implements RunnerService {
     });
     const link = { socket, ready };
     socket.once('close', () => {
-      if (this.#link === link) this.#broken('the connection broke before the answer');
+      if (this.#link !== link) return;
+      const wasConnected = this.#isConnected;
+      this.#broken('the connection broke before the answer');
+      if (wasConnected) this.#options.onBroken?.();
     });
     const failed = (why: string) => {
       socket.destroy();

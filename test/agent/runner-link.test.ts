@@ -142,6 +142,21 @@ suite('RunnerLink', () => {
     assert.equal(found.count, 2);
   });
 
+  test('notices a runner that was away for less than the time between two looks', async (t) => {
+    const runner = answering(t);
+    await runner.listen();
+    const { clock, found, becomes } = linked(t, { socket: runner.file });
+    await becomes(({ connected }) => connected);
+    const beforeMs = clock.monotonic();
+    await runner.end();
+    await runner.listen();
+    await until(async () => {
+      await clock.advance(100);
+      return found.count === 2;
+    });
+    assert(clock.monotonic() - beforeMs < 20_000, `after ${clock.monotonic() - beforeMs} ms`);
+  });
+
   test('one that does not answer is not there', async (t) => {
     const runner = answering(t);
     runner.answer = () => null;
