@@ -87,7 +87,7 @@ function describeArgument(argument: Argument): DescribedArgument {
 
 function describeOption(option: Option): DescribedOption {
   const { required, optional, variadic, description, long, short, flags } = option;
-  const name = /[<[](.+?)(?:\.\.\.)?[>\]]/.exec(flags)?.[1] ?? '';
+  const name = /^[^<[]*[<[]([^>\]]+)[>\]]/.exec(flags)?.[1]?.replace(/\.{3}$/, '') ?? '';
   return {
     long: long ?? flags,
     short: short ?? null,
