@@ -6,7 +6,8 @@
  * adopted one ended with says little, and it is told as lost.
  *
  * What this cannot do, and transient units can: keep a step from taking memory and processes until the next look, take
- * its rights away, and find what hides from it on purpose (members.ts).
+ * its rights away, and find what hides from it on purpose (members.ts). The disk is not limited by either, but units
+ * write to next to none of it.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';

@@ -63,6 +63,8 @@ interface Active {
 const crashesMax = 3;
 const asideFirstMs = 60_000;
 const asideMaxMs = 86_400_000;
+/** What nobody has asked for since is not counted any more. */
+const crashRememberedMs = 7 * 86_400_000;
 
 export class Steps {
   readonly #options: StepsOptions;
@@ -307,6 +309,10 @@ export class Steps {
   #forgetOld(): void {
     const { clock } = this.#options;
     const now = clock.now();
+    for (const record of this.#known.values()) {
+      const isOld = Math.abs(now - record.lastCrashMs) > crashRememberedMs;
+      if (record.ended === null && isOld) this.#forgetSoon({ ...record, crashes: 0 });
+    }
     const results = [...this.#known.values()].filter(({ ended }) => ended !== null);
     const tooMany = results.length - limits.runnerResultsMax;
     for (const [index, record] of results.entries()) {

@@ -5,6 +5,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { writeFileAtomic } from '../base/atomic-file.ts';
+import { Gate } from '../base/gate.ts';
 import type { Random } from '../base/random.ts';
 import { parseInstant } from '../base/time.ts';
 import { AppError } from '../domain/error.ts';
@@ -24,6 +25,8 @@ export interface Pin {
 export class RunnerTrust {
   readonly #file: string;
   readonly #random: Random;
+  /** One change at a time: each goes on from the one before, and none back. */
+  readonly #turn = new Gate(1);
   #pin: Pin | null;
 
   private constructor(file: string, random: Random, pin: Pin | null) {
@@ -43,7 +46,11 @@ export class RunnerTrust {
   }
 
   /** Pins once. The same again is no change; `forbidden` for another, `bad-request` for keys that are none. */
-  async name(hostId: string, keys: readonly TrustKey[]): Promise<void> {
+  name(hostId: string, keys: readonly TrustKey[]): Promise<void> {
+    return this.#turn.through(() => this.#name(hostId, keys));
+  }
+
+  async #name(hostId: string, keys: readonly TrustKey[]): Promise<void> {
     const wrong = keys.findIndex((key) => !isConsistentKey(key));
     if (wrong !== -1)
       throw new AppError('bad-request', `Cannot believe keys/${wrong}: it is no signing key`, {
@@ -64,7 +71,14 @@ export class RunnerTrust {
   }
 
   /** The document of a target, when it is to be believed; remembers it. `forbidden` saying why not. */
-  async accept(
+  accept(
+    { body, signature }: Pick<SignedTarget, 'body' | 'signature'>,
+    registryNowMs: number | null,
+  ): Promise<TargetDocument> {
+    return this.#turn.through(() => this.#accept({ body, signature }, registryNowMs));
+  }
+
+  async #accept(
     { body, signature }: Pick<SignedTarget, 'body' | 'signature'>,
     registryNowMs: number | null,
   ): Promise<TargetDocument> {

@@ -157,6 +157,19 @@ test('keys are followed through signed targets only, and another pin is refused 
   await third.client.trust(hostId, stranger.trust().keys);
 });
 
+test('targets that come at the same time move the runner forward only, in whatever order they are judged', async (t) => {
+  const { registry, world } = await placed(t);
+  await world.client.trust(hostId, registry.trust().keys);
+  const serials = [4, 9, 5, 8, 6, 7];
+  // Each of another service, so that none joins another.
+  const asked = serials.map((serial) => {
+    const service = `shop/${serial}`;
+    return run(world, targetOf({ registry, serial, placements: [{ ...hello, service }] }), 'apply', service);
+  });
+  await Promise.allSettled(asked);
+  assert.equal((await world.client.status()).trust?.serial, 9);
+});
+
 test('what the host does not allow is refused, whoever has signed it', async (t) => {
   const { registry, world } = await placed(t, allowDefault);
   await world.client.trust(hostId, registry.trust().keys);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { isAppError } from '../../src/domain/error.ts';
@@ -7,6 +7,7 @@ import { deedDigest, stepName } from '../../src/domain/step.ts';
 import type { StepRecord } from '../../src/runner/records.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { tempFolder } from '../helpers/temp.ts';
+import { until } from '../helpers/until.ts';
 import { startMortal } from './mortals.ts';
 import { startRunner, type Test } from './world.ts';
 
@@ -107,3 +108,15 @@ function afterDeaths(
     writeFileSync(join(dataDir, 'runner.json'), JSON.stringify({ pid: 2 ** 30, startTicks: 1, bootId }));
   return dataDir;
 }
+
+test('a death that is long ago is forgotten, with its record', async (t) => {
+  const clock = new FakeClock();
+  const dataDir = afterDeaths(t, { deaths: 4, atMs: clock.now() });
+  const world = await startRunner(t, { dataDir, checks: [{ type: 'poison', exec: ['true'] }], clock });
+  assert.equal((await world.check('poison')).end.kind, 'lost');
+  assert.deepEqual((await world.client.status()).putAside, ['check "poison"']);
+  await until(() => readdirSync(join(dataDir, 'steps')).length === 1);
+  clock.stall(8 * 86_400_000);
+  assert.deepEqual((await world.client.status()).putAside, []);
+  await until(() => readdirSync(join(dataDir, 'steps')).length === 0, 'its record is still there');
+});
