@@ -101,6 +101,7 @@ class ProcessGroups implements Launcher {
     const steps = [...this.#steps];
     if (stop) await Promise.all(steps.map((step) => step.stop({ graceMs: limits.runnerStopMs })));
     else for (const step of steps) step.leave();
+    this.#steps.clear();
   }
 
   #make(origin: StepOrigin): GroupStep {

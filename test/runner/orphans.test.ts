@@ -57,8 +57,8 @@ for (const dieAt of [
 
     const second = await startMortal(t, dataDir, { checks });
     assert.equal((await second.client.status()).running, isRunning ? 1 : 0);
-    if (isRunning) setTimeout(go, 50);
     const again = second.client.run(step, { signal: never });
+    if (isRunning) go();
     if (dieAt === 'asked' || dieAt === 'recorded') {
       // Before it was started; what a record alone knows of is lost, and told once.
       if (dieAt === 'recorded') assert.equal((await again).end.kind, 'lost');
