@@ -20,7 +20,7 @@ export function define(command: Command, context: Context): void {
     )
     .option(
       '--with-keys',
-      "also the registry's keys, under a passphrase; works on its machine, as its user. Without them a new machine's hosts must join anew",
+      "also the registry's keys, under a passphrase; works on its machine, as its user or root. Without them a new machine's hosts must join anew",
     )
     .option('--passphrase-file <file>', 'file with the passphrase, - reads stdin (else HOLDFAST_PASSPHRASE)')
     .action(

@@ -2,7 +2,7 @@
  * The keys of a registry in a backup: the files of `<data>/keys`, sealed under a passphrase (base/seal.ts) in the
  * backup's own table `meta`. The database of a registry never holds them; a restored one has them no more.
  */
-import { readdir } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type Database from 'better-sqlite3';
 import { readPrivateFile, writeFileAtomic } from '../../base/atomic-file.ts';
@@ -81,17 +81,20 @@ async function readKeys(dataDir: string): Promise<KeyFiles> {
   const folder = join(dataDir, 'keys');
   const keys: Record<string, string> = {};
   let names: string[];
+  // Root backs up a registry that runs as a user of its own: whose the folder is, is whose the keys must be.
+  let uid: number;
   try {
+    ({ uid } = await stat(folder));
     names = await readdir(folder);
   } catch (error) {
     throw new AppError(
       'not-found',
-      `Cannot back up the keys: ${folder} cannot be read (${(error as NodeJS.ErrnoException).code ?? String(error)}); --with-keys works where the registry runs, as its user`,
+      `Cannot back up the keys: ${folder} cannot be read (${(error as NodeJS.ErrnoException).code ?? String(error)}); --with-keys works where the registry runs, as its user or root`,
       { cause: error },
     );
   }
   for (const name of names.filter((one) => fileName.test(one)))
-    keys[name] = (await readPrivateFile(join(folder, name))).toString('utf8');
+    keys[name] = (await readPrivateFile(join(folder, name), { uid })).toString('utf8');
   if (Object.keys(keys).length === 0)
     throw new AppError('not-found', `Cannot back up the keys: there are none in ${folder}`);
   return keys;

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import {
   chmodSync,
+  chownSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -261,6 +262,20 @@ test('restore() has the keys of the backup on disk before it moves those that ar
   assert(written !== -1, `there would be none after a crash: ${seen.join(' ')}`);
   assert.deepEqual(readdirSync(join(dataDir, 'keys')), ['signing.pem']);
   assert(!existsSync(join(dataDir, 'keys.restoring')));
+});
+
+test('addKeys() as root seals the keys of a registry that runs as another user, and of nobody else', {
+  skip: process.getuid?.() !== 0 && 'needs root',
+}, async (t) => {
+  const { dataDir, file } = await stored(tempFolder(t), 5);
+  const [keys, passphrase, nobody] = [join(dataDir, 'keys'), 'correct horse battery', 65_534];
+  mkdirSync(keys, { mode: 0o700 });
+  writeFileSync(join(keys, 'signing.pem'), 'unmistakable', { mode: 0o600 });
+  chownSync(keys, nobody, nobody);
+  await assert.rejects(addKeys({ file, dataDir, passphrase }), /its owner is uid 0, expected 65534/);
+  chownSync(join(keys, 'signing.pem'), nobody, nobody);
+  await addKeys({ file, dataDir, passphrase });
+  assert(!readFileSync(file).includes('unmistakable'));
 });
 
 test('addKeys() refuses a folder without keys and leaves the backup as it was', async (t) => {
