@@ -30,6 +30,8 @@ export interface CommandOptions {
 }
 
 export interface Machine {
+  /** Its name on this machine: of its folder, and of what else it needs while it runs. */
+  readonly id: string;
   /** Its root file system, seen from outside; what its tmpfs hold too. */
   readonly root: string;
   /** Runs a command as its root, and gives what it wrote to stdout. Throws, with the journal's end, when it fails. */
@@ -63,8 +65,8 @@ export async function startMachine(
   // Empty: the boot gives it one of its own.
   writeFileSync(join(root, 'etc/machine-id'), '');
 
-  const unit = `holdfast-${basename(folder).toLowerCase()}`;
-  const { child, remove } = boot(unit, root, readable);
+  const id = basename(folder).toLowerCase();
+  const { child, remove } = boot(`holdfast-${id}`, root, readable);
   let console = '';
   child.stdout?.setEncoding('utf8').on('data', (text: string) => {
     console += text;
@@ -136,6 +138,7 @@ export async function startMachine(
   ).catch(() => undefined);
   if (state !== 'running') throw new Error(`the machine is "${state}" after its boot:\n${await journal()}`);
   return {
+    id,
     root: `/proc/${pid}/root`,
     attempt,
     run,
