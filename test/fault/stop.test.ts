@@ -132,7 +132,7 @@ test('an agent that is stopped says goodbye: its host is left, not lost, and its
   assert(performance.now() - alone < stopWithinMs);
 });
 
-test('up stops both of its roles with one signal, and starts again with what it had', async (t) => {
+test('up stops all of its roles with one signal, and starts again with what it had', async (t) => {
   const dataDir = tempFolder(t);
   const argv = [
     'up',

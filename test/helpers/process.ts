@@ -10,7 +10,7 @@ const root = join(import.meta.dirname, '../..');
 
 /** `{"ready":"registry","url","dataDir"}` */
 export interface Ready {
-  readonly ready: 'registry' | 'agent';
+  readonly ready: 'registry' | 'runner' | 'agent';
   readonly url: string;
   readonly dataDir: string;
 }

@@ -4,13 +4,13 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { reach, startProcess } from '../helpers/process.ts';
+import { type Ready, reach, startProcess } from '../helpers/process.ts';
 import { tempFolder } from '../helpers/temp.ts';
 import { until } from '../helpers/until.ts';
 
 const binary = join(import.meta.dirname, '../../dist/holdfast');
 
-test('up on a fresh folder: both roles serve, this machine is a live host with its packages, SIGTERM ends it with 0', async (t) => {
+test('up on a fresh folder: all roles serve, this machine is a live host with its packages, SIGTERM ends it with 0', async (t) => {
   const home = tempFolder(t);
   // Nothing of this environment: no PATH, so no node and no dpkg.
   const env = { HOME: home, PATH: '' };
@@ -31,10 +31,12 @@ test('up on a fresh folder: both roles serve, this machine is a live host with i
       .stdout()
       .trim()
       .split('\n')
-      .map((line) => Object.keys(JSON.parse(line))),
+      .map((line) => JSON.parse(line) as Ready)
+      .map(({ ready, ...more }) => [ready, ...Object.keys(more)]),
     [
-      ['ready', 'url', 'dataDir'],
-      ['ready', 'url', 'dataDir'],
+      ['registry', 'url', 'dataDir'],
+      ['runner', 'url', 'dataDir'],
+      ['agent', 'url', 'dataDir'],
     ],
   );
 
@@ -78,7 +80,7 @@ test('up on a fresh folder: both roles serve, this machine is a live host with i
   t.diagnostic(
     `${host?.name}: ${installed.length} components on its first page, ${expected.size} packages compared`,
   );
-  assert.match(holdfast('status'), /agent/);
+  assert.match(holdfast('status'), /^runner +connected, starts processes$/m);
   holdfast(`services set --type web --host ${host?.name}`);
   assert.equal(holdfast(`services is-up --type web --host ${host?.name}`), 'UP\n');
 
