@@ -46,8 +46,10 @@ export type {
   TargetService,
   TokenFilter,
   TokenService,
+  TrainService,
 } from './domain/services.ts';
 export type { Step, StepEnd, StepResult } from './domain/step.ts';
 export type { TokenRecord, TokenRequest } from './domain/token.ts';
+export type { FollowPlan, TrainView } from './domain/train.ts';
 export { createRegistry, type Registry, type RegistryOptions } from './registry/registry.ts';
 export type { TlsChoice } from './registry/trust.ts';

@@ -168,6 +168,16 @@ CREATE TABLE releases (
 );
 CREATE INDEX releases_by_date ON releases (component, train, released_ms, published_at_ms, version);
 
+-- Trains that follow another one of the same component: its releases arrive here `delay_ms` after they came out.
+CREATE TABLE trains (
+  component text COLLATE "C" NOT NULL CHECK (component <> ''),
+  train text COLLATE "C" NOT NULL CHECK (train <> ''),
+  follows text COLLATE "C" NOT NULL CHECK (follows NOT IN ('', train)),
+  delay_ms safe_integer NOT NULL CHECK (delay_ms >= 0),
+  changed_at_ms safe_integer NOT NULL,
+  PRIMARY KEY (component, train)
+);
+
 -- What people and tokens did, one row for each event; `hash` chains it to the one before. Meta `audit_head` is where it
 -- ends and `audit_base` where it begins, so that a lost end shows.
 CREATE TABLE audit (

@@ -156,6 +156,16 @@ CREATE TABLE releases (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX releases_by_date ON releases (component, train, released_ms, published_at_ms, version);
 
+-- Trains that follow another one of the same component: its releases arrive here `delay_ms` after they came out.
+CREATE TABLE trains (
+  component TEXT NOT NULL CHECK (component <> ''),
+  train TEXT NOT NULL CHECK (train <> ''),
+  follows TEXT NOT NULL CHECK (follows NOT IN ('', train)),
+  delay_ms INTEGER NOT NULL CHECK (delay_ms >= 0),
+  changed_at_ms INTEGER NOT NULL,
+  PRIMARY KEY (component, train)
+) STRICT, WITHOUT ROWID;
+
 -- What people and tokens did, one row for each event; `hash` chains it to the one before. Meta `audit_head` is where it
 -- ends and `audit_base` where it begins, so that a lost end shows.
 CREATE TABLE audit (

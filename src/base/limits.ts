@@ -255,6 +255,24 @@ export const limitTable = {
     reached: 'unprocessable; withdraw old ones',
     why: 'releases of one component on one train, as the latest by version looks at each: one a day for 27 years',
   },
+  followingTrainsMax: {
+    value: 100,
+    unit: 'count',
+    reached: 'unprocessable',
+    why: 'trains of one component that follow others; they are read together',
+  },
+  followedTrainsMax: {
+    value: 8,
+    unit: 'count',
+    reached: 'unprocessable',
+    why: 'that one train follows, one through another; people have three or four',
+  },
+  followDelayMaxMs: {
+    value: 365 * 86_400_000,
+    unit: 'ms',
+    reached: 'bad-request',
+    why: 'what is older than a year is no candidate any more',
+  },
   pageBytes: {
     value: 1 * MiB,
     unit: 'bytes',

@@ -123,7 +123,10 @@ function wordsOf(body: unknown): string {
   const known = ['operation', 'subject', 'type', 'name', 'what', 'component'].find(
     (key) => typeof members[key] === 'string',
   );
-  const id = members['id'] ?? members['uuid'] ?? (known === 'component' ? members['version'] : undefined);
+  const id =
+    members['id'] ??
+    members['uuid'] ??
+    (known === 'component' ? (members['version'] ?? members['train']) : undefined);
   return [known === undefined ? undefined : members[known], id]
     .filter((word) => typeof word === 'string')
     .join(' ');

@@ -63,7 +63,7 @@ export const commands: readonly CommandEntry[] = [
   {
     name: 'releases',
     group: 'Look at it:',
-    summary: 'what is released: publish latest ls get withdraw',
+    summary: 'what is released: publish latest ls get withdraw trains follow unfollow',
     load: () => import('./releases.ts'),
   },
   {

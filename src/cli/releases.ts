@@ -14,6 +14,7 @@ import { action, type Context, clientOptions, examples, outputOption, pageOption
 import { readGiven, requireObject } from './given.ts';
 import type { Io } from './io.ts';
 import { type Column, printable, writeRecord, writeTable } from './output.ts';
+import { defineTrains, trainOf, trainOption } from './release-trains.ts';
 import { ago, requireInstant } from './words.ts';
 
 export function define(command: Command, context: Context): void {
@@ -25,6 +26,7 @@ export function define(command: Command, context: Context): void {
   defineLs(command, context);
   defineGet(command, context);
   defineWithdraw(command, context);
+  defineTrains(command, context);
 }
 
 function definePublish(command: Command, context: Context): void {
@@ -67,7 +69,9 @@ function definePublish(command: Command, context: Context): void {
 function defineLatest(command: Command, context: Context): void {
   const latest = trainOption(command.command('latest').argument('<component>', 'such as shop/api'))
     .summary('show the latest release of a train')
-    .description('Shows the release of a train that came out last, or the one with the highest version.')
+    .description(
+      'Shows the release of a train that arrived last, or the one with the highest version. Of a train that follows another one, also what has arrived from there.',
+    )
     .addOption(
       new Option('--by <order>', 'what makes it the latest').choices(latestOrders).default('date', 'date'),
     )
@@ -92,7 +96,7 @@ function defineLs(command: Command, context: Context): void {
   const { io } = context;
   const ls = trainOption(command.command('ls').argument('<component>', 'such as shop/api'))
     .summary('list the releases of a train')
-    .description('Lists the releases of a train, the one that came out last first.')
+    .description('Lists what is published on a train itself, the release that came out last first.')
     .action(
       action(context, async (component: string, flags: Flags) => {
         const key = { component, train: trainOf(flags) };
@@ -152,16 +156,6 @@ function defineWithdraw(command: Command, context: Context): void {
     );
   clientOptions(withdraw);
   examples(withdraw, ['releases withdraw shop/api 1.4.2 --train stable']);
-}
-
-function trainOption(command: Command): Command {
-  return command.addOption(
-    new Option('--train <train>', 'the line of versions, such as stable').makeOptionMandatory(),
-  );
-}
-
-function trainOf(flags: Flags): string {
-  return flags['train'] as string;
 }
 
 async function contentOf(io: Io, flags: Flags): Promise<ReleaseContent> {

@@ -1,5 +1,6 @@
 /** `holdfast watch`, and the lines in which changes are told. */
 import type { Command } from 'commander';
+import { formatDuration } from '../base/time.ts';
 import type { WatchUpdate } from '../client/watch.ts';
 import { AppError } from '../domain/error.ts';
 import type { ChangeEvent, Selection } from '../domain/event.ts';
@@ -159,6 +160,8 @@ interface Body {
   readonly version?: unknown;
   readonly component?: unknown;
   readonly train?: unknown;
+  readonly follows?: unknown;
+  readonly delayMs?: unknown;
   readonly status?: unknown;
   readonly reason?: unknown;
   readonly maintenance?: {
@@ -183,10 +186,19 @@ function sentence(event: ChangeEvent, colors: boolean): string {
     case 'component':
       return `${printable(String(body.name))} ${printable(String(body.version))}${place}`;
     case 'release':
-      return `${printable(String(body.component))} ${printable(String(body.version))} on train ${printable(String(body.train))}`;
+      return `${printable(String(body.component))} ${releaseWords(event.type, body)}`;
     default:
       return printable(JSON.stringify(event.body)) + place;
   }
+}
+
+/** `1.4.2 on train stable`, `train stable follows beta after 7d` */
+function releaseWords(type: ChangeEvent['type'], body: Body): string {
+  const train = `train ${printable(String(body.train))}`;
+  if (type === 'release.unfollowed') return `${train} follows none any more`;
+  if (type !== 'release.followed') return `${printable(String(body.version))} on ${train}`;
+  const delayMs = Number(body.delayMs);
+  return `${train} follows ${printable(String(body.follows))}${delayMs > 0 ? ` after ${formatDuration(delayMs)}` : ''}`;
 }
 
 function statusOf({ status, reason }: Body, colors: boolean): string {

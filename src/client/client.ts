@@ -15,6 +15,7 @@ import type {
   LivenessService,
   ReleaseService,
   TokenService,
+  TrainService,
 } from '../domain/services.ts';
 import { createAudit } from './audit.ts';
 import { Connection, type ConnectionOptions } from './connection.ts';
@@ -25,6 +26,7 @@ import { createReleases } from './release.ts';
 import { type Answer, type ApiRequest, expectBody } from './request.ts';
 import { backup, systemRequests } from './system.ts';
 import { createTokens } from './token.ts';
+import { createTrains } from './train.ts';
 import { type WatchOptions, type WatchUpdate, watch } from './watch.ts';
 
 export interface ClientOptions extends Omit<ConnectionOptions, 'clock' | 'random'> {
@@ -44,6 +46,7 @@ export interface HoldfastClient {
   readonly hosts: HostService;
   readonly components: ComponentService;
   readonly releases: ReleaseService;
+  readonly trains: TrainService;
   readonly tokens: TokenService;
   readonly audit: Omit<AuditService, 'refused'>;
   /** What happens, from a position on, across reconnects; see `WatchOptions`. */
@@ -78,6 +81,7 @@ function clientOf(connection: Connection): HoldfastClient {
     hosts: createHosts(connection),
     components: createComponents(connection),
     releases: createReleases(connection),
+    trains: createTrains(connection),
     tokens: createTokens(connection),
     audit: createAudit(connection),
     watch: (options) => watch(connection, options),

@@ -283,14 +283,16 @@ export class Connection {
     return this.headers({
       accept: `application/json, ${problemMediaType}`,
       ...(request.body === undefined ? {} : { 'content-type': 'application/json' }),
-      ...(request.ifMatch == null
-        ? {}
-        : { 'if-match': request.ifMatch.map((version) => `"${version}"`).join(', ') }),
+      ...(request.ifMatch == null ? {} : { 'if-match': ifMatchText(request.ifMatch) }),
       ...(request.creates === true
         ? { 'idempotency-key': Buffer.from(random.bytes(16)).toString('hex') }
         : {}),
     });
   }
+}
+
+function ifMatchText(condition: readonly number[] | '*'): string {
+  return condition === '*' ? condition : condition.map((version) => `"${version}"`).join(', ');
 }
 
 /** Whether waiting may help: the server is away or busy, not wrong. */

@@ -12,8 +12,8 @@ export interface ApiRequest<Answer = unknown> {
   readonly path: string;
   readonly query?: Query;
   readonly body?: unknown;
-  /** The versions that it is meant for; null or absent: whichever there is. */
-  readonly ifMatch?: readonly number[] | null;
+  /** The versions that it is meant for; null or absent: whichever there is, `*`: so too, and it is said. */
+  readonly ifMatch?: readonly number[] | '*' | null;
   /** What the answer must be; null: 204 and nothing. Made by `expect`. */
   readonly answer: Expectation<Answer>;
   /** Doing it twice has the effect of doing it once, so it may be retried. Default: GET only. */

@@ -61,6 +61,8 @@ export const eventTypes = [
   'release.published',
   'release.changed',
   'release.withdrawn',
+  'release.followed',
+  'release.unfollowed',
   'token.issued',
   'token.revoked',
   'token.refused',

@@ -5,6 +5,7 @@
  */
 import { limits } from '../base/limits.ts';
 import { formatInstant } from '../base/time.ts';
+import { requireTag } from './condition.ts';
 import { AppError } from './error.ts';
 import type { EventDraft, EventType } from './event.ts';
 import type { VersionCondition } from './host-change.ts';
@@ -95,7 +96,7 @@ export function decidePublish(
   if (key.version === reservedVersion)
     throw refusal(key, 'version', `"${reservedVersion}" asks for the latest release, call it otherwise`);
   requireContent(key, content);
-  if (condition !== null) requireCondition(before, key, condition);
+  requireTag(changing(key), before?.changedAtMs ?? null, condition);
   const { component, train, version } = key;
   const { description, fixes, image, data } = content;
   const release = {
@@ -118,7 +119,7 @@ export function decideWithdraw(
   condition: VersionCondition,
 ): Release {
   if (before === null) throw releaseNotFound(key);
-  if (condition !== null) requireCondition(before, key, condition);
+  requireTag(changing(key), before.changedAtMs, condition);
   return before;
 }
 
@@ -211,14 +212,8 @@ function isShallow(value: unknown, depthMax: number): boolean {
   return depthMax > 0 && Object.values(value).every((member) => isShallow(member, depthMax - 1));
 }
 
-function requireCondition(before: Release | null, key: ReleaseKey, condition: readonly number[]): void {
-  if (before !== null && condition.includes(before.changedAtMs)) return;
-  const state = before === null ? 'it is not published' : `its tag is "${before.changedAtMs}"`;
-  throw new AppError(
-    'precondition-failed',
-    `Cannot change release "${key.version}" of ${key.component}: ${state}, expected ${condition.length === 0 ? 'a tag of ours' : condition.map((tag) => `"${tag}"`).join(' or ')} (If-Match); read it again`,
-    { field: 'if-match' },
-  );
+function changing({ component, version }: ReleaseKey): string {
+  return `Cannot change release "${version}" of ${component}`;
 }
 
 function isSameContent(a: Required<ReleaseContent>, b: Required<ReleaseContent>): boolean {

@@ -5,6 +5,7 @@
  */
 import type { Caller, TokenRole, TokenScope } from './access.ts';
 import type { AuditEntry, AuditVerification } from './audit.ts';
+import type { StrictCondition } from './condition.ts';
 import type { Mark, Position, Revision, Selection } from './event.ts';
 import type { Beat, BeatAnswer, HostView } from './host.ts';
 import type { HostPatch, VersionCondition } from './host-change.ts';
@@ -14,6 +15,7 @@ import type { LatestOrder, Release, ReleaseContent, ReleaseKey, TrainKey } from 
 import type { Step, StepResult } from './step.ts';
 import type { SignedTarget } from './target.ts';
 import type { TokenKind, TokenRecord, TokenRequest } from './token.ts';
+import type { FollowPlan, TrainView } from './train.ts';
 import type { JoinTrust, Rotation, Trust } from './trust.ts';
 
 export interface PageRequest {
@@ -206,14 +208,34 @@ export interface ReleaseService {
    */
   list(key: TrainKey, page: PageRequest): Promise<Page<Release>>;
   /**
-   * Exactly one: by date, the first of the list; by version, the first of those that no other is later than.
-   * `not-found` when there is none.
+   * Exactly one of what has arrived on the train (train.ts): by date, the one that arrived last, which is the first of the
+   * list where nothing is followed; by version, the first of those that no other is later than. It names the train that
+   * it was published on. `not-found` when there is none.
    */
   latest(key: TrainKey, order: LatestOrder): Promise<Release>;
   /** The latest by date of each, in the order asked for; null where there is none. `too-large` for too much at once. */
   latestOf(keys: readonly TrainKey[]): Promise<readonly (Release | null)[]>;
   /** `not-found`; `precondition-failed`. */
   withdraw(caller: Caller, key: ReleaseKey, condition: VersionCondition): Promise<void>;
+}
+
+export interface TrainService {
+  /** `not-found` when nothing is published on it and it follows none. */
+  get(key: TrainKey): Promise<TrainView>;
+  /** Of one component, ordered by name. */
+  list(component: string, page: PageRequest): Promise<Page<TrainView>>;
+  /**
+   * From now on the one follows the other (`created`: it followed none before). `bad-request`, `unprocessable` for what
+   * would follow itself; `precondition-required`, `precondition-failed`.
+   */
+  follow(
+    caller: Caller,
+    key: TrainKey,
+    plan: FollowPlan,
+    condition: StrictCondition,
+  ): Promise<{ readonly created: boolean; readonly train: TrainView }>;
+  /** It follows none any more. `not-found`; `precondition-required`, `precondition-failed`. */
+  unfollow(caller: Caller, key: TrainKey, condition: StrictCondition): Promise<void>;
 }
 
 export interface ComponentSummary {

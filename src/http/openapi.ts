@@ -10,6 +10,7 @@ import { problemMediaType, statusOf } from '../wire/problem.ts';
 import { ReleaseSchema } from '../wire/release.ts';
 import { words } from '../wire/schema.ts';
 import { TokenSchema } from '../wire/token.ts';
+import { TrainSchema } from '../wire/train.ts';
 import type { Kind, Operation } from './operation.ts';
 import { CheckSchema, HealthSchema } from './probes.ts';
 import type { Route } from './routes.ts';
@@ -38,6 +39,7 @@ const named: readonly [string, TSchema][] = [
   ['BeatAnswer', BeatAnswerSchema],
   ['Component', ComponentSchema],
   ['ComponentSummary', ComponentSummarySchema],
+  ['Train', TrainSchema],
   ['Release', ReleaseSchema],
   ['Token', TokenSchema],
   ['AuditEntry', AuditEntrySchema],

@@ -8,6 +8,7 @@ import type { Static, TSchema } from 'typebox';
 import type { Clock } from '../base/clock.ts';
 import { formatInstant } from '../base/time.ts';
 import type { Caller } from '../domain/access.ts';
+import type { StrictCondition } from '../domain/condition.ts';
 import { AppError, type ErrorCode } from '../domain/error.ts';
 import { formatPosition } from '../domain/event.ts';
 import type { HostFacts } from '../domain/host.ts';
@@ -25,6 +26,7 @@ import type {
   SnapshotSource,
   TargetService,
   TokenService,
+  TrainService,
   TrustService,
 } from '../domain/services.ts';
 import type { Admission, RequestClass } from './admission.ts';
@@ -46,6 +48,8 @@ export interface HttpServices {
   readonly components: ComponentService;
   /** The registry's; the agent has no such routes. */
   readonly releases?: ReleaseService;
+  /** The registry's; the agent has no such routes. */
+  readonly trains?: TrainService;
   readonly tokens?: TokenService;
   readonly audit?: AuditService;
   readonly log: EventLog;
@@ -232,4 +236,9 @@ export function readIfMatch(header: string | undefined): VersionCondition {
     });
   }
   return Array.from(text.matchAll(/(?<!W\/)"(\d{1,15})"/g), ([, version]) => Number(version));
+}
+
+/** As `readIfMatch`, for configuration objects: whoever replaces or deletes one has to say which. */
+export function readStrictIfMatch(header: string | undefined): StrictCondition {
+  return header === undefined ? 'missing' : readIfMatch(header);
 }

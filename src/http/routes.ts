@@ -17,6 +17,7 @@ import * as release from './release.ts';
 import * as system from './system.ts';
 import * as target from './target.ts';
 import * as token from './token.ts';
+import * as trains from './train.ts';
 import * as trust from './trust.ts';
 import { watch } from './watch.ts';
 
@@ -81,6 +82,10 @@ const table: readonly [Route['method'], string, Route['on'], Access, Operation][
   ['GET',    '/v1/hosts/:host/components',     'both',     hostsSelf,       inventory.listHostComponents],
   ['GET',    '/v1/components',                 'both',     viewers,         inventory.listComponents],
 
+  ['GET',    '/v1/components/:component/trains', 'registry', releaseReaders, trains.listTrains],
+  ['GET',    train,                            'registry', releaseReaders,  trains.getTrain],
+  ['PUT',    train,                            'registry', operators,       trains.putTrain],
+  ['DELETE', train,                            'registry', operators,       trains.deleteTrain],
   ['GET',    `${train}/releases`,              'registry', releaseReaders,  release.listReleases],
   ['GET',    `${train}/releases/latest`,       'registry', releaseReaders,  release.getLatestRelease],
   ['GET',    `${train}/releases/:version`,     'registry', releaseReaders,  release.getRelease],

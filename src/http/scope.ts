@@ -24,7 +24,9 @@ import type {
   LivenessService,
   ReleaseService,
   TargetService,
+  TrainService,
 } from '../domain/services.ts';
+import { trainNotFound } from '../domain/train.ts';
 import type { HttpServices } from './operation.ts';
 
 type FactsOf = (name: string) => HostFacts | undefined;
@@ -33,13 +35,14 @@ type FactsOf = (name: string) => HostFacts | undefined;
 export function scopedServices(services: HttpServices, limit: TokenScope): HttpServices {
   const scope = new Scope(limit);
   const factsOf: FactsOf = (name) => services.hostFacts?.(name);
-  const { hosts, releases, targets } = services;
+  const { hosts, releases, targets, trains } = services;
   return {
     ...services,
     liveness: scopedLiveness(services.liveness, { scope, limit, factsOf }),
     components: scopedComponents(services.components, { scope, limit, hosts }),
     ...(hosts === undefined ? {} : { hosts: scopedHosts(hosts, { scope, limit }) }),
     ...(releases === undefined ? {} : { releases: scopedReleases(releases, scope) }),
+    ...(trains === undefined ? {} : { trains: scopedTrains(trains, scope) }),
     ...(targets === undefined || hosts === undefined
       ? {}
       : { targets: scopedTargets(targets, scopedHosts(hosts, { scope, limit })) }),
@@ -221,6 +224,31 @@ function scopedReleases(inner: ReleaseService, scope: Scope): ReleaseService {
     async withdraw(caller, key, condition) {
       requireWrite(key, 'withdraw the release');
       return inner.withdraw(caller, key, condition);
+    },
+  };
+}
+
+function scopedTrains(inner: TrainService, scope: Scope): TrainService {
+  const reads = (component: string) => scope.coversReleases(component, 'read');
+  const requireWrite = ({ component }: TrainKey) => {
+    if (!scope.coversReleases(component, 'write')) throw outOfScope('change the train');
+  };
+  return {
+    async get(key) {
+      if (!reads(key.component)) throw trainNotFound(key);
+      return inner.get(key);
+    },
+    async list(component, page) {
+      const found = await inner.list(component, page);
+      return reads(component) ? found : { ...found, items: [], next: null };
+    },
+    async follow(caller, key, plan, condition) {
+      requireWrite(key);
+      return inner.follow(caller, key, plan, condition);
+    },
+    async unfollow(caller, key, condition) {
+      requireWrite(key);
+      return inner.unfollow(caller, key, condition);
     },
   };
 }

@@ -27,6 +27,7 @@ import { LivenessStore } from '../store/liveness.ts';
 import { ReleaseStore } from '../store/release.ts';
 import { Snapshots } from '../store/snapshots.ts';
 import { TokenStore } from '../store/token.ts';
+import { TrainStore } from '../store/train.ts';
 import { encodeJoinToken } from '../wire/join-token.ts';
 import { Lead } from './lead.ts';
 import { rewinder } from './rewind.ts';
@@ -149,7 +150,8 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     trustSerial: () => trust.serial,
     onRewind: rewinder({ store, clock, logger }),
   });
-  const releases = new ReleaseStore({ store, clock });
+  const trains = new TrainStore({ store, clock });
+  const releases = new ReleaseStore({ store, clock, trains });
   const joinText = (bearer: string) => encodeJoinToken(trust.joinTrust(), bearer);
   const tokens = new TokenStore({ store, clock, access, joinText });
   const audit = new AuditStore({ store, clock });
@@ -250,6 +252,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       hosts,
       components: inventory,
       releases,
+      trains,
       tokens,
       audit,
       trust,

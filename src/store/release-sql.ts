@@ -20,7 +20,9 @@ const columns = [
 
 type Train = { component: string; train: string };
 type Key = Train & { version: string };
-/** The place of a release in a list: those behind it are meant. */
+/** A train, as far as it came out before an instant. */
+export type Place = Train & { before: number };
+/** Where a release is in a list: those behind it are meant. */
 export type ListPlace = { released: number; published: number; version: string };
 
 export function releaseStatements(dialect: Dialect) {
@@ -47,28 +49,30 @@ export function releaseStatements(dialect: Dialect) {
         .orderBy('version', 'desc')
         .limit(arg('limit')),
     ),
-    /** Of one train, in the order of lists. */
-    versions: compile(dialect, (db, arg: Arg<Train & { limit: number }>) =>
+    /** Of one train, in the order of lists; those that came out before an instant. */
+    versions: compile(dialect, (db, arg: Arg<Train & { before: number; limit: number }>) =>
       db
         .selectFrom('releases')
         .select('version')
         .where('component', '=', arg('component'))
         .where('train', '=', arg('train'))
+        .where('released_ms', '<', arg('before'))
         .orderBy('released_ms', 'desc')
         .orderBy('published_at_ms', 'desc')
         .orderBy('version', 'desc')
         .limit(arg('limit')),
     ),
-    /** The first in the order of lists of each train; `trains` is the JSON of a list of trains without repetition. */
-    latestOf: compile<{ trains: string }, ReleaseRow>(dialect, (db, arg) => {
+    /** Of each place the first in the order of lists; `places` is the JSON of a list of `Place` without repetition. */
+    firstOf: compile<{ places: string }, ReleaseRow & Pick<Place, 'before'>>(dialect, (db, arg) => {
       const asked = jsonRows(dialect, 'asked', {
-        json: arg('trains'),
-        columns: { component: 'text', train: 'text' },
+        json: arg('places'),
+        columns: { component: 'text', train: 'text', before: 'bigint' },
       });
       const wanted = columns.map((column) => sql`r.${sql.ref(column)}`);
-      return sql<ReleaseRow>`SELECT ${sql.join(wanted)} FROM ${asked} JOIN releases r
-        ON r.component = asked.component AND r.train = asked.train AND r.version = (
-          SELECT version FROM releases l WHERE l.component = asked.component AND l.train = asked.train
+      return sql<ReleaseRow & Pick<Place, 'before'>>`SELECT ${sql.join(wanted)}, asked.before FROM ${asked}
+        JOIN releases r ON r.component = asked.component AND r.train = asked.train AND r.version = (
+          SELECT version FROM releases l
+          WHERE l.component = asked.component AND l.train = asked.train AND l.released_ms < asked.before
           ORDER BY l.released_ms DESC, l.published_at_ms DESC, l.version DESC LIMIT 1)`.compile(db);
     }),
     count: compile(dialect, (db, arg: Arg<Train>) =>

@@ -21,9 +21,12 @@ import {
   type TrainKey,
 } from '../domain/release.ts';
 import type { Page, PageRequest, ReleaseService } from '../domain/services.ts';
+import { legsOf } from '../domain/train.ts';
+import type { VersionOrder } from '../domain/version.ts';
 import type { Session, Store, Transaction } from './engine/port.ts';
 import { decodeCursor, encodeCursor, foreignCursor } from './page.ts';
-import { type ListPlace, releaseOf, releaseRow, releaseStatements } from './release-sql.ts';
+import { type ListPlace, type Place, releaseOf, releaseRow, releaseStatements } from './release-sql.ts';
+import type { TrainStore } from './train.ts';
 
 /** Read at once: of the largest, 4 MiB. */
 const stepMax = 64;
@@ -33,11 +36,17 @@ const listStart: ListPlace = { released: Number.MAX_SAFE_INTEGER, published: 0, 
 export class ReleaseStore implements ReleaseService {
   readonly #store: Store;
   readonly #clock: Clock;
+  readonly #trains: Pick<TrainStore, 'following'>;
   readonly #sql: ReturnType<typeof releaseStatements>;
 
-  constructor({ store, clock }: { store: Store; clock: Clock }) {
+  constructor({
+    store,
+    clock,
+    trains,
+  }: { store: Store; clock: Clock; trains: Pick<TrainStore, 'following'> }) {
     this.#store = store;
     this.#clock = clock;
+    this.#trains = trains;
     this.#sql = releaseStatements(store.dialect);
   }
 
@@ -77,34 +86,19 @@ export class ReleaseStore implements ReleaseService {
 
   async latest(key: TrainKey, order: LatestOrder): Promise<Release> {
     requireTrainKey(key);
-    const { component, train } = key;
-    const release = await this.#store.read(async (session) => {
-      if (order === 'date') {
-        const [row] = await session.all(this.#sql.page, { component, train, ...listStart, limit: 1 });
-        return row === undefined ? null : releaseOf(row);
-      }
-      const rows = await session.all(this.#sql.versions, {
-        component,
-        train,
-        limit: limits.trainReleasesMax,
-      });
-      const version = latestVersion(
-        order,
-        rows.map((row) => row.version),
-      );
-      return version === undefined ? null : this.#find(session, { component, train, version });
-    });
+    const release = await this.#store.read((session) =>
+      order === 'date'
+        ? this.#latestOf(session, [key]).then((found) => found.get(trainId(key)) ?? null)
+        : this.#latestByVersion(session, key, order),
+    );
     if (release === null) throw latestNotFound(key);
     return release;
   }
 
   async latestOf(keys: readonly TrainKey[]): Promise<readonly (Release | null)[]> {
     for (const key of keys) requireTrainKey(key);
-    const asked = new Map(
-      keys.map(({ component, train }) => [placeKey({ component, train }), { component, train }]),
-    );
-    const found = await this.#store.read((session) => this.#latestOf(session, [...asked.values()]));
-    return keys.map((key) => found.get(placeKey(key)) ?? null);
+    const found = await this.#store.read((session) => this.#latestOf(session, keys));
+    return keys.map((key) => found.get(trainId(key)) ?? null);
   }
 
   async withdraw(caller: Caller, key: ReleaseKey, condition: VersionCondition): Promise<void> {
@@ -159,20 +153,80 @@ export class ReleaseStore implements ReleaseService {
     }
   }
 
-  async #latestOf(session: Session, asked: readonly TrainKey[]): Promise<Map<string, Release>> {
+  /** The one that arrived last on each train; of the same instant, the one that was published on the nearest. */
+  async #latestOf(session: Session, keys: readonly TrainKey[]): Promise<Map<string, Release>> {
+    const legs = await this.#legsOf(session, keys);
+    const firsts = await this.#firstOf(session, [...legs.values()].flat());
+    const found = new Map<string, Release>();
+    for (const [id, places] of legs) {
+      let arrivedMs = Number.NEGATIVE_INFINITY;
+      for (const place of places) {
+        const release = firsts.get(placeId(place));
+        if (release === undefined || release.releasedMs + place.delayMs <= arrivedMs) continue;
+        arrivedMs = release.releasedMs + place.delayMs;
+        found.set(id, release);
+      }
+    }
+    return found;
+  }
+
+  async #latestByVersion(session: Session, key: TrainKey, order: VersionOrder): Promise<Release | null> {
+    const legs = await this.#legsOf(session, [key]);
+    let latest: ReleaseKey | null = null;
+    for (const { component, train, before } of [...legs.values()].flat()) {
+      const limit = limits.trainReleasesMax;
+      const rows = await session.all(this.#sql.versions, { component, train, before, limit });
+      const best: string[] = latest === null ? [] : [latest.version];
+      const version = latestVersion(order, [...best, ...rows.map((row) => row.version)]);
+      if (version !== undefined && version !== best[0]) latest = { component, train, version };
+    }
+    return latest === null ? null : this.#find(session, latest);
+  }
+
+  /** What arrives on each of these trains, by `trainId`. */
+  async #legsOf(session: Session, keys: readonly TrainKey[]): Promise<Map<string, ArrivalPlace[]>> {
+    const components = [...new Set(keys.map(({ component }) => component))];
+    const following = Map.groupBy(
+      await this.#trains.following(session, components),
+      ({ component }) => component,
+    );
+    const now = this.#clock.now();
+    return new Map(
+      keys.map(({ component, train }) => {
+        const legs = legsOf(following.get(component) ?? [], train);
+        const places = legs.map((leg, index) => ({
+          component,
+          ...leg,
+          // Its own are on it as they are published, whatever date they say.
+          before: index === 0 ? Number.MAX_SAFE_INTEGER : now - leg.delayMs + 1,
+        }));
+        return [trainId({ component, train }), places];
+      }),
+    );
+  }
+
+  async #firstOf(session: Session, places: readonly Place[]): Promise<Map<string, Release>> {
+    const asked = [
+      ...new Map(
+        places.map(({ component, train, before }) => {
+          const place = { component, train, before };
+          return [placeId(place), place] as const;
+        }),
+      ).values(),
+    ];
     const found = new Map<string, Release>();
     let bytes = 0;
     for (let from = 0; from < asked.length; from += stepMax) {
-      const trains = JSON.stringify(asked.slice(from, from + stepMax));
-      for (const row of await session.all(this.#sql.latestOf, { trains })) {
+      const step = JSON.stringify(asked.slice(from, from + stepMax));
+      for (const row of await session.all(this.#sql.firstOf, { places: step })) {
         const release = releaseOf(row);
-        found.set(placeKey(release), release);
+        found.set(placeId(row), release);
         bytes += releaseBytes(release);
       }
       if (bytes > limits.latestAnswerBytes) {
         throw new AppError(
           'too-large',
-          `Cannot answer with the latest releases of ${asked.length} trains: they take more than ${limits.latestAnswerBytes} bytes; ask for fewer at once`,
+          `Cannot answer with the latest releases of so many trains: they take more than ${limits.latestAnswerBytes} bytes; ask for fewer at once`,
           { field: 'items' },
         );
       }
@@ -181,8 +235,15 @@ export class ReleaseStore implements ReleaseService {
   }
 }
 
-function placeKey({ component, train }: TrainKey): string {
+/** Where releases arrive from, and how late. */
+type ArrivalPlace = Place & { readonly delayMs: number };
+
+function trainId({ component, train }: TrainKey): string {
   return `${component}\0${train}`;
+}
+
+function placeId({ component, train, before }: Place): string {
+  return `${component}\0${train}\0${before}`;
 }
 
 function placeOf(cursor: string): ListPlace {

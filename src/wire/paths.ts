@@ -28,6 +28,8 @@ export const paths = {
   hostComponents: (host: string) => `/v1/hosts/${segment(host)}/components`,
   hostTarget: (host: string) => `/v1/hosts/${segment(host)}/target`,
   components: '/v1/components',
+  trains: (component: string) => `/v1/components/${segment(component)}/trains`,
+  train: trainPath,
   releases: (key: Train) => `${trainPath(key)}/releases`,
   release: (key: Train & { version: string }) => `${trainPath(key)}/releases/${segment(key.version)}`,
   latestRelease: (key: Train) => `${trainPath(key)}/releases/latest`,

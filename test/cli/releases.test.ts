@@ -131,6 +131,9 @@ test('releases refuses what cannot be, with the exit code of its kind', async (t
     [['latest', 'shop/api', '--train', 'stable'], 3, /nothing is published there/],
     [['latest', 'shop/api', '--train', 'stable', '--by', 'size'], 2, /date, semver, debian/],
     [['withdraw', ...key], 3, /it is not published/],
+    [['follow', 'shop/api', 'stable', '--train', 'stable'], 2, /it would follow itself: stable → stable/],
+    [['follow', 'shop/api', 'beta', '--train', 'stable', '--delay', 'soon'], 2, /Cannot read --delay "soon"/],
+    [['unfollow', 'shop/api', '--train', 'stable'], 3, /it follows none/],
   ];
   for (const [argv, code, words] of cases) {
     const outcome = await run(argv);
@@ -159,16 +162,46 @@ test('audit and watch tell of releases in words', async (t) => {
   await publish('1.4.2');
   const audit = await cli(['audit', 'ls', '--type', 'release.*'], { env });
   assert.match(audit.stdout, /release\.published .*shop\/api 1\.4\.2/);
-  const event: ChangeEvent = {
-    position: '1.1',
-    index: 0,
-    at: '2026-01-31T12:03:01.000Z',
-    actor: 'ci',
-    type: 'release.published',
-    body: { component: 'shop/api', train: 'stable', version: '1.4.2\u001b' },
-  };
+  const line = (type: ChangeEvent['type'], body: object) =>
+    eventLine(
+      { position: '1.1', index: 0, at: '2026-01-31T12:03:01.000Z', actor: 'ci', type, body },
+      false,
+    ).slice(10);
+  const key = { component: 'shop/api', train: 'stable' };
   assert.equal(
-    eventLine(event, false),
-    '12:03:01Z release.published    shop/api 1.4.2\ufffd on train stable',
+    line('release.published', { ...key, version: '1.4.2\u001b' }),
+    'release.published    shop/api 1.4.2\ufffd on train stable',
   );
+  assert.equal(
+    line('release.followed', { ...key, follows: 'beta', delayMs: 7 * 86_400_000 }),
+    'release.followed     shop/api train stable follows beta after 7d',
+  );
+  assert.equal(
+    line('release.followed', { ...key, follows: 'beta', delayMs: 0 }),
+    'release.followed     shop/api train stable follows beta',
+  );
+  assert.equal(
+    line('release.unfollowed', { ...key, follows: 'beta', delayMs: 0 }),
+    'release.unfollowed   shop/api train stable follows none any more',
+  );
+});
+
+test('releases follow lets one train get what another has, later; unfollow ends it', async (t) => {
+  const { run, publish } = await world(t);
+  await publish('1.0.0', '--released', '2017-01-01T00:00:00Z');
+  await publish('1.1.0');
+  const followed = await run(['follow', 'shop/api', 'stable', '--train', 'prod', '--delay', '7d']);
+  assert.deepEqual([followed.code, /^delay +7d$/m.test(followed.stdout)], [0, true], followed.stderr);
+  const latest = () => run(['latest', 'shop/api', '--train', 'prod']);
+  assert.match((await latest()).stdout, /^version +1\.0\.0$/m);
+  // The command names all of it, so it may replace what is there.
+  assert.match((await run(['follow', 'shop/api', 'stable', '--train', 'prod'])).stdout, /^delay +none$/m);
+  assert.match((await latest()).stdout, /^version +1\.1\.0$/m);
+  assert.equal(
+    (await run(['trains', 'shop/api'])).stdout,
+    ['TRAIN   FOLLOWS  DELAY', 'prod    stable   none', 'stable  -        -', ''].join('\n'),
+  );
+  assert.equal((await run(['unfollow', 'shop/api', '--train', 'prod'])).code, 0);
+  assert.equal((await latest()).code, 3);
+  assert.match((await run(['trains', 'shop/web'])).stderr, /no trains: nothing of shop\/web is published/);
 });

@@ -10,6 +10,7 @@ import { identityContract } from './identity.contract.ts';
 import { livenessContract, type OpenStoreForTest } from './liveness.contract.ts';
 import { releaseContract } from './release.contract.ts';
 import { selectorContract } from './selector.contract.ts';
+import { trainContract } from './train.contract.ts';
 import { trustContract } from './trust.contract.ts';
 
 const open: OpenStoreForTest = async (t, clock) => {
@@ -27,5 +28,6 @@ identityContract(open);
 hostChangeContract(open);
 selectorContract(open);
 releaseContract(open);
+trainContract(open);
 trustContract(open);
 idempotencyContract(open);

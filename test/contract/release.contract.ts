@@ -9,6 +9,7 @@ import type { Release, ReleaseContent, ReleaseKey } from '../../src/domain/relea
 import { AuditStore } from '../../src/store/audit.ts';
 import type { Store } from '../../src/store/engine/port.ts';
 import { ReleaseStore } from '../../src/store/release.ts';
+import { TrainStore } from '../../src/store/train.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import type { OpenStoreForTest } from './liveness.contract.ts';
 
@@ -26,7 +27,8 @@ export function releaseContract(openStore: OpenStoreForTest): void {
     const store = await openStore(t, clock);
     const events: ChangeEvent[] = [];
     store.log.subscribe((revisions) => events.push(...revisions.flatMap((revision) => revision.events)));
-    return { clock, store, events, releases: new ReleaseStore({ store, clock }) };
+    const trains = new TrainStore({ store, clock });
+    return { clock, store, events, trains, releases: new ReleaseStore({ store, clock, trains }) };
   };
   type World = Awaited<ReturnType<typeof open>>;
 

@@ -190,3 +190,57 @@ test('a cursor of the longest names goes on', async (t) => {
   );
   assert.equal(second.next, null);
 });
+
+test('putTrain wants If-Match for what is there, and the latest release is what has arrived', async (t) => {
+  const { registry, put } = await boot(t);
+  const at = '/v1/components/shop%2Fapi/trains/prod';
+  const ask = (method: string, body?: object, headers: Record<string, string> = {}) =>
+    registry.http({ method, path: at, headers, ...(body === undefined ? {} : { body }) });
+  assert.equal((await ask('GET')).status, 404);
+  await put({ released: '2017-03-01T00:00:00Z' });
+  await put({}, {}, `${train}/1.5.0`);
+  const created = await ask('PUT', { follows: 'stable', delay: '7d' });
+  assert.deepEqual(
+    [created.status, created.json.follows, created.json.delayMs],
+    [201, 'stable', 604_800_000],
+  );
+  const tag = String(created.headers['etag']);
+  assert.deepEqual((await ask('GET')).headers['etag'], tag);
+  const found = await registry.http({ path: `${at}/releases/latest` });
+  assert.deepEqual([found.json.version, found.json.train], ['1.4.2', 'stable']);
+  const missing = await ask('PUT', { follows: 'stable' });
+  assert.deepEqual([missing.status, missing.json.code], [428, 'precondition-required']);
+  assert.equal((await ask('PUT', { follows: 'stable' }, { 'if-match': '"1"' })).status, 412);
+  assert.equal((await ask('PUT', { follows: 'stable' }, { 'if-match': tag })).status, 200);
+  assert.equal((await registry.http({ path: `${at}/releases/latest` })).json.version, '1.5.0');
+  const list = await registry.http({ path: '/v1/components/shop%2Fapi/trains' });
+  assert.deepEqual(
+    list.json.items.map((one: { train: string; follows: string | null }) => [one.train, one.follows]),
+    [
+      ['prod', 'stable'],
+      ['stable', null],
+    ],
+  );
+  assert.equal((await ask('DELETE')).status, 428);
+  assert.equal((await ask('DELETE', undefined, { 'if-match': '*' })).status, 204);
+  assert.equal((await ask('PUT', { follows: 'stable', delay: 'soon' })).json.field, 'delay');
+});
+
+test('the client lets trains follow, insists, and ends it', async (t) => {
+  const { registry } = await boot(t);
+  const { trains } = registry.client;
+  const key = { component: 'shop/api', train: 'prod' };
+  const { created, train: first } = await trains.follow(
+    caller,
+    key,
+    { follows: 'beta', delayMs: 1_500 },
+    'missing',
+  );
+  assert.deepEqual([created, first.delayMs], [true, 1_500]);
+  const again = await trains.follow(caller, key, { follows: 'edge', delayMs: 0 }, null);
+  assert.deepEqual([again.created, again.train.follows], [false, 'edge']);
+  assert.deepEqual(await trains.get(key), again.train);
+  assert.deepEqual((await trains.list('shop/api', { limit: 5 })).items, [again.train]);
+  await trains.unfollow(caller, key, [again.train.changedAtMs ?? 0]);
+  assert.deepEqual((await trains.list('shop/api', { limit: 5 })).items, []);
+});

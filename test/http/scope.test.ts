@@ -85,6 +85,7 @@ const bodies: Readonly<Record<string, object>> = {
   createToken: { role: 'viewer', subject: 'me' },
   rotateTrust: { what: 'signing-key' },
   putRelease: { image: 'i' },
+  putTrain: { follows: 'beta' },
   getLatestReleases: { items: [{ component: 'shop/api', train: 'stable' }] },
 };
 
@@ -305,6 +306,15 @@ test('a scope of apps covers their releases; one of hosts changes none: they are
   assert.equal((await ask(onSomeHosts, 'PUT', ours, { image: 'j' })).status, 403);
   assert.equal((await ask(onSomeHosts, 'DELETE', ours)).status, 403);
   assert.equal((await ask(publisher, 'DELETE', ours)).status, 204);
+  const operator = await tokenOf('operator');
+  const prodOf = (component: string) => `/v1/components/${encodeURIComponent(component)}/trains/prod`;
+  const follow = async (component: string) =>
+    (await ask(operator, 'PUT', prodOf(component), { follows: 'stable' })).status;
+  assert.deepEqual([await follow('shop/api'), await follow('other/api')], [201, 403]);
+  assert.equal((await ask(undefined, 'PUT', prodOf('other/api'), { follows: 'stable' })).status, 201);
+  assert.equal((await ask(operator, 'GET', prodOf('other/api'))).status, 404);
+  assert.equal((await ask(operator, 'DELETE', prodOf('other/api'))).status, 403);
+  assert.deepEqual((await ask(operator, 'GET', '/v1/components/other%2Fapi/trains')).json.items, []);
 });
 
 test('a watch by a token of some apps is told of their releases, and of no others', async (t) => {

@@ -30,6 +30,7 @@ export interface Schema extends CommonSchema {
   hosts: HostRow;
   components: HostComponentRow;
   releases: ReleaseRow;
+  trains: TrainRow;
 }
 
 /** The agent's tables, but for those that only outbox-sql.ts and local-inventory-sql.ts know. */
@@ -191,6 +192,14 @@ export interface ReleaseRow {
   data: string | null;
   published_by: string;
   published_at_ms: number;
+  changed_at_ms: number;
+}
+
+export interface TrainRow {
+  component: string;
+  train: string;
+  follows: string;
+  delay_ms: number;
   changed_at_ms: number;
 }
 
