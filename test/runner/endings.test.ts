@@ -144,7 +144,7 @@ test('E2: a runner that leaves what it started tells who waits to ask again, and
   await until(() => processesWith(word).length === 1);
   assert.equal(await first.kill('SIGTERM'), 0);
   await refused;
-  assert.equal(processesWith(word).length, 1, 'it goes on');
+  assert(processesWith(word).length > 0, 'it goes on');
   const second = await startMortal(t, dataDir, { checks });
   const again = second.client.run({ kind: 'check', check: 'a' }, { signal: never });
   writeFileSync(go, '');

@@ -7,7 +7,7 @@ export function uniqueWord(): string {
   return `holdfast-test-${randomBytes(6).toString('hex')}`;
 }
 
-/** Those that were started with the word and have not ended. */
+/** Those that were started with the word and have not ended; also, for a moment, what one of them is about to start. */
 export function processesWith(word: string): number[] {
   return listPids().filter(
     (pid) => pid !== process.pid && readArguments(pid).includes(word) && readStat(pid)?.isZombie === false,
