@@ -40,7 +40,7 @@ export function releaseContract(openStore: OpenStoreForTest): void {
   const versionsOf = (items: readonly (Release | null)[]) => items.map((release) => release?.version ?? null);
 
   describe('ReleaseStore.publish()', () => {
-    it('20: creates, and get() answers all that was given', async (t) => {
+    it('creates, and get() answers all that was given', async (t) => {
       const world = await open(t);
       const content: ReleaseContent = {
         releasedMs: Date.UTC(2016, 2, 30, 23, 54, 39),
@@ -69,7 +69,7 @@ export function releaseContract(openStore: OpenStoreForTest): void {
       assert.equal((event.body as { released: string }).released, '2016-03-30T23:54:39.000Z');
     });
 
-    it('22: replaces all of it, keeps who published first, and tells of the change', async (t) => {
+    it('replaces all of it, keeps who published first, and tells of the change', async (t) => {
       const world = await open(t);
       await publish(world, '1.4.2', { releasedMs: day(1), description: 'old', image: 'i', data: { a: 1 } });
       await world.clock.advance(1_000);
@@ -91,7 +91,7 @@ export function releaseContract(openStore: OpenStoreForTest): void {
       );
     });
 
-    it('28: keeps data as it came, members in their order', async (t) => {
+    it('keeps data as it came, members in their order', async (t) => {
       const world = await open(t);
       const text = '{"notes":"x","b":{"deep":[1,null,{"b":"","a":true}]},"a":1e-7,"__proto__":{"x":1}}';
       const data = JSON.parse(text) as Record<string, unknown>;
@@ -115,7 +115,7 @@ export function releaseContract(openStore: OpenStoreForTest): void {
       assert.deepEqual([world.store.log.head().revision, world.events.length], [revision, 1]);
     });
 
-    it('71: 30 identical publishes at once are one release and one event', async (t) => {
+    it('30 identical publishes at once are one release and one event', async (t) => {
       const world = await open(t);
       const answers = await Promise.all(
         Array.from({ length: 30 }, () => publish(world, '1.4.2', { image: 'i' })),
@@ -150,7 +150,7 @@ export function releaseContract(openStore: OpenStoreForTest): void {
       assert.equal((await world.releases.get(first)).image, 'b');
     });
 
-    it('43: refuses the word that asks for the latest, and what is no name, naming the field', async (t) => {
+    it('refuses the word that asks for the latest, and what is no name, naming the field', async (t) => {
       const world = await open(t);
       const refused = async (fields: Partial<ReleaseKey & ReleaseContent>) => {
         const { version = '1.4.2', ...more } = fields;
@@ -238,7 +238,7 @@ export function releaseContract(openStore: OpenStoreForTest): void {
       }
     });
 
-    it('31: of an unknown train is empty', async (t) => {
+    it('of an unknown train is empty', async (t) => {
       const { releases } = await open(t);
       const page = await releases.list({ component: 'none', train: 'stable' }, { limit: 10 });
       assert.deepEqual([page.items, page.next], [[], null]);
@@ -266,7 +266,7 @@ export function releaseContract(openStore: OpenStoreForTest): void {
   });
 
   describe('ReleaseStore.latest()', () => {
-    it('29: is the one that came out last by date, the highest by version', async (t) => {
+    it('is the one that came out last by date, the highest by version', async (t) => {
       const world = await open(t);
       const given: [string, number][] = [
         ['1.0.0', day(0)],
@@ -282,7 +282,7 @@ export function releaseContract(openStore: OpenStoreForTest): void {
       assert.equal((await world.releases.latest(train, 'semver')).version, '2.0.1-rc.1');
     });
 
-    it('34: of several at once is exactly one, always the same', async (t) => {
+    it('of several at once is exactly one, always the same', async (t) => {
       const world = await open(t);
       for (const version of ['1.0.0+a', '1.0.0+c', '1.0.0+b'])
         await publish(world, version, { releasedMs: day(1) });
@@ -291,7 +291,7 @@ export function releaseContract(openStore: OpenStoreForTest): void {
       assert.deepEqual(versionsOf(await world.releases.latestOf([train])), ['1.0.0+c']);
     });
 
-    it('32: is not found where nothing is published, and neither is a release', async (t) => {
+    it('is not found where nothing is published, and neither is a release', async (t) => {
       const { releases } = await open(t);
       const none = { component: 'none', train: 'stable' };
       for (const order of ['date', 'semver', 'debian'] as const)
@@ -302,7 +302,7 @@ export function releaseContract(openStore: OpenStoreForTest): void {
   });
 
   describe('ReleaseStore.latestOf()', () => {
-    it('35, 37, 38: answers exactly the pairs that were asked for, in that order, null where there is none', async (t) => {
+    it('answers exactly the pairs that were asked for, in that order, null where there is none', async (t) => {
       const world = await open(t);
       for (const component of ['m', 'n', 'm/n']) {
         for (const line of ['stable', 'beta']) {

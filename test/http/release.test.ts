@@ -106,13 +106,13 @@ test('putRelease refuses what cannot be, and says which field', async (t) => {
   assert.equal((await registry.http({ path: '/v1/components/%00/trains/x/releases' })).status, 400);
 });
 
-test('25: an instant with a zone is the instant that it says, in UTC', async (t) => {
+test('an instant with a zone is the instant that it says, in UTC', async (t) => {
   const { put } = await boot(t);
   const { json } = await put({ released: '2016-03-31T23:54:39+02:00' });
   assert.equal(json.released, '2016-03-31T21:54:39.000Z');
 });
 
-test('71: 30 identical publishes at once are all taken, and are one release', async (t) => {
+test('30 identical publishes at once are all taken, and are one release', async (t) => {
   const { registry, put } = await boot(t);
   const revision = async () => Number((await registry.http({ path: train })).json.position.split('.')[1]);
   const before = await revision();
