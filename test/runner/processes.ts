@@ -7,9 +7,14 @@ export function uniqueWord(): string {
   return `holdfast-test-${randomBytes(6).toString('hex')}`;
 }
 
-/** Those that were started with the word and have not ended; also, for a moment, what one of them is about to start. */
+/**
+ * Those that were started with the word and have not ended; also, for a moment, what one of them is about to start. Not
+ * systemd-run, which only has them started.
+ */
 export function processesWith(word: string): number[] {
-  return listPids().filter(
-    (pid) => pid !== process.pid && readArguments(pid).includes(word) && readStat(pid)?.isZombie === false,
-  );
+  return listPids().filter((pid) => {
+    const [program, ...words] = readArguments(pid);
+    const isOne = pid !== process.pid && program !== 'systemd-run' && words.includes(word);
+    return isOne && readStat(pid)?.isZombie === false;
+  });
 }

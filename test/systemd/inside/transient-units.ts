@@ -13,6 +13,7 @@ import type { StepEnd } from '../../../src/domain/step.ts';
 import type { Launch, Launcher, Running } from '../../../src/runner/launcher.ts';
 import { createTransientUnits } from '../../../src/runner/transient-units.ts';
 import { until } from '../../helpers/until.ts';
+import { launcherContract } from '../../runner/launcher.contract.ts';
 import { isUnified } from '../control-groups.ts';
 
 const MiB = 1_024 * 1_024;
@@ -24,7 +25,7 @@ function newFolder(t: TestContext): string {
   return folder;
 }
 
-function start(t: TestContext, folder = newFolder(t)): Launcher {
+function start(t: { after(fn: () => Promise<void>): void }, folder: string): Launcher {
   const launcher = createTransientUnits({
     folder,
     clock: systemClock,
@@ -83,8 +84,10 @@ function processesOfSteps(): { pid: number; unit: string; words: string }[] {
     });
 }
 
+launcherContract({ make: (t, place) => start(t, `/run/ends-${place}`) });
+
 test('launch() runs a command with its output and exit code, and conflicts with itself while it runs', async (t) => {
-  const launcher = start(t);
+  const launcher = start(t, newFolder(t));
   const began = performance.now();
   assert.deepEqual(await run(launcher, shell('echo out; echo err >&2; exit 3')), {
     end: { kind: 'exited', exitCode: 3 },
@@ -105,7 +108,7 @@ test('launch() runs a command with its output and exit code, and conflicts with 
 });
 
 test('launch() tells signals, time and memory apart', async (t) => {
-  const launcher = start(t);
+  const launcher = start(t, newFolder(t));
   assert.deepEqual((await run(launcher, shell('kill -KILL $$'))).end, {
     kind: 'signalled',
     signal: 'SIGKILL',
@@ -122,7 +125,7 @@ test('launch() tells signals, time and memory apart', async (t) => {
 });
 
 test('launch() refuses what cannot be started, and says why', async (t) => {
-  const launcher = start(t);
+  const launcher = start(t, newFolder(t));
   const refused = (one: Launch, message: RegExp) =>
     assert.rejects(launcher.launch(one), (error: Error) => {
       assert(isAppError(error, 'unprocessable'), String(error));
@@ -141,7 +144,7 @@ test('launch() refuses what cannot be started, and says why', async (t) => {
 });
 
 test('E14: launch() gives the command its environment and nothing else, no rights, no place to write', async (t) => {
-  const launcher = start(t);
+  const launcher = start(t, newFolder(t));
   const env = { PATH, GIVEN: 'a $HOME %n\n"b"', EMPTY: '' };
   const { stdout } = await run(launcher, order(['/usr/bin/env', '-0'], { env }));
   assert.deepEqual(
@@ -184,7 +187,7 @@ test('E14: launch() gives the command its environment and nothing else, no right
 });
 
 test('E15: launch() takes every word of the command as it is', async (t) => {
-  const launcher = start(t);
+  const launcher = start(t, newFolder(t));
   const words = [
     ...[
       '$HOME',
@@ -253,7 +256,7 @@ test('E15: launch() takes every word of the command as it is', async (t) => {
 });
 
 test('E11: an output flood is read at a bounded pace, and ends with the step', async (t) => {
-  const launcher = start(t);
+  const launcher = start(t, newFolder(t));
   const flood = await launcher.launch(shell('cat /dev/zero & cat /dev/urandom >&2', { timeoutMs: 4_000 }));
   let bytes = 0;
   flood.onOutput((_, chunk) => {
@@ -273,7 +276,7 @@ test('E11: an output flood is read at a bounded pace, and ends with the step', a
 });
 
 test('E12: a fork bomb and a memory hog stay in their unit', async (t) => {
-  const launcher = start(t);
+  const launcher = start(t, newFolder(t));
   const bomb = await launcher.launch(
     shell('b() { b | b & }; b; sleep 60', {
       name: 'bomb',
@@ -317,7 +320,7 @@ test('E12: a fork bomb and a memory hog stay in their unit', async (t) => {
 });
 
 test('E13: nothing of a step outlives it: grandchildren, other sessions, deaf ones, stopped ones', async (t) => {
-  const launcher = start(t);
+  const launcher = start(t, newFolder(t));
   const family = `setsid sh -c 'sleep 1000 & sleep 1000' &
     (setsid sh -c 'trap "" TERM HUP; while :; do sleep 1000; done' &)
     sh -c 'kill -STOP $$' & env -i setsid sleep 1000 &`;
@@ -433,7 +436,7 @@ test('a unit that cannot tell its end is lost, and one that no name explains is 
   assert(end.kind === 'lost' && end.detail.includes('has not told'), JSON.stringify(end));
 
   execFileSync('systemd-run', ['--quiet', '--unit=holdfast-step-Strange', '--', 'sleep', '1000']);
-  assert.deepEqual(await start(t).adopt(), []);
+  assert.deepEqual(await start(t, newFolder(t)).adopt(), []);
   await until(() => processesOfSteps().length === 0);
 });
 
@@ -449,7 +452,7 @@ test('close() without a stop leaves what runs to the next runner', async (t) => 
 });
 
 test('a step is scored, and cannot be started without a message bus, which is said', async (t) => {
-  const launcher = start(t);
+  const launcher = start(t, newFolder(t));
   const running = await launcher.launch(order(['sleep', '1000']));
   const [unit = ''] = processesOfSteps().map((one) => one.unit);
   const score = execFileSync('systemd-analyze', ['security', '--no-pager', unit], { encoding: 'utf8' });
