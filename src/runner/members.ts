@@ -8,9 +8,11 @@ import { listPids, type ProcessStat, readStat, readVariable } from './processes.
 /** In the environment of each process of a step; its value is the step's mark. */
 export const markVariable = 'HOLDFAST_STEP';
 
-/** One look at all processes. The environment is read only of those that are asked for. */
+/** One look at all processes. The environment is read only of those that are asked for, and once of each. */
 export class ProcessTable {
   readonly #stats: readonly ProcessStat[];
+  /** By pid. */
+  readonly #marks = new Map<number, string | undefined>();
 
   constructor() {
     this.#stats = listPids().flatMap((pid) => {
@@ -24,11 +26,17 @@ export class ProcessTable {
     return this.#stats;
   }
 
+  /** The mark that a process carries; undefined without one. */
+  markOf(pid: number): string | undefined {
+    if (!this.#marks.has(pid)) this.#marks.set(pid, readVariable(pid, markVariable));
+    return this.#marks.get(pid);
+  }
+
   /** Marks of one owner (see `markOf`), with the processes that carry them, the oldest first. */
   marked(owner: string): ReadonlyMap<string, readonly ProcessStat[]> {
     const found = new Map<string, ProcessStat[]>();
     for (const stat of [...this.#stats].sort((a, b) => a.startTicks - b.startTicks || a.pid - b.pid)) {
-      const mark = readVariable(stat.pid, markVariable);
+      const mark = this.markOf(stat.pid);
       if (mark === undefined || !mark.startsWith(`${owner}.`)) continue;
       const others = found.get(mark);
       if (others === undefined) found.set(mark, [stat]);
@@ -55,10 +63,10 @@ export class Members {
   }
 
   /** Those that run now. */
-  find(table: ProcessTable = new ProcessTable()): readonly ProcessStat[] {
+  find(table: ProcessTable): readonly ProcessStat[] {
     const candidates = table.running.filter(({ startTicks }) => startTicks >= this.#sinceTicks);
     const found = new Map<number, ProcessStat>();
-    for (const stat of candidates) if (this.#isMember(stat)) found.set(stat.pid, stat);
+    for (const stat of candidates) if (this.#isMember(stat, table)) found.set(stat.pid, stat);
     // Children of children: as often as somebody is found.
     for (let before = -1; before !== found.size; ) {
       before = found.size;
@@ -70,11 +78,9 @@ export class Members {
     return all;
   }
 
-  #isMember({ pid, session, startTicks }: ProcessStat): boolean {
+  #isMember({ pid, session, startTicks }: ProcessStat, table: ProcessTable): boolean {
     return (
-      this.#known.get(pid) === startTicks ||
-      this.#sessions.has(session) ||
-      readVariable(pid, markVariable) === this.#mark
+      this.#known.get(pid) === startTicks || this.#sessions.has(session) || table.markOf(pid) === this.#mark
     );
   }
 }

@@ -47,6 +47,7 @@ class ProcessGroups implements Launcher {
   readonly kind = 'processes';
   readonly #options: ProcessGroupsOptions;
   readonly #budget: OutputBudget;
+  readonly #tables: Tables;
   readonly #steps = new Set<GroupStep>();
   /** By name: those that are about to run. */
   readonly #starting = new Map<string, Promise<GroupStep>>();
@@ -56,6 +57,7 @@ class ProcessGroups implements Launcher {
   constructor(options: ProcessGroupsOptions) {
     this.#options = options;
     this.#budget = new OutputBudget({ clock: options.clock });
+    this.#tables = new Tables(options.clock);
   }
 
   async launch(order: Launch): Promise<Running> {
@@ -105,7 +107,9 @@ class ProcessGroups implements Launcher {
   }
 
   #make(origin: StepOrigin): GroupStep {
-    const step: GroupStep = new GroupStep(this.#options, origin, () => this.#steps.delete(step));
+    const step: GroupStep = new GroupStep({ ...this.#options, tables: this.#tables }, origin, () =>
+      this.#steps.delete(step),
+    );
     return step;
   }
 
@@ -126,6 +130,38 @@ class ProcessGroups implements Launcher {
   }
 }
 
+/**
+ * Looks at all processes, one for all steps that wait for one: with a look for each, thirty steps that end at once would
+ * leave the runner no time for anything else.
+ */
+class Tables {
+  readonly #clock: Clock;
+  #soon: Promise<ProcessTable> | null = null;
+  #later: Promise<ProcessTable> | null = null;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** A look after this call, in the next turn. */
+  soon(): Promise<ProcessTable> {
+    this.#soon ??= new Promise<void>((resolve) => this.#clock.nextTurn(resolve)).then(() => {
+      this.#soon = null;
+      return new ProcessTable();
+    });
+    return this.#soon;
+  }
+
+  /** A look after this call, `lookMs` later at most. */
+  later(): Promise<ProcessTable> {
+    this.#later ??= this.#clock.sleep(lookMs).then(() => {
+      this.#later = null;
+      return new ProcessTable();
+    });
+    return this.#later;
+  }
+}
+
 interface StepOrigin {
   readonly name: string;
   readonly startedAtMs: number;
@@ -143,6 +179,7 @@ class GroupStep implements Running {
   readonly #timeoutMs: number;
   readonly #clock: Clock;
   readonly #logger: Logger;
+  readonly #tables: Tables;
   readonly #end: (end: StepEnd) => void;
   #members: Members | null = null;
   #limits: LaunchLimits | null = null;
@@ -156,13 +193,18 @@ class GroupStep implements Running {
   #cancelTimeout: Cancel | null = null;
   #left = false;
 
-  constructor({ clock, logger }: ProcessGroupsOptions, origin: StepOrigin, onEnd: () => void) {
+  constructor(
+    { clock, logger, tables }: ProcessGroupsOptions & { readonly tables: Tables },
+    origin: StepOrigin,
+    onEnd: () => void,
+  ) {
     this.name = origin.name;
     this.startedAtMs = origin.startedAtMs;
     this.adopted = origin.adopted;
     this.#timeoutMs = origin.timeoutMs;
     this.#clock = clock;
     this.#logger = logger;
+    this.#tables = tables;
     const { promise, resolve } = Promise.withResolvers<StepEnd>();
     this.ended = promise;
     this.#end = (end) => {
@@ -293,8 +335,8 @@ class GroupStep implements Running {
     if (members === null) return [];
     const startMs = this.#clock.monotonic();
     const told = new Set<number>();
-    for (;;) {
-      const found = members.find();
+    for (let look = this.#tables.soon(); ; look = this.#tables.later()) {
+      const found = members.find(await look);
       const spentMs = this.#clock.monotonic() - startMs;
       if (found.length === 0) return [];
       if (spentMs >= graceMs + killMs) return found;
@@ -306,7 +348,6 @@ class GroupStep implements Running {
         // A stopped process gets TERM only when it goes on.
         signalAll(fresh, 'SIGCONT');
       }
-      await this.#clock.sleep(lookMs);
     }
   }
 
