@@ -17,10 +17,10 @@ import { limits } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import { AppError } from '../domain/error.ts';
 import type { StepEnd } from '../domain/step.ts';
-import type { Launch, Launcher, LaunchLimits, Running } from './launcher.ts';
+import type { Launch, Launcher, Running } from './launcher.ts';
 import { Members, markVariable, ProcessTable, signalAll } from './members.ts';
 import { OutputBudget } from './output.ts';
-import { type ProcessStat, readStat } from './processes.ts';
+import { type ProcessStat, pageBytes, readStat } from './processes.ts';
 import { findUser } from './users.ts';
 
 export interface ProcessGroupsOptions {
@@ -41,13 +41,13 @@ const killMs = 5_000;
 const watchMs = 1_000;
 /** Of what is left in a pipe when all processes are gone. */
 const drainMs = 1_000;
-const pageBytes = 4_096;
 
 class ProcessGroups implements Launcher {
   readonly kind = 'processes';
   readonly #options: ProcessGroupsOptions;
   readonly #budget: OutputBudget;
   readonly #tables: Tables;
+  readonly #pageBytes = pageBytes();
   readonly #steps = new Set<GroupStep>();
   /** By name: those that are about to run. */
   readonly #starting = new Map<string, Promise<GroupStep>>();
@@ -76,10 +76,14 @@ class ProcessGroups implements Launcher {
 
   async #start(order: Launch): Promise<GroupStep> {
     const { clock, owner } = this.#options;
-    const { name, timeoutMs } = order;
-    const startedAtMs = clock.now();
-    const step = this.#make({ name, startedAtMs, timeoutMs, adopted: false });
-    await step.start(order, formatMark({ owner, name, startedAtMs, timeoutMs }), this.#budget);
+    const {
+      name,
+      timeoutMs,
+      limits: { memoryBytes, tasks },
+    } = order;
+    const origin = { name, startedAtMs: clock.now(), timeoutMs, memoryBytes, tasks };
+    const step = this.#make(origin, { adopted: false });
+    await step.start(order, formatMark({ owner, ...origin }), this.#budget);
     this.#add(step);
     return step;
   }
@@ -88,8 +92,7 @@ class ProcessGroups implements Launcher {
     const { owner } = this.#options;
     const table = new ProcessTable();
     for (const [mark, processes] of table.marked(owner)) {
-      const { name, startedAtMs, timeoutMs } = parseMark(mark);
-      const step = this.#make({ name, startedAtMs, timeoutMs, adopted: true });
+      const step = this.#make(parseMark(mark), { adopted: true });
       this.#add(step);
       step.adopt(mark, processes, table);
     }
@@ -106,10 +109,9 @@ class ProcessGroups implements Launcher {
     this.#steps.clear();
   }
 
-  #make(origin: StepOrigin): GroupStep {
-    const step: GroupStep = new GroupStep({ ...this.#options, tables: this.#tables }, origin, () =>
-      this.#steps.delete(step),
-    );
+  #make(origin: StepOrigin, { adopted }: { readonly adopted: boolean }): GroupStep {
+    const options = { ...this.#options, tables: this.#tables, adopted };
+    const step: GroupStep = new GroupStep(options, origin, () => this.#steps.delete(step));
     return step;
   }
 
@@ -124,7 +126,7 @@ class ProcessGroups implements Launcher {
       this.#cancelWatch = null;
       if (this.#steps.size === 0) return;
       const table = new ProcessTable();
-      for (const step of this.#steps) step.look(table);
+      for (const step of this.#steps) step.look(table, { pageBytes: this.#pageBytes });
       this.#watch();
     });
   }
@@ -162,11 +164,13 @@ class Tables {
   }
 }
 
+/** What the mark of a step says of it, so that a runner that adopts it holds it to the same. */
 interface StepOrigin {
   readonly name: string;
   readonly startedAtMs: number;
   readonly timeoutMs: number;
-  readonly adopted: boolean;
+  readonly memoryBytes: number;
+  readonly tasks: number;
 }
 
 type Ending = 'timed-out' | 'cancelled' | 'out-of-memory' | 'too-many-tasks';
@@ -176,13 +180,12 @@ class GroupStep implements Running {
   readonly startedAtMs: number;
   readonly adopted: boolean;
   readonly ended: Promise<StepEnd>;
-  readonly #timeoutMs: number;
+  readonly #origin: StepOrigin;
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #tables: Tables;
   readonly #end: (end: StepEnd) => void;
   #members: Members | null = null;
-  #limits: LaunchLimits | null = null;
   #child: ChildProcess | null = null;
   #streams: readonly { readonly stream: Readable; readonly closed: Promise<void> }[] = [];
   #listener: ((stream: 'stdout' | 'stderr', chunk: Uint8Array) => void) | null = null;
@@ -194,14 +197,19 @@ class GroupStep implements Running {
   #left = false;
 
   constructor(
-    { clock, logger, tables }: ProcessGroupsOptions & { readonly tables: Tables },
+    {
+      clock,
+      logger,
+      tables,
+      adopted,
+    }: ProcessGroupsOptions & { readonly tables: Tables; readonly adopted: boolean },
     origin: StepOrigin,
     onEnd: () => void,
   ) {
     this.name = origin.name;
     this.startedAtMs = origin.startedAtMs;
-    this.adopted = origin.adopted;
-    this.#timeoutMs = origin.timeoutMs;
+    this.adopted = adopted;
+    this.#origin = origin;
     this.#clock = clock;
     this.#logger = logger;
     this.#tables = tables;
@@ -236,7 +244,6 @@ class GroupStep implements Running {
     });
     const pid = child.pid ?? 0;
     this.#child = child;
-    this.#limits = order.limits;
     preferToUs(pid);
     const main = readStat(pid);
     this.#members = new Members({ mark, session: pid, sinceTicks: main?.startTicks ?? 0 });
@@ -249,7 +256,7 @@ class GroupStep implements Running {
     child.once('exit', (code, signal) =>
       this.#finish(signal === null ? { kind: 'exited', exitCode: code ?? 0 } : { kind: 'signalled', signal }),
     );
-    this.#cancelTimeout = this.#clock.after(this.#timeoutMs, () =>
+    this.#cancelTimeout = this.#clock.after(this.#origin.timeoutMs, () =>
       this.#stopFor('timed-out', limits.runnerStopMs),
     );
   }
@@ -266,21 +273,22 @@ class GroupStep implements Running {
     });
     this.#members.find(table);
     const ranMs = Math.max(0, this.#clock.now() - this.startedAtMs);
-    const leftMs = Math.max(0, this.#timeoutMs - ranMs);
+    const leftMs = Math.max(0, this.#origin.timeoutMs - ranMs);
     this.#cancelTimeout = this.#clock.after(leftMs, () => this.#stopFor('timed-out', limits.runnerStopMs));
     if (main === null) this.#finish(lostEnd);
     else this.#follow(main);
   }
 
   /** Counts and measures; ends it when it is more than it may be. */
-  look(table: ProcessTable): void {
+  look(table: ProcessTable, { pageBytes }: { readonly pageBytes: number }): void {
     const processes = this.#members?.find(table) ?? [];
-    if (this.#limits === null || this.#ending !== null) return;
+    if (this.#ending !== null) return;
     const tasks = processes.reduce((sum, { threads }) => sum + threads, 0);
     const memoryBytes = processes.reduce((sum, { residentPages }) => sum + residentPages * pageBytes, 0);
-    if (tasks <= this.#limits.tasks && memoryBytes <= this.#limits.memoryBytes) return;
+    const { tasks: tasksMax, memoryBytes: memoryMaxBytes } = this.#origin;
+    if (tasks <= tasksMax && memoryBytes <= memoryMaxBytes) return;
     this.#logger.warn({ step: this.name, tasks, memoryBytes }, 'a step is larger than it may be, ending it');
-    this.#stopFor(tasks > this.#limits.tasks ? 'too-many-tasks' : 'out-of-memory', 0);
+    this.#stopFor(tasks > tasksMax ? 'too-many-tasks' : 'out-of-memory', 0);
   }
 
   /** Lets it run on without us. */
@@ -437,18 +445,17 @@ function identityOf(user: string | null, name: string): { uid?: number; gid?: nu
   return found;
 }
 
-interface Mark {
+interface Mark extends StepOrigin {
   readonly owner: string;
-  readonly name: string;
-  readonly startedAtMs: number;
-  readonly timeoutMs: number;
 }
 
-function formatMark({ owner, name, startedAtMs, timeoutMs }: Mark): string {
-  return [owner, name, startedAtMs, timeoutMs].join('.');
+function formatMark({ owner, name, startedAtMs, timeoutMs, memoryBytes, tasks }: Mark): string {
+  return [owner, name, startedAtMs, timeoutMs, memoryBytes, tasks].join('.');
 }
 
-function parseMark(mark: string): Omit<Mark, 'owner'> {
-  const [, name = '', startedAtMs, timeoutMs] = mark.split('.');
-  return { name, startedAtMs: Number(startedAtMs), timeoutMs: Number(timeoutMs) };
+/** A process can change its environment: what is no number is taken for 0, with which nothing runs on. */
+function parseMark(mark: string): StepOrigin {
+  const [, name = '', ...words] = mark.split('.');
+  const [startedAtMs = 0, timeoutMs = 0, memoryBytes = 0, tasks = 0] = words.map((word) => Number(word) || 0);
+  return { name, startedAtMs, timeoutMs, memoryBytes, tasks };
 }

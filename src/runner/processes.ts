@@ -1,5 +1,5 @@
 /** What /proc says of the processes of this machine (proc(5)). One that ends meanwhile is one that is not there. */
-import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs';
 
 export interface ProcessStat {
   readonly pid: number;
@@ -75,6 +75,17 @@ export function readProgram(pid: number): string | undefined {
 export function readArguments(pid: number): readonly string[] {
   return (readProc(pid, 'cmdline') ?? '').split('\0').slice(0, -1);
 }
+
+/** Bytes of a page of memory: 4 KiB on most machines, 16 or 64 KiB on many with arm64. */
+export function pageBytes(auxv: Buffer = readFileSync('/proc/self/auxv')): number {
+  // Pairs of words (getauxval(3)): what it is, and its value.
+  for (let at = 0; at + 16 <= auxv.length; at += 16)
+    if (auxv.readBigUInt64LE(at) === pageSizeEntry) return Number(auxv.readBigUInt64LE(at + 8));
+  throw new Error('Cannot tell the size of a page: /proc/self/auxv does not have it');
+}
+
+/** AT_PAGESZ */
+const pageSizeEntry = 6n;
 
 /** Most files of /proc are shorter, and `stat` always is. */
 const pieceBytes = 4_096;
