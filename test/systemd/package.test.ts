@@ -48,11 +48,17 @@ test('the package, from its installation to its purge', async (t) => {
     'an upgrade over itself and to the next version keeps all, and what a check runs goes on',
     (inner) => upgrade(inner, machine),
   );
+  await step('a backup of the registry with its keys comes back as README says', () => restore(machine));
   await step('removed, it stops and keeps its state; installed again, it is the same host', (inner) =>
     remove(inner, machine),
   );
   await step('purged, nothing is left but the users', () => purge(machine));
 });
+
+/** As a person has it do, who is not asked. The machine has no network: what the package needs is there. */
+async function apt(machine: Machine, ...words: readonly string[]): Promise<void> {
+  await machine.run(['env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', '--yes', ...words]);
+}
 
 function packageFile(): string {
   const { version } = JSON.parse(readFileSync(join(checkout, 'package.json'), 'utf8')) as { version: string };
@@ -60,7 +66,7 @@ function packageFile(): string {
 }
 
 async function install(t: TestContext, machine: Machine): Promise<void> {
-  await machine.run(['dpkg', '--install', `/checkout/dist/${packageFile()}`]);
+  await apt(machine, 'install', `/checkout/dist/${packageFile()}`);
   assert.equal(await machine.sh("systemctl list-units --all --no-legend 'holdfast*'"), '');
   const files = await machine.sh("systemctl list-unit-files --no-legend 'holdfast*' | awk '{print $1, $2}'");
   assert.deepEqual(files.split('\n'), roles.map((role) => `holdfast-${role}.service disabled`).toSorted());
@@ -365,6 +371,10 @@ async function survive(machine: Machine): Promise<void> {
     await goesOn(`the ${role} was killed`);
   }
   await machine.run(['touch', '/srv/go-on']);
+  await patientPasses(machine);
+}
+
+async function patientPasses(machine: Machine): Promise<void> {
   let last: HostStatus | undefined;
   await until(
     async () => {
@@ -382,13 +392,15 @@ async function upgrade(t: TestContext, machine: Machine): Promise<void> {
   copyFileSync(next, `${machine.root}/root/next.deb`);
   for (const file of [`/checkout/dist/${packageFile()}`, '/root/next.deb']) {
     const before = await Promise.all(roles.map((role) => pidOf(machine, role)));
-    await machine.run(['dpkg', '--install', file]);
+    await apt(machine, 'install', '--reinstall', file);
     for (const [index, role] of roles.entries()) await startedAnew(machine, role, before[index] ?? '');
     assert.equal((await isWell(machine)).host.id, host.id);
     assert.equal(await patientPid(machine), pid, 'the process of the check');
   }
   assert.match(await machine.sh('dpkg-query --show holdfast'), /\t99\./);
+  // Until it has ended: an end that comes later would count as the next look's.
   await machine.run(['touch', '/srv/go-on']);
+  await patientPasses(machine);
 }
 
 /** The same package with a higher version. */
@@ -402,10 +414,23 @@ function nextVersion(t: TestContext): string {
   return file;
 }
 
+async function restore(machine: Machine): Promise<void> {
+  const { host } = await isWell(machine);
+  await machine.sh(`cd /root; umask 077; echo 'a passphrase of some length' > pass
+    holdfast backup --with-keys --passphrase-file pass registry.backup
+    systemctl stop holdfast-registry
+    install -o holdfast-registry -m 600 registry.backup pass -t /var/tmp
+    runuser -u holdfast-registry -- holdfast restore /var/tmp/registry.backup \
+      --data-dir /var/lib/holdfast/registry --force --passphrase-file /var/tmp/pass
+    systemctl start holdfast-registry
+    rm /var/tmp/registry.backup /var/tmp/pass`);
+  assert.equal((await isWell(machine)).host.id, host.id);
+}
+
 async function remove(t: TestContext, machine: Machine): Promise<void> {
   await waitPatiently(machine);
   const { host } = await isWell(machine);
-  await machine.run(['dpkg', '--remove', 'holdfast']);
+  await apt(machine, 'remove', 'holdfast');
   assert.equal(
     await machine.sh("systemctl list-units --plain --no-legend 'holdfast*' | grep -v failed || true"),
     '',
@@ -421,14 +446,14 @@ async function remove(t: TestContext, machine: Machine): Promise<void> {
     assert.equal((await machine.attempt(['test', '-s', path])).code, 0, `${path} is gone`);
   t.diagnostic(`after the removal: ${readdirSync(`${machine.root}/var/lib/holdfast`).sort().join(', ')}`);
 
-  await machine.run(['dpkg', '--install', `/checkout/dist/${packageFile()}`]);
+  await apt(machine, 'install', `/checkout/dist/${packageFile()}`);
   await machine.sh(`touch /srv/go-on
     systemctl start holdfast-registry.service holdfast-runner.service holdfast-agent.service`);
   assert.equal((await isWell(machine)).host.id, host.id);
 }
 
 async function purge(machine: Machine): Promise<void> {
-  await machine.run(['dpkg', '--purge', 'holdfast']);
+  await apt(machine, 'purge', 'holdfast');
   const owned = users.map((user) => `-user ${user}`).join(' -o ');
   const left = await machine.sh(
     `find / -xdev \\( -path /proc -o -path /checkout -o -path /root -o -path /var/log/journal \\) -prune -o \\( ${owned} -o -group holdfast -o -iname '*holdfast*' \\) -print; find /run -path /run/log -prune -o \\( ${owned} -o -group holdfast -o -name '*holdfast*' \\) -print`,
