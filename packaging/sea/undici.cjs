@@ -1,10 +1,11 @@
 'use strict';
 /**
- * What the client takes of undici: a pool, with the calls that its index adds to every dispatcher. The index itself
- * loads fetch, WebSockets, caches, mocks and proxies as well.
+ * What is used of undici: a pool, and one connection (which the pool is made of), with the calls that its index adds to
+ * every dispatcher. The index itself loads fetch, WebSockets, caches, mocks and proxies as well.
  */
 const { setFlagsFromString } = require('node:v8');
 const api = require('../../node_modules/undici/lib/api/index.js');
+const Client = require('../../node_modules/undici/lib/dispatcher/client.js');
 const Dispatcher = require('../../node_modules/undici/lib/dispatcher/dispatcher.js');
 const Pool = require('../../node_modules/undici/lib/dispatcher/pool.js');
 
@@ -13,4 +14,5 @@ const Pool = require('../../node_modules/undici/lib/dispatcher/pool.js');
 for (const flag of ['--liftoff-only', '--no-wasm-tier-up', '--no-wasm-dynamic-tiering'])
   setFlagsFromString(flag);
 Object.assign(Dispatcher.prototype, api);
+exports.Client = Client;
 exports.Pool = Pool;

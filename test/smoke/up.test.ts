@@ -1,7 +1,7 @@
 /** `holdfast up` of the built binary, as a newcomer runs it: ready, asked in every way, stopped. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Ready, reach, startProcess } from '../helpers/process.ts';
@@ -14,8 +14,20 @@ test('up on a fresh folder: all roles serve, this machine is a live host with it
   const home = tempFolder(t);
   // Nothing of this environment: no PATH, so no node and no dpkg.
   const env = { HOME: home, PATH: '' };
+  const config = join(home, 'looks.yaml');
+  // Of each kind that needs no program: the binary holds less of its libraries than the tests of the sources see.
+  writeFileSync(
+    config,
+    `checks:
+  - {type: http, http: 'http://127.0.0.1:1/'}
+  - {type: tcp, tcp: '127.0.0.1:1'}
+  - {type: process, process: holdfast}
+`,
+  );
   const argv = [
     'up',
+    '--config',
+    config,
     '--data-dir',
     join(home, 'data'),
     '--registry-listen',
@@ -79,6 +91,21 @@ test('up on a fresh folder: all roles serve, this machine is a live host with it
   for (const [name, version] of expected) assert.equal(byName.get(name), version, name);
   t.diagnostic(
     `${host?.name}: ${installed.length} components on its first page, ${expected.size} packages compared`,
+  );
+  const looks = await until(() => {
+    const { checks } = JSON.parse(holdfast('status -o json')) as {
+      checks: { type: string; state: string; detail: string | null }[];
+    };
+    return checks.every(({ state }) => state !== 'waiting') && checks;
+  }, 'a check never looked');
+  assert.deepEqual(
+    new Map(looks.map(({ type, state }) => [type, state])),
+    new Map([
+      ['http', 'failing'],
+      ['tcp', 'failing'],
+      ['process', 'passing'],
+    ]),
+    JSON.stringify(looks),
   );
   assert.match(holdfast('status'), /^runner +connected, starts processes$/m);
   holdfast(`services set --type web --host ${host?.name}`);

@@ -1,5 +1,5 @@
 /** The `http` probe: a GET of this host's own, on a connection of its own, without proxies. */
-import { Client, type Dispatcher } from 'undici';
+import type { Dispatcher } from 'undici';
 import { limits } from '../../base/limits.ts';
 import { type Search, SearchTooSlow } from '../../base/search.ts';
 import { toLinkError } from '../../client/link.ts';
@@ -47,6 +47,8 @@ async function get(
   probe: HttpProbe,
   { signal, search }: { signal: AbortSignal; search: Search },
 ): Promise<Outcome | Redirect> {
+  // Loaded by whoever needs it, as in client/connection.ts.
+  const { Client } = await import('undici');
   const client = new Client(url.origin, { maxHeaderSize: limits.headersBytes, connectTimeout: 0 });
   try {
     const response = await client.request({
