@@ -79,11 +79,19 @@ export class RunnerClient implements RunnerService {
 
   async #ask(request: RunnerRequest, signal?: AbortSignal): Promise<RunnerAnswer> {
     signal?.throwIfAborted();
+    this.#lastId += 1;
+    const id = String(this.#lastId);
+    const line = encodeLine(id, request);
+    // The runner would pass over it, and not know whose it was.
+    if (Buffer.byteLength(line) > limits.runnerLineBytes)
+      throw new AppError(
+        'too-large',
+        `Cannot ask the runner: the question is larger than ${limits.runnerLineBytes} bytes`,
+      );
     const link = this.#connected();
     await link.ready;
     signal?.throwIfAborted();
-    this.#lastId += 1;
-    const id = String(this.#lastId);
+    if (this.#link !== link) throw this.#broke('the connection was closed');
     const waiting = Promise.withResolvers<RunnerAnswer>();
     const onAbort = () => {
       waiting.reject(signal?.reason);
@@ -92,7 +100,7 @@ export class RunnerClient implements RunnerService {
     signal?.addEventListener('abort', onAbort, { once: true });
     this.#open.set(id, waiting);
     try {
-      link.socket.write(encodeLine(id, request));
+      link.socket.write(line);
       const answer = await waiting.promise;
       if (answer.kind === 'error') throw fromRefusal(answer);
       return answer;
@@ -110,6 +118,7 @@ export class RunnerClient implements RunnerService {
         this.#isConnected = true;
         resolve();
       });
+      socket.once('close', () => reject(this.#broke('the connection was closed')));
       socket.on('error', (error: NodeJS.ErrnoException) => reject(this.#unreachable(error)));
     });
     const link = { socket, ready };
@@ -143,8 +152,11 @@ export class RunnerClient implements RunnerService {
   #broken(why: string): void {
     this.#link = null;
     this.#isConnected = false;
-    const error = new AppError('unavailable', `Cannot ask the runner at ${this.#options.socket}: ${why}`);
-    for (const { reject } of this.#open.values()) reject(error);
+    for (const { reject } of this.#open.values()) reject(this.#broke(why));
+  }
+
+  #broke(why: string): AppError {
+    return new AppError('unavailable', `Cannot ask the runner at ${this.#options.socket}: ${why}`);
   }
 
   #unreachable(error: NodeJS.ErrnoException): AppError {

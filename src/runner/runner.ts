@@ -95,6 +95,7 @@ async function build(options: RunnerOptions & Surroundings, undo: Undo): Promise
   const path = join(socketDir, 'runner.sock');
   const server = await listenForSteps({
     socket: { path, mode: 0o600, ...(socketOwner === undefined ? {} : { owner: socketOwner }) },
+    clock,
     logger,
     handle,
   });

@@ -3,6 +3,7 @@
  * judged by the steps. Nothing that comes in ends more than its own connection.
  */
 import { createServer, type Socket } from 'node:net';
+import type { Clock } from '../base/clock.ts';
 import { createGroup } from '../base/group.ts';
 import { limits } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
@@ -20,6 +21,7 @@ import { bindSocketFile, type SocketFile } from '../wire/socket-file.ts';
 
 export interface RunnerServerOptions {
   readonly socket: SocketFile;
+  readonly clock: Clock;
   readonly logger: Logger;
   /** Answers a question; `signal` is aborted when it is taken back, or whoever asked is gone. */
   readonly handle: (request: Question, options: { readonly signal: AbortSignal }) => Promise<Handled>;
@@ -65,6 +67,9 @@ export async function listenForSteps(options: RunnerServerOptions): Promise<Runn
   };
 }
 
+/** How long, when the runner stops, somebody who does not read has for what was answered. */
+const flushMs = 1_000;
+
 class Connection {
   readonly #socket: Socket;
   readonly #options: RunnerServerOptions;
@@ -107,8 +112,13 @@ class Connection {
       new AppError('unavailable', 'Cannot run the step: the runner stops; ask again in a moment'),
     );
     await this.#work.drained();
-    this.#socket.end();
-    this.#socket.destroySoon();
+    const socket = this.#socket;
+    if (socket.destroyed) return;
+    const gone = new Promise<void>((resolve) => socket.once('close', () => resolve()));
+    socket.destroySoon();
+    const cancel = this.#options.clock.after(flushMs, () => socket.destroy());
+    await gone;
+    cancel();
   }
 
   #line(line: Uint8Array): void {

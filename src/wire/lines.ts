@@ -1,6 +1,8 @@
 /** Messages on a stream, one a line: what comes in pieces is put together, within a bound. */
 
 const lineFeed = 0x0a;
+/** So many pieces are put together before the line is whole. */
+const latestMax = 1_024;
 
 /** Gives out each line without its end. A line that is too long is told once and passed over. */
 export class LineReader {
@@ -8,6 +10,8 @@ export class LineReader {
   readonly #onLine: (line: Uint8Array) => void;
   readonly #onTooLong: () => void;
   #pieces: Uint8Array[] = [];
+  /** What came after these, not yet put together. */
+  #latest: Uint8Array[] = [];
   #sizeBytes = 0;
   #skipping = false;
 
@@ -36,15 +40,26 @@ export class LineReader {
     if (this.#skipping) return;
     this.#sizeBytes += piece.length;
     if (this.#sizeBytes <= this.#bytesMax) {
-      this.#pieces.push(piece);
+      this.#latest.push(piece);
+      if (this.#latest.length === latestMax) this.#join();
       return;
     }
     this.#pieces = [];
+    this.#latest = [];
     this.#skipping = true;
     this.#onTooLong();
   }
 
+  /** A piece costs a hundred bytes beside its own: whoever sends one byte at a time would have us keep all that. */
+  #join(): void {
+    this.#pieces.push(Buffer.concat(this.#latest));
+    this.#latest = [];
+  }
+
   #endLine(): void {
+    if (this.#pieces.length > 0) this.#join();
+    else this.#pieces = this.#latest;
+    this.#latest = [];
     const [only] = this.#pieces;
     const line = this.#pieces.length === 1 && only !== undefined ? only : Buffer.concat(this.#pieces);
     const skipped = this.#skipping;

@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { limits } from '../../src/base/limits.ts';
 import { RunnerClient } from '../../src/client/runner.ts';
 import { isAppError } from '../../src/domain/error.ts';
 import { tempFolder } from '../helpers/temp.ts';
+import { until } from '../helpers/until.ts';
 
 interface Test {
   after(fn: () => void | Promise<void>): void;
@@ -120,5 +122,28 @@ test('RunnerClient tells who waits that the runner went away', async (t) => {
   await assert.rejects(
     client.run(step, { signal: never }),
     (error) => isAppError(error, 'unavailable') && /the connection broke/.test(error.message),
+  );
+});
+
+test('RunnerClient that is closed tells whoever asks it at that moment, connected or not', async (t) => {
+  const { client, sockets } = await listening(t, () => undefined);
+  const broken = (error: unknown) => isAppError(error, 'unavailable');
+  const unconnected = client.run(step, { signal: never });
+  client.close();
+  await assert.rejects(unconnected, broken);
+  const connected = client.run(step, { signal: never });
+  await until(() => client.isConnected && sockets.size > 0);
+  const [asked, another] = [connected, client.run(step, { signal: never })];
+  client.close();
+  await assert.rejects(asked, broken);
+  await assert.rejects(another, broken);
+});
+
+test('RunnerClient refuses a question that no runner would read', async (t) => {
+  const { client } = await listening(t, () => undefined);
+  const target = { body: '"'.repeat(limits.runnerLineBytes / 2), signature: 'x' };
+  await assert.rejects(
+    client.run({ kind: 'placement', target, service: 'a', command: 'apply' }, { signal: never }),
+    (error) => isAppError(error, 'too-large'),
   );
 });

@@ -4,6 +4,7 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { limits } from '../../src/base/limits.ts';
+import { LineReader } from '../../src/wire/lines.ts';
 import type { RunnerAnswer } from '../../src/wire/runner.ts';
 import { startProcess } from '../helpers/process.ts';
 import { tempFolder } from '../helpers/temp.ts';
@@ -125,6 +126,25 @@ test('a line that is too long is told once, passed over without being kept, and 
   assert(grown < 40 * limits.runnerLineBytes, `${grown} bytes more`);
 });
 
+test('a line that comes byte by byte takes no more memory than its bytes', () => {
+  let length = 0;
+  const bytesMax = 2 * 1_048_576;
+  const reader = new LineReader({
+    bytesMax,
+    onLine: (line) => {
+      length = line.length;
+    },
+    onTooLong: () => undefined,
+  });
+  const before = process.memoryUsage();
+  for (let sent = 0; sent < bytesMax; sent += 1) reader.push(Buffer.from('a'));
+  const { heapUsed, arrayBuffers } = process.memoryUsage();
+  const grown = heapUsed + arrayBuffers - before.heapUsed - before.arrayBuffers;
+  reader.push(Buffer.from('\n'));
+  assert.equal(length, bytesMax);
+  assert(grown < 16 * bytesMax, `${grown} bytes more`);
+});
+
 test('thousands of questions at once are answered or refused, each under its id, and reading nothing keeps only the asker waiting', async (t) => {
   const world = await startRunner(t, { checks: sleeper });
   const { socket, told } = await rawly(t, world);
@@ -191,6 +211,15 @@ test('a client that has said all there is to say gets its answers, and then the 
   await until(() => isEnded());
   const [answer] = told();
   assert(answer?.body.kind === 'result' && answer.body.result.stdout === 'done\n');
+});
+
+test('a client that asks and never reads does not keep the runner from stopping', async (t) => {
+  const world = await startRunner(t);
+  const greedy = await rawly(t, world);
+  greedy.socket.pause();
+  for (let index = 0; index < 20_000; index += 1) greedy.socket.write(status(`g${index}`));
+  await world.client.status();
+  await world.runner.close();
 });
 
 test('clients that send slowly, cut themselves off or take back what they never asked do not hold up others', async (t) => {
