@@ -21,7 +21,7 @@ import type { Launch, Launcher, Running } from './launcher.ts';
 import { Members, markVariable, ProcessTable, signalAll } from './members.ts';
 import { OutputBudget } from './output.ts';
 import { type ProcessStat, pageBytes, readStat } from './processes.ts';
-import { findUser } from './users.ts';
+import { requireForeignUser, userRefusal } from './users.ts';
 
 export interface ProcessGroupsOptions {
   /** Whose steps these are: only what carries it is adopted. `[a-z0-9]+`, the same for each start on a data directory. */
@@ -434,14 +434,11 @@ const spawnWords: Readonly<Record<string, string>> = {
 
 function identityOf(user: string | null, name: string): { uid?: number; gid?: number } {
   if (user === null) return {};
-  const refuse = (why: string) =>
-    new AppError('unprocessable', `Cannot start ${name} as user "${user}": ${why}`);
-  const found = findUser(user);
-  if (found === undefined) throw refuse('/etc/passwd has no such user');
-  if (found.uid === 0) throw refuse('that is another name of root, and nothing foreign runs as root');
+  const found = requireForeignUser(user, name);
   const own = process.geteuid?.() ?? 0;
   if (own === found.uid) return {};
-  if (own !== 0) throw refuse(`the runner runs as uid ${own}, and only root starts processes of others`);
+  if (own !== 0)
+    throw userRefusal(user, name, `the runner runs as uid ${own}, and only root starts processes of others`);
   return found;
 }
 

@@ -6,7 +6,16 @@
  * when nobody was there. A unit that is gone without its file, as after the power was cut, is lost.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { type FSWatcher, mkdirSync, readdirSync, readFileSync, rmSync, statSync, watch } from 'node:fs';
+import {
+  type FSWatcher,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  watch,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import type { Clock } from '../base/clock.ts';
@@ -32,9 +41,11 @@ import {
   unitName,
   unitPattern,
 } from './unit-words.ts';
-import { findUser } from './users.ts';
+import { requireForeignUser } from './users.ts';
 
 export interface TransientUnitsOptions {
+  /** Whose steps these are: only what its name says to be of it is adopted, or ended. `[a-z0-9]+`. */
+  readonly owner: string;
   /** Where the ends are told: a folder that is emptied by a restart of the machine. Made, closed to all others. */
   readonly folder: string;
   readonly clock: Clock;
@@ -86,6 +97,7 @@ class TransientUnits implements Launcher {
     const { folder, clock, random, logger } = options;
     requirePlainPath(folder);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
+    requireOwn(folder);
     this.#budget = new OutputBudget({ clock });
     this.#group = createGroup((unit, error) =>
       logger.warn({ unit, err: error }, 'a unit cannot be looked after'),
@@ -102,13 +114,13 @@ class TransientUnits implements Launcher {
   }
 
   async launch(order: Launch): Promise<Running> {
-    const { clock } = this.#options;
+    const { clock, owner } = this.#options;
     const { name, timeoutMs, user } = order;
     if (this.#closed) throw new AppError('unavailable', `Cannot start ${name}: the runner stops`);
     if (this.#steps.has(name))
       throw new AppError('conflict', `Cannot start ${name}: it runs already, wait until it has ended`);
-    if (user !== null) requireUser(user, name);
-    const step = this.#add({ name, startedAtMs: clock.now(), timeoutMs }, { adopted: false });
+    if (user !== null) requireForeignUser(user, name);
+    const step = this.#add({ owner, name, startedAtMs: clock.now(), timeoutMs }, { adopted: false });
     try {
       await step.start(order, this.#budget);
     } catch (error) {
@@ -120,17 +132,17 @@ class TransientUnits implements Launcher {
   }
 
   async adopt(): Promise<readonly Running[]> {
-    const { folder, logger } = this.#options;
+    const { folder, logger, owner } = this.#options;
     const found = new Map<string, UnitIdentity>();
     for (const file of readdirSync(folder)) {
       const identity = readUnitName(`${file}.service`);
       if (identity === undefined) rmSync(join(folder, file), { recursive: true, force: true });
-      else found.set(file, identity);
+      else if (identity.owner === owner) found.set(file, identity);
     }
     for (const unit of await listUnits()) {
       const identity = readUnitName(unit);
-      if (identity !== undefined) found.set(basename(unit, '.service'), identity);
-      else {
+      if (identity?.owner === owner) found.set(basename(unit, '.service'), identity);
+      else if (identity === undefined) {
         logger.warn({ unit }, 'ending a unit whose name is none of a step');
         await systemctl(['stop', '--no-block', '--', unit]);
       }
@@ -157,12 +169,12 @@ class TransientUnits implements Launcher {
   }
 
   #add(identity: UnitIdentity, { adopted }: { readonly adopted: boolean }): UnitStep {
-    const step = new UnitStep({ ...this.#options, group: this.#group }, identity, adopted);
-    this.#steps.set(step.name, step);
-    const forget = step.ended.then(() => {
+    const forget = () => {
       if (this.#steps.get(step.name) === step) this.#steps.delete(step.name);
-    });
-    this.#group.own(step.unit, forget);
+    };
+    const options = { ...this.#options, group: this.#group, adopted };
+    const step: UnitStep = new UnitStep(options, identity, forget);
+    this.#steps.set(step.name, step);
     return step;
   }
 
@@ -181,7 +193,7 @@ class TransientUnits implements Launcher {
   }
 }
 
-type StepOptions = TransientUnitsOptions & { readonly group: Group };
+type StepOptions = TransientUnitsOptions & { readonly group: Group; readonly adopted: boolean };
 
 class UnitStep implements Running {
   readonly name: string;
@@ -204,7 +216,8 @@ class UnitStep implements Running {
   #cancelled = false;
   #isEnding = false;
 
-  constructor(options: StepOptions, identity: UnitIdentity, adopted: boolean) {
+  constructor(options: StepOptions, identity: UnitIdentity, onEnd: () => void) {
+    const { adopted } = options;
     this.#options = options;
     this.#identity = identity;
     this.name = identity.name;
@@ -215,7 +228,10 @@ class UnitStep implements Running {
     this.#hasStarted = adopted;
     const { promise, resolve } = Promise.withResolvers<StepEnd>();
     this.ended = promise;
-    this.#end = resolve;
+    this.#end = (end) => {
+      onEnd();
+      resolve(end);
+    };
   }
 
   get hasStarted(): boolean {
@@ -387,12 +403,15 @@ function requirePlainPath(folder: string): void {
   throw new AppError('unprocessable', `Cannot keep in ${folder} how steps end: expected ${wish}`);
 }
 
-function requireUser(user: string, name: string): void {
-  const refuse = (why: string) =>
-    new AppError('unprocessable', `Cannot start ${name} as user "${user}": ${why}`);
-  const found = findUser(user);
-  if (found === undefined) throw refuse('/etc/passwd has no such user');
-  if (found.uid === 0) throw refuse('that is another name of root, and nothing foreign runs as root');
+/** What ends in there is believed, and what is none of an end is removed: through a link it would be somebody else's. */
+function requireOwn(folder: string): void {
+  const found = lstatSync(folder);
+  const own = process.geteuid?.() ?? 0;
+  if (found.isDirectory() && found.uid === own && (found.mode & 0o077) === 0) return;
+  throw new AppError(
+    'forbidden',
+    `Cannot keep in ${folder} how steps end: it is not a folder of uid ${own} that is closed to others; remove it`,
+  );
 }
 
 async function stateOf(unit: string): Promise<{ isLoaded: boolean; isActive: boolean; mainPid: number }> {

@@ -9,6 +9,8 @@ import type { Launch } from './launcher.ts';
 
 /** What the name of a unit says of the run: enough for a runner that knows nothing else of it. */
 export interface UnitIdentity {
+  /** Whose step it is: `[a-z0-9]+`, the same for each start of a runner on its data directory. */
+  readonly owner: string;
   readonly name: string;
   readonly startedAtMs: number;
   readonly timeoutMs: number;
@@ -28,16 +30,16 @@ export const unitPattern = 'holdfast-step-*.service';
 export const envProgram = '/usr/bin/env';
 
 /** One name for one run: the end of an earlier one of the same step is never taken for its end. */
-export function unitName({ name, startedAtMs, timeoutMs }: UnitIdentity): string {
-  return `holdfast-step-${name}.${startedAtMs}.${timeoutMs}.service`;
+export function unitName({ name, startedAtMs, timeoutMs, owner }: UnitIdentity): string {
+  return `holdfast-step-${name}.${startedAtMs}.${timeoutMs}.${owner}.service`;
 }
 
 /** Undefined when `unit` is not one of ours. */
 export function readUnitName(unit: string): UnitIdentity | undefined {
-  const [, name, startedAtMs, timeoutMs] =
-    /^holdfast-step-([a-z0-9-]{1,64})\.(\d{1,16})\.(\d{1,10})\.service$/.exec(unit) ?? [];
-  if (name === undefined) return undefined;
-  return { name, startedAtMs: Number(startedAtMs), timeoutMs: Number(timeoutMs) };
+  const [, name, startedAtMs, timeoutMs, owner] =
+    /^holdfast-step-([a-z0-9-]{1,64})\.(\d{1,16})\.(\d{1,10})\.([a-z0-9]{1,64})\.service$/.exec(unit) ?? [];
+  if (name === undefined || owner === undefined) return undefined;
+  return { owner, name, startedAtMs: Number(startedAtMs), timeoutMs: Number(timeoutMs) };
 }
 
 /**

@@ -20,8 +20,8 @@ const order: Launch = {
   timeoutMs: 2_500,
   limits: { memoryBytes: 1_048_576, tasks: 8, cpuPercent: 50 },
 };
-const identity = { name: order.name, startedAtMs: 1_767_225_600_000, timeoutMs: 2_500 };
-const unit = 'holdfast-step-check-web-1.1767225600000.2500.service';
+const identity = { owner: '0a1b', name: order.name, startedAtMs: 1_767_225_600_000, timeoutMs: 2_500 };
+const unit = 'holdfast-step-check-web-1.1767225600000.2500.0a1b.service';
 
 test('unitName() says of a run what a runner must know that finds it', () => {
   assert.equal(unitName(identity), unit);
@@ -29,10 +29,12 @@ test('unitName() says of a run what a runner must know that finds it', () => {
   for (const other of [
     'holdfast-agent.service',
     'holdfast-step-x.service',
-    'holdfast-step-X.1.2.service',
-    'holdfast-step-x.1.2.service.d',
-    'holdfast-step-../x.1.2.service',
-    `holdfast-step-${'x'.repeat(65)}.1.2.service`,
+    'holdfast-step-x.1.2.service',
+    'holdfast-step-X.1.2.a.service',
+    'holdfast-step-x.1.2.A.service',
+    'holdfast-step-x.1.2.a.service.d',
+    'holdfast-step-../x.1.2.a.service',
+    `holdfast-step-${'x'.repeat(65)}.1.2.a.service`,
   ])
     assert.equal(readUnitName(other), undefined, other);
 });

@@ -7,6 +7,7 @@ import { createTransientUnits } from '../../../src/runner/transient-units.ts';
 
 const [, , folder = '', orders = '[]'] = process.argv;
 const launcher = createTransientUnits({
+  owner: 'test',
   folder,
   clock: systemClock,
   random: systemRandom,

@@ -1,7 +1,7 @@
 /** The launcher of transient units, inside of a machine that systemd runs: transient-units.test.ts starts this there. */
 import assert from 'node:assert/strict';
 import { execFile, execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -25,8 +25,9 @@ function newFolder(t: TestContext): string {
   return folder;
 }
 
-function start(t: { after(fn: () => Promise<void>): void }, folder: string): Launcher {
+function start(t: { after(fn: () => Promise<void>): void }, folder: string, owner = 'test'): Launcher {
   const launcher = createTransientUnits({
+    owner,
     folder,
     clock: systemClock,
     random: systemRandom,
@@ -374,7 +375,7 @@ test('E3: a step goes on when its runner is killed, the next runner adopts it an
   await runner.started('meanwhile');
   await runner.kill();
   // One of them ends while nobody is there.
-  await until(() => readdirSync(folder).some((name) => /^holdfast-step-meanwhile\.[\d.]+$/.test(name)));
+  await until(() => readdirSync(folder).some((name) => /^holdfast-step-meanwhile\.[\d.]+\.test$/.test(name)));
 
   const launcher = start(t, folder);
   const beganMs = Date.now();
@@ -438,6 +439,22 @@ test('a unit that cannot tell its end is lost, and one that no name explains is 
   execFileSync('systemd-run', ['--quiet', '--unit=holdfast-step-Strange', '--', 'sleep', '1000']);
   assert.deepEqual(await start(t, newFolder(t)).adopt(), []);
   await until(() => processesOfSteps().length === 0);
+});
+
+test('what another runner has started is neither adopted nor ended, and no folder of ends is a link', async (t) => {
+  const folder = newFolder(t);
+  const running = await start(t, folder).launch(order(['sleep', '1000']));
+  assert.deepEqual(await start(t, newFolder(t), 'other').adopt(), []);
+  assert.deepEqual(await start(t, folder, 'other').adopt(), []);
+  const again = start(t, folder, 'other');
+  const second = await again.launch(order(['sh', '-c', 'exit 3']));
+  assert.deepEqual(await second.ended, { kind: 'exited', exitCode: 3 });
+  assert.equal(processesOfSteps().length, 1);
+  await running.stop({ graceMs: 1_000 });
+
+  const link = join(newFolder(t), 'ended');
+  symlinkSync('/etc', link);
+  assert.throws(() => start(t, link), /it is not a folder of uid 0 that is closed to others; remove it/);
 });
 
 test('close() without a stop leaves what runs to the next runner', async (t) => {
