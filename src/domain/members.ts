@@ -142,9 +142,13 @@ export function readUser(place: Place): string {
   const name = readText(place);
   if (ownUsers.includes(name))
     throw unusable(place, `another user: foreign code never runs as ${ownUsers.join(', ')}`);
-  // As useradd(8) has them, and no number: 0 is root too.
-  if (/^[A-Za-z_][A-Za-z0-9_.-]{0,31}$/.test(name)) return name;
+  if (isUserName(name)) return name;
   throw unusable(place, 'the name of a user');
+}
+
+/** As useradd(8) has them, and no number: 0 is root too. */
+export function isUserName(name: string): boolean {
+  return /^[A-Za-z_][A-Za-z0-9_.-]{0,31}$/.test(name);
 }
 
 function readArgument(place: Place): string {

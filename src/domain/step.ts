@@ -8,7 +8,7 @@ import type { Allow } from './allow.ts';
 import type { CheckSpec } from './check.ts';
 import type { DetectorSpec } from './detector.ts';
 import { AppError } from './error.ts';
-import { ownUsers } from './members.ts';
+import { isUserName, ownUsers } from './members.ts';
 import type { SignedTarget } from './target.ts';
 
 export type Step =
@@ -148,7 +148,7 @@ function unnamed(kind: 'check' | 'detector', name: string): AppError {
 
 /** Throws `forbidden` for a user that no foreign code runs under, and for what is no name of a user. */
 export function requireUser(user: string | null, title: string): void {
-  if (user === null || (/^[a-z_][a-z0-9_-]{0,30}\$?$/i.test(user) && !ownUsers.includes(user))) return;
+  if (user === null || (isUserName(user) && !ownUsers.includes(user))) return;
   throw new AppError(
     'forbidden',
     `Cannot run ${title}: as user "${user.slice(0, 64)}" nothing foreign runs; name another, or none`,

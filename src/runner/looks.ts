@@ -38,7 +38,15 @@ function runs({ pid, name: called }: ProcessStat, name: string): boolean {
   // Which file it runs is told to few; as what it was started, to everybody.
   const program = readProgram(pid) ?? readArguments(pid)[0] ?? '';
   if (isPath) return program === name || readArguments(pid)[1] === name;
-  return basename(program) === name || called === name.slice(0, nameLengthMax);
+  if (basename(program) === name) return true;
+  if (called !== name.slice(0, nameLengthMax)) return false;
+  // The kernel has cut it, and others begin like it: then it stands among the words too, behind those of an interpreter.
+  return (
+    name.length <= nameLengthMax ||
+    readArguments(pid)
+      .slice(0, 3)
+      .some((word) => basename(word) === name)
+  );
 }
 
 /** TASK_COMM_LEN of the kernel, without its NUL. */

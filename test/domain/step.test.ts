@@ -78,6 +78,14 @@ test('decideDuty() takes commands from what local root has written down, and fro
   );
 });
 
+test('decideDuty() runs a command as each user that agent.yaml may name', () => {
+  for (const user of ['web', 'first.last', 'A-1', 'u'.repeat(32)]) {
+    const checks = readChecks([{ type: 'a', exec: ['true'], user }]);
+    const deed = decideDuty({ kind: 'check', check: 'a' }, { ...duties, checks });
+    assert(deed.kind === 'command' && deed.user === user);
+  }
+});
+
 test('deedDigest() tells two commands apart whose words run together', () => {
   const deed = (command: readonly string[]) =>
     deedDigest({ kind: 'command', command, user: null, timeoutMs: 1 });

@@ -40,6 +40,21 @@ test('a process is found by the file name of its program, by its path, and by wh
     assert.equal(lookForProcess(name).kind, 'failed', name);
 });
 
+test('a script with a long name is not taken for another that begins like it', async (t) => {
+  const folder = tempFolder(t);
+  const [script, collector] = ['a-node-of-test-exporter', 'a-node-of-test-collector'].map((name) => {
+    const path = join(folder, name);
+    writeFileSync(path, '#!/bin/sh -u\nwhile :; do sleep 1; done\n');
+    chmodSync(path, 0o755);
+    return path;
+  });
+  await startProgram(t, collector ?? '', []);
+  await until(() => lookForProcess('a-node-of-test-collector').kind === 'passed');
+  assert.equal(lookForProcess('a-node-of-test-exporter').kind, 'failed');
+  await startProgram(t, script ?? '', []);
+  await until(() => lookForProcess('a-node-of-test-exporter').kind === 'passed');
+});
+
 test('a process that has ended and one of the kernel are none', async (t) => {
   const folder = tempFolder(t);
   const program = join(folder, 'ends-at-once');
