@@ -4,8 +4,8 @@
  * can change it.
  */
 import { constants, type Stats } from 'node:fs';
-import { open, realpath, stat } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { lstat, open, readlink } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { reasonOf } from '../base/atomic-file.ts';
 import { limits } from '../base/limits.ts';
 import { AppError } from '../domain/error.ts';
@@ -13,6 +13,9 @@ import type { Duties } from '../domain/step.ts';
 import { hostOrders, Settings } from './config.ts';
 import { readConfigText } from './config-file.ts';
 import { ConfigurationError } from './exit.ts';
+
+/** As the kernel has it. */
+const linksMax = 40;
 
 export class OrdersFile {
   readonly #file: string;
@@ -50,7 +53,7 @@ export class OrdersFile {
   }
 
   async #readFile(): Promise<Duties> {
-    await this.#requireFolders();
+    await this.#requireWay();
     // Without O_NONBLOCK, a FIFO in this place would block the open until someone writes.
     const file = await open(this.#file, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
@@ -71,22 +74,43 @@ export class OrdersFile {
     }
   }
 
-  /** Whoever can write to a folder above can put another file in its place, also above where a link leads. */
-  async #requireFolders(): Promise<void> {
-    const places = new Set([this.#file, await realpath(this.#file)]);
-    for (const place of places) {
-      for (let folder = dirname(place); ; folder = dirname(folder)) {
-        this.#requireOurs(folder, await stat(folder));
-        if (folder === dirname(folder)) break;
+  /**
+   * Whoever can write to a folder on the way can put another file in its place, and so can who owns a link in one like
+   * /tmp. The way is gone as the kernel goes it: also through folders that only a link leads through.
+   */
+  async #requireWay(): Promise<void> {
+    const parts = this.#file.split('/');
+    let [folder, links] = ['/', 0];
+    this.#requireOurs(folder, await lstat(folder));
+    for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
+      if (part === '..') folder = dirname(folder);
+      if (part === '' || part === '.' || part === '..') continue;
+      const place = join(folder, part);
+      const found = await lstat(place);
+      if (found.isSymbolicLink()) {
+        links += 1;
+        if (links > linksMax) throw this.#refusal(`more than ${linksMax} links lead to it`);
+        this.#requireOwner(place, found, 'chown -h root');
+        const target = await readlink(place);
+        if (target.startsWith('/')) folder = '/';
+        parts.unshift(...target.split('/'));
+      } else if (found.isDirectory()) {
+        this.#requireOurs(place, found);
+        folder = place;
       }
     }
   }
 
-  #requireOurs(path: string, { uid, mode }: Stats): void {
-    if (uid !== 0 && uid !== this.#uid)
-      throw this.#refusal(
-        `${path} belongs to uid ${uid}, who could have the runner start anything; run chown root ${path}`,
-      );
+  #requireOwner(path: string, { uid }: Stats, cure: string): void {
+    if (uid === 0 || uid === this.#uid) return;
+    throw this.#refusal(
+      `${path} belongs to uid ${uid}, who could have the runner start anything; run ${cure} ${path}`,
+    );
+  }
+
+  #requireOurs(path: string, found: Stats): void {
+    const { mode } = found;
+    this.#requireOwner(path, found, 'chown root');
     // In a sticky folder such as /tmp, nobody takes away what is another's.
     if ((mode & 0o022) !== 0 && (mode & constants.S_IFMT & constants.S_IFDIR) !== 0 && (mode & 0o1000) !== 0)
       return;

@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, renameSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  lchownSync,
+  mkdirSync,
+  renameSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { OrdersFile } from '../../src/cli/orders-file.ts';
@@ -88,6 +97,35 @@ test('OrdersFile believes no file of another user, nor one below a folder of ano
   writeFileSync(join(open, 'agent.yaml'), text);
   symlinkSync(join(open, 'agent.yaml'), join(below, 'link.yaml'));
   await assert.rejects(fileOf(join(below, 'link.yaml')).read(), unusable(/others can write to .*open/));
+});
+
+test('OrdersFile believes no file behind a link that others could have changed', async (t) => {
+  const folder = tempFolder(t);
+  for (const name of ['etc', 'open', 'real', 'sticky']) mkdirSync(join(folder, name));
+  writeFileSync(join(folder, 'real/agent.yaml'), text);
+  // A link that leads through a folder of others to one that is ours.
+  chmodSync(join(folder, 'open'), 0o777);
+  symlinkSync('../real', join(folder, 'open/next'));
+  symlinkSync('../open/next', join(folder, 'etc/here'));
+  await assert.rejects(
+    fileOf(join(folder, 'etc/here/agent.yaml')).read(),
+    unusable(/others can write to .*open/),
+  );
+  chmodSync(join(folder, 'open'), 0o755);
+  assert.equal((await fileOf(join(folder, 'etc/here/agent.yaml')).read()).checks.length, 1);
+  symlinkSync('round', join(folder, 'etc/round'));
+  await assert.rejects(fileOf(join(folder, 'etc/round')).read(), unusable(/more than 40 links lead to it/));
+  if (uid !== 0) return;
+  // In a folder like /tmp, whoever owns a link makes another of it.
+  chmodSync(join(folder, 'sticky'), 0o1777);
+  const link = join(folder, 'sticky/etc');
+  symlinkSync('../real', link);
+  await fileOf(join(link, 'agent.yaml')).read();
+  lchownSync(link, 65_534, 65_534);
+  await assert.rejects(
+    fileOf(join(link, 'agent.yaml')).read(),
+    unusable(/belongs to uid 65534.*run chown -h root/),
+  );
 });
 
 test('OrdersFile refuses what is no file, without waiting for it', async (t) => {
