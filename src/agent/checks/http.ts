@@ -4,6 +4,7 @@ import { limits } from '../../base/limits.ts';
 import { type Search, SearchTooSlow } from '../../base/search.ts';
 import { toLinkError } from '../../client/link.ts';
 import type { Outcome, Probe } from '../../domain/check.ts';
+import { shortageOf } from './shortage.ts';
 
 type HttpProbe = Extract<Probe, { kind: 'http' }>;
 
@@ -71,7 +72,7 @@ async function get(
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof SearchTooSlow) return failed(error.message);
-    return failed(toLinkError(error, url.origin).message);
+    return shortageOf(error) ?? failed(toLinkError(error, url.origin).message);
   } finally {
     // Also what of the body nobody has read.
     client.destroy(null, () => undefined);

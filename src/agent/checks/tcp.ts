@@ -2,6 +2,7 @@
 import { connect } from 'node:net';
 import { toLinkError } from '../../client/link.ts';
 import type { Outcome, Probe } from '../../domain/check.ts';
+import { shortageOf } from './shortage.ts';
 
 /** Rejects only with the signal's reason. */
 export function probeTcp(
@@ -24,7 +25,8 @@ export function probeTcp(
       // Reset after it was accepted, and before this process came to look: else it would be a matter of luck.
       if (error.code === 'ECONNRESET') return accepted();
       const label = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-      settle(() => resolve({ kind: 'failed', detail: toLinkError(error, label).message }));
+      const failed = { kind: 'failed', detail: toLinkError(error, label).message } as const;
+      settle(() => resolve(shortageOf(error) ?? failed));
     });
     socket.once('connect', accepted);
   });
