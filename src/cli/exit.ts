@@ -92,7 +92,7 @@ export function adviceFor(error: unknown): string | undefined {
     if (error.failure === 'untrusted') return undefined;
     if (/^Cannot reach http:.*: the connection broke/.test(error.message))
       return 'Does it speak https? Then ask it by https://, or look whether it is still running.';
-    return 'Is it running? "holdfast up" starts one here; --url or --socket names another.';
+    return 'Is it running? "systemctl status \'holdfast-*\'" tells of installed ones, "holdfast up" starts one here; --url or --socket names another.';
   }
   switch (error.code) {
     case 'unauthenticated':

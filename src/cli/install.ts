@@ -228,7 +228,7 @@ async function reportAgent(context: Context, plan: InstallPlan, flags: Flags): P
       if (io.clock.monotonic() >= untilMs) {
         const why = registry?.problem ?? 'the registry has not answered yet';
         context.say(
-          `the agent runs, but ${registry?.joined === true ? 'the registry has not answered' : 'has not joined'} within ${formatDuration(timeoutMs)}: ${why}\nIt goes on trying by itself; "holdfast status" tells how it is, and another token is handed to it with --join-file.`,
+          `the agent runs, but ${registry?.joined === true ? 'the registry has not answered' : 'has not joined'} within ${formatDuration(timeoutMs)}: ${why}\nIt goes on trying by itself; "holdfast status" tells how it is. Where the token has expired or was used before, make another ("holdfast token create --role host") and hand it over with --join-file.`,
         );
         return exitCodes.timedOut;
       }

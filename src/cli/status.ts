@@ -55,7 +55,7 @@ export function essence(status: Members, now: number): Line[] {
     counts('services', status['services']),
     inventory && [
       'components',
-      `${text(inventory['components'])}${inventory['acknowledged'] === true ? '' : ', not yet reported'}`,
+      `${text(inventory['components'])}${registry === undefined || inventory['acknowledged'] === true ? '' : ', not yet reported'}`,
     ],
     inventory && ['detectors', listOf(inventory['detectors'])],
     ['checks', checkCounts(status['checks'])],
@@ -79,7 +79,8 @@ function registryWords(registry: Members, now: number): string {
   const refused = membersOf(membersOf(registry['target'])?.['refused'])?.['detail'];
   const why = typeof problem === 'string' ? problem : refused;
   const heard = typeof lastAnswer === 'string' ? `, last answer ${ago(lastAnswer, now)}` : '';
-  return `${text(url)}, ${connected === true ? 'connected' : 'not connected'}${heard}${clockWords(registry)}${typeof why === 'string' ? `: ${why}` : ''}`;
+  // A join token says where it is, and the agent knows once it has joined.
+  return `${text(url) ?? 'not joined yet'}, ${connected === true ? 'connected' : 'not connected'}${heard}${clockWords(registry)}${typeof why === 'string' ? `: ${why}` : ''}`;
 }
 
 /** How far this machine's clock is off, where that is more than a slow answer makes of it. */

@@ -51,7 +51,8 @@ export function define(command: Command, context: Context): void {
           const file = flags['write'] as string | undefined;
           if (file === undefined) await context.show(flags, answer, () => io.stdout.write(`${token}\n`));
           else await writeFileAtomic(resolve(file), `${token}\n`, { mode: 0o600, random: io.random });
-          const next = request.role === 'host' ? '; on the host: holdfast agent --join-file FILE' : '';
+          const next =
+            request.role === 'host' ? '; on the host: holdfast install agent --join-file FILE' : '';
           context.say(`${file === undefined ? '' : `wrote ${file}: `}${id}, good until ${expiresAt}${next}`);
         });
         return 0;

@@ -174,8 +174,9 @@ export class RunnerClient implements RunnerService {
 }
 
 const reasons: Readonly<Record<string, string>> = {
-  ENOENT: 'there is no such socket; "holdfast runner" starts one',
-  ECONNREFUSED: 'nobody listens there any more; "holdfast runner" starts one',
+  ENOENT: 'there is no such socket; "systemctl start holdfast-runner" starts one, or "holdfast runner"',
+  ECONNREFUSED:
+    'nobody listens there any more; "systemctl start holdfast-runner" starts one, or "holdfast runner"',
   EACCES: 'permission denied; the runner gives its socket to the user that its --agent-user names',
   ENOTSOCK: 'that file is no socket',
 };

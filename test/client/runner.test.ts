@@ -40,7 +40,7 @@ test('RunnerClient says that there is no runner, and why', async () => {
   for (const [socket, words] of [
     [
       '/nonexistent/runner.sock',
-      /no runner at \/nonexistent\/runner\.sock, there is no such socket; "holdfast runner" starts one/,
+      /no runner at \/nonexistent\/runner\.sock, there is no such socket; "systemctl start holdfast-runner" starts one, or "holdfast runner"/,
     ],
     ['/etc/passwd', /no runner at \/etc\/passwd/],
   ] as const) {

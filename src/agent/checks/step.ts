@@ -73,9 +73,9 @@ export function outcomeOf(result: StepResult): Outcome {
     case 'signalled':
       return failed(`ended by ${end.signal}`);
     case 'timed-out':
-      return failed('it took longer than its time limit and was ended');
+      return failed('over its time limit, ended');
     case 'out-of-memory':
-      return failed('it took more memory than its limit and was ended');
+      return failed('over its memory limit, ended');
     case 'cancelled':
       return { kind: 'unknown', detail: 'it was cancelled' };
     case 'lost':

@@ -58,7 +58,7 @@ export interface StoreLimits extends CoreLimits {
 
 /**
  * Opens the store of a data directory, or makes one. Throws `conflict` (another process owns it), `forbidden` (the
- * directory is somebody else's), `unprocessable` (a newer schema, another role), `internal` (damaged: which file,
+ * directory is somebody else's), `unprocessable` (a newer schema, another role, nothing may be written), `internal` (damaged: which file,
  * what lies beside it, which command helps), `storage-full` (not even the ballast's room is enough). Deletes and
  * repairs nothing by itself but the ballast.
  */
@@ -68,6 +68,13 @@ export async function openStore(options: StoreOptions): Promise<OpenStore> {
   try {
     return await openOnce(options);
   } catch (error) {
+    if (isReadOnly(error)) {
+      throw new AppError(
+        'unprocessable',
+        `Cannot open "${database}": it may not be written, or its disk is mounted read-only; see "mount" and "ls -l", or name another folder with --data-dir`,
+        { cause: error },
+      );
+    }
     if (!isFull(error)) throw error;
   }
   // A host on a full disk shall be alive, and say so.
@@ -116,6 +123,11 @@ async function openOnce(options: StoreOptions): Promise<OpenStore> {
     await close();
     throw withRemedy(error, dataDir);
   }
+}
+
+function isReadOnly(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'EROFS' || code?.startsWith('SQLITE_READONLY') === true;
 }
 
 function isFull(error: unknown): boolean {

@@ -34,8 +34,8 @@ suite('outcomeOf()', () => {
       'failed: exit code 2 (no route)',
     );
     assert.equal(outcome({ kind: 'signalled', signal: 'SIGSEGV' }), 'failed: ended by SIGSEGV');
-    assert.match(outcome({ kind: 'timed-out' }), /^failed: it took longer/);
-    assert.match(outcome({ kind: 'out-of-memory' }), /^failed: it took more memory/);
+    assert.match(outcome({ kind: 'timed-out' }), /^failed: over its time limit/);
+    assert.match(outcome({ kind: 'out-of-memory' }), /^failed: over its memory limit/);
     assert.equal(outcome({ kind: 'passed', detail: 'pid 7' }), 'passed: pid 7');
     assert.equal(outcome({ kind: 'failed', detail: 'inactive' }), 'failed: inactive');
   });

@@ -43,7 +43,7 @@ suite('commandDetector()', () => {
     const { after } = setup();
     for (const [script, words] of [
       [exited(1, 'cannot open config'), /version of "nginx": exit code 1$/],
-      [{ end: { kind: 'timed-out' } }, /it took longer than its time limit/],
+      [{ end: { kind: 'timed-out' } }, /over its time limit/],
       [{ end: { kind: 'lost', detail: 'the runner was killed' } }, /the runner was killed/],
       [exited(0, 'Apache/2.4'), /nothing that its command writes matches nginx\S*$/],
       [exited(0), /nothing that its command writes matches/],
