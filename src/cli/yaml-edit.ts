@@ -1,4 +1,5 @@
 /** Changes of a configuration file that leave everything else in it as a person wrote it. */
+import type { Document } from 'yaml';
 import { ConfigurationError } from './exit.ts';
 import { yamlWords } from './yaml-words.ts';
 
@@ -16,7 +17,8 @@ export async function editYaml(
   edits: readonly YamlEdit[],
   { file, heading }: { file: string; heading: string },
 ): Promise<string> {
-  const { Document, isMap, parseDocument, visit } = await import('yaml');
+  const yaml = await import('yaml');
+  const { Document, isMap, parseDocument, visit } = yaml;
   const document = parseDocument(text);
   const [mistake] = document.errors;
   if (mistake !== undefined) throw new ConfigurationError(`Cannot change ${file}: ${yamlWords(mistake)}`);
@@ -33,10 +35,11 @@ export async function editYaml(
     }
     const now: unknown = document.toJS();
     if (JSON.stringify(valueIn(now, path)) === JSON.stringify(value)) continue;
-    document.setIn(path, document.createNode(value, { flow: Array.isArray(value) }));
+    put(document, { path, value }, { file, yaml });
     changed = true;
   }
-  const kept = changed ? document.toString({ lineWidth: 0, flowCollectionPadding: false }) : text;
+  const asText = () => document.toString({ lineWidth: 0, flowCollectionPadding: false });
+  const kept = changed ? asText() : text;
   if (Object.keys(appended).length === 0) return kept;
   const end = kept === '' || kept.endsWith('\n') ? '' : '\n';
   const added = new Document(appended);
@@ -45,7 +48,46 @@ export async function editYaml(
       list.flow = true;
     },
   });
-  return `${kept}${end}\n# ${heading}\n${added.toString({ lineWidth: 0, flowCollectionPadding: false })}`;
+  const whole = `${kept}${end}\n# ${heading}\n${added.toString({ lineWidth: 0, flowCollectionPadding: false })}`;
+  if (parseDocument(whole).errors.length === 0) return whole;
+  // Nothing can stand behind a map in braces, or the end of a document.
+  for (const [key, value] of Object.entries(appended)) document.set(key, document.createNode(value));
+  return asText();
+}
+
+/** What is replaced keeps the comments beside it; a list, those of its entries. */
+function put(
+  document: Document,
+  { path, value }: YamlEdit,
+  { file, yaml }: { file: string; yaml: typeof import('yaml') },
+): void {
+  const { isAlias, isScalar, isSeq } = yaml;
+  // A key with nothing behind it is a map that nobody has filled.
+  for (let depth = 1; depth < path.length; depth += 1) {
+    const above = path.slice(0, depth);
+    const found = document.getIn(above, true);
+    if (isAlias(found))
+      throw new ConfigurationError(
+        `Cannot change ${file}: ${above.join('.')} is an alias, *${found.source}; write it out`,
+      );
+    if (found === null || (isScalar(found) && found.value === null))
+      document.setIn(above, document.createNode({}));
+  }
+  const found = document.getIn(path, true);
+  if (isScalar(found) && !Array.isArray(value)) {
+    found.value = value;
+    return;
+  }
+  const made = document.createNode(value, { flow: Array.isArray(value) });
+  if (!isSeq(found) || !isSeq(made)) {
+    document.setIn(path, made);
+    return;
+  }
+  const wanted = value as readonly unknown[];
+  const isWanted = (item: unknown) => isScalar(item) && wanted.includes(item.value);
+  const kept = found.items.filter(isWanted);
+  const there = kept.map((item) => isScalar(item) && item.value);
+  found.items = [...kept, ...made.items.filter((item) => isScalar(item) && !there.includes(item.value))];
 }
 
 /** What stands at `path`; undefined where nothing does. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { parse } from 'yaml';
 import { ConfigurationError } from '../../src/cli/exit.ts';
 import { editYaml, valueIn, type YamlEdit } from '../../src/cli/yaml-edit.ts';
 
@@ -56,4 +57,36 @@ test('valueIn() finds nothing below what is no map', () => {
   assert.equal(valueIn({ a: { b: 1 } }, ['a', 'b']), 1);
   assert.equal(valueIn({ a: null }, ['a', 'b']), undefined);
   assert.equal(valueIn({}, ['a', 'b']), undefined);
+});
+
+test('editYaml() keeps the comments beside what it changes', async () => {
+  assert.equal(
+    await edit(
+      'listen: 127.0.0.1:1 # for the probe\nallow:\n  # as agreed\n  drivers:\n    - archive # always\n',
+      { path: ['listen'], value: '127.0.0.1:2' },
+      { path: ['allow', 'drivers'], value: ['archive', 'exec'] },
+    ),
+    'listen: 127.0.0.1:2 # for the probe\nallow:\n  # as agreed\n  drivers:\n    - archive # always\n    - exec\n',
+  );
+});
+
+test('editYaml() fills a key that has nothing behind it, and a map in braces', async () => {
+  const drivers = { path: ['allow', 'drivers'], value: ['exec'] };
+  assert.deepEqual(parse(await edit('allow: # soon\nlisten: a\n', drivers)), {
+    allow: { drivers: ['exec'] },
+    listen: 'a',
+  });
+  assert.deepEqual(parse(await edit('{listen: a}\n', drivers)), {
+    listen: 'a',
+    allow: { drivers: ['exec'] },
+  });
+  assert.deepEqual(parse(await edit('---\nlisten: a\n...\n', drivers)), {
+    listen: 'a',
+    allow: { drivers: ['exec'] },
+  });
+  await assert.rejects(
+    edit('x: &a {drivers: []}\nallow: *a\n', drivers),
+    (error) =>
+      error instanceof ConfigurationError && /allow is an alias, \*a; write it out/.test(error.message),
+  );
 });
