@@ -3,9 +3,20 @@
  * step that is done already is not in the list, so installing again does what is missing, and what a person wrote stays.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { ensureOwnedFolder, reasonOf, removeFile, writeFileAtomic } from '../base/atomic-file.ts';
+import { makeFolder } from '../base/folder.ts';
 import type { CommandResult } from '../runner/systemctl.ts';
 import { handedOverToken } from './agent-config.ts';
 import { ConfigurationError } from './exit.ts';
@@ -27,6 +38,9 @@ export const bare = {
   units: '/etc/systemd/system',
 } as const;
 
+/** There from the first step to the last, and gone after a boot, which reads and starts everything anew. */
+const unfinishedMark = '/run/holdfast/install.unfinished';
+
 const packagedProgram = '/usr/lib/holdfast/holdfast';
 const packagedUnits = ['/usr/lib/systemd/system', '/lib/systemd/system'];
 const unitNames = packagingFiles
@@ -42,9 +56,26 @@ export const unitsOf: Readonly<Record<Role, readonly string[]>> = {
 export class InstallPlan {
   readonly steps: Step[] = [];
   readonly #host: InstallHost;
+  /** An earlier one changed files and did not come to its end: what systemd has read, and what runs, is older. */
+  readonly #unfinished: boolean;
+  #programChanged = false;
 
   constructor(host: InstallHost) {
     this.#host = host;
+    this.#unfinished = existsSync(this.at(unfinishedMark));
+  }
+
+  /** Does the steps in order, and calls `tell` before each. */
+  async perform(tell: (words: string) => void): Promise<void> {
+    if (this.steps.length === 0) return;
+    const mark = this.at(unfinishedMark);
+    makeOpenFolder(dirname(mark));
+    writeFileSync(mark, '');
+    for (const { words, run } of this.steps) {
+      tell(words);
+      await run();
+    }
+    await removeFile(mark);
   }
 
   /** Where a path of the machine lies for us. */
@@ -75,7 +106,7 @@ export class InstallPlan {
   }
 
   /** The binary itself, its units, and the users that they run as. */
-  addProgram(role: Role): void {
+  addProgram(): void {
     const { program, addon, manager } = this.#host;
     if (this.packaged || program === null) return;
     if (!this.#hasUsers())
@@ -83,7 +114,8 @@ export class InstallPlan {
         const lines = packagingText('systemd/holdfast.sysusers.conf');
         orThrow(await manager.makeUsers(lines), 'make the users of the daemons');
       });
-    if (program !== this.at(bare.program)) this.addFile(bare.program, readFileSync(program), 0o755);
+    this.#requireOwn(dirname(bare.program));
+    this.addFile(bare.program, readFileSync(program), 0o755);
     // Beside the binary, owned by root: then nothing has to be unpacked into a folder of the daemon's user.
     this.addFile(join(bare.folder, 'holdfast.node'), addon(), 0o644);
     this.#addLink();
@@ -92,12 +124,11 @@ export class InstallPlan {
       const text = packagingText(`systemd/${name}` as (typeof packagingFiles)[number]);
       this.addFile(join(bare.units, name), text.replaceAll('/usr/bin/holdfast', bare.program), 0o644);
     }
-    if (this.steps.length > before)
+    if (this.steps.length > before || this.#unfinished)
       this.add('have systemd read its units again', async () =>
         orThrow(await manager.control(['daemon-reload']), 'have systemd read its units'),
       );
-    const example = `/etc/holdfast/${role}.yaml`;
-    if (!existsSync(this.at(example))) this.addFile(example, packagingText(`examples/${role}.yaml`), 0o644);
+    this.#programChanged = this.steps.length > 0;
   }
 
   /** Replaces a file whose content is another. */
@@ -105,9 +136,35 @@ export class InstallPlan {
     const place = this.at(path);
     if (isSame(place, content, mode)) return;
     this.add(`write ${path}`, async () => {
-      mkdirSync(dirname(place), { recursive: true, mode: 0o755 });
+      makeOpenFolder(dirname(place));
       await writeFileAtomic(place, content, { mode, random: this.#host.random });
     });
+  }
+
+  /** What the configuration of a role says; the example, where there is none yet. */
+  configurationOf(role: Role): string {
+    const place = this.at(configurationFile(role));
+    return existsSync(place) ? readFileSync(place, 'utf8') : packagingText(`examples/${role}.yaml`);
+  }
+
+  /** Whoever closed the file, or gave it to a group, wants it to stay so. */
+  addConfiguration(role: Role, content: string): void {
+    const path = configurationFile(role);
+    const place = this.at(path);
+    const found = statSync(place, { throwIfNoEntry: false });
+    if (found === undefined) {
+      this.addFile(path, content, 0o644);
+      return;
+    }
+    if (readFileSync(place, 'utf8') === content) return;
+    const { uid, gid, mode } = found;
+    this.add(`write ${path}`, () =>
+      writeFileAtomic(place, content, {
+        mode: mode & 0o7777,
+        owner: { uid, gid },
+        random: this.#host.random,
+      }),
+    );
   }
 
   /** Where the agent looks for it, and can delete it: its own folder. Nobody but it and root can read it there. */
@@ -115,7 +172,7 @@ export class InstallPlan {
     const folder = '/var/lib/holdfast/agent';
     this.add(`hand the join token to the agent, in ${join(folder, handedOverToken)}`, async () => {
       const owner = this.#userOf('holdfast-agent');
-      mkdirSync(dirname(this.at(folder)), { recursive: true, mode: 0o755 });
+      makeOpenFolder(dirname(this.at(folder)));
       await ensureOwnedFolder(this.at(folder), owner);
       const place = join(this.at(folder), handedOverToken);
       await writeFileAtomic(place, `${token}\n`, { mode: 0o600, owner, random: this.#host.random });
@@ -132,21 +189,36 @@ export class InstallPlan {
       const answers = units.map((unit) => manager.control([question, '--quiet', unit]));
       return (await Promise.all(answers)).every(({ code }) => code === 0);
     };
-    const changed = this.steps.length > 0;
+    const changed = this.steps.length > 0 || this.#unfinished;
+    const others = this.#programChanged || this.#unfinished ? await this.#othersThatRun(units) : [];
     const runs = await all('is-active');
     if (!(await all('is-enabled')))
       this.add(`start ${words} at each boot`, async () =>
         orThrow(await manager.control(['enable', '--quiet', ...units]), `enable ${words}`),
       );
     if (runs && !changed) return;
-    this.add(`${runs ? 'restart' : 'start'} ${words}`, async () => {
-      for (const unit of units) {
-        // One that failed too often is not started by systemd, until somebody says so.
-        await manager.control(['reset-failed', unit]);
-        const result = await manager.control(['restart', unit]);
-        if (result.code !== 0) throw await this.#notStarted(unit, result);
-      }
-    });
+    this.add(`${runs ? 'restart' : 'start'} ${words}`, () => this.#restart(units));
+    if (others.length > 0) this.add(`restart ${others.join(' and ')}`, () => this.#restart(others));
+  }
+
+  async #restart(units: readonly string[]): Promise<void> {
+    const { manager } = this.#host;
+    for (const unit of units) {
+      // One that failed too often is not started by systemd, until somebody says so.
+      await manager.control(['reset-failed', unit]);
+      const result = await manager.control(['restart', unit]);
+      if (result.code !== 0) throw await this.#notStarted(unit, result);
+    }
+  }
+
+  /** Of another role, but of the same binary. */
+  async #othersThatRun(units: readonly string[]): Promise<string[]> {
+    const others: string[] = [];
+    for (const unit of unitNames.filter((name) => !units.includes(name))) {
+      const { code } = await this.#host.manager.control(['is-active', '--quiet', unit]);
+      if (code === 0) others.push(unit);
+    }
+    return others;
   }
 
   /** Everything that the bare binary put there; state, configuration and users stay. */
@@ -160,10 +232,11 @@ export class InstallPlan {
         orThrow(await manager.control(['stop', 'holdfast-step-*.service']), 'stop what the runner started');
       });
       for (const name of units) this.#addRemove(join(bare.units, name));
+    }
+    if (units.length > 0 || this.#unfinished)
       this.add('have systemd read its units again', async () =>
         orThrow(await manager.control(['daemon-reload']), 'have systemd read its units'),
       );
-    }
     if (this.#isOurLink()) this.#addRemove(bare.link);
     if (existsSync(this.at(bare.folder)))
       this.add(`remove ${bare.folder}`, async () => rmSync(this.at(bare.folder), { recursive: true }));
@@ -171,6 +244,16 @@ export class InstallPlan {
 
   add(words: string, run: () => Promise<void>): void {
     this.steps.push({ words, run });
+  }
+
+  /** Root's units start what lies there, so whoever else can write there would be root. */
+  #requireOwn(path: string): void {
+    const found = lstatSync(this.at(path), { throwIfNoEntry: false });
+    if (found === undefined) return;
+    if (found.isDirectory() && isOwn(found)) return;
+    throw new ConfigurationError(
+      `Cannot install into ${path}: it is not a folder that root alone can write to; move it away, or run "chown root: ${path}" and "chmod 755 ${path}"`,
+    );
   }
 
   #addRemove(path: string): void {
@@ -183,7 +266,7 @@ export class InstallPlan {
     // Somebody else's program of that name is none of our business; units name the binary itself.
     if (existsSync(place)) return;
     this.add(`link ${bare.link} to it`, async () => {
-      mkdirSync(dirname(place), { recursive: true, mode: 0o755 });
+      makeOpenFolder(dirname(place));
       rmSync(place, { force: true });
       symlinkSync('../lib/holdfast/holdfast', place);
     });
@@ -236,9 +319,28 @@ function orThrow({ code, stderr }: CommandResult, what: string): void {
     );
 }
 
+export function configurationFile(role: Role): string {
+  return `/etc/holdfast/${role}.yaml`;
+}
+
+/** The daemons read below it as users of their own, whatever the umask of whoever installs. */
+function makeOpenFolder(path: string): void {
+  const made = makeFolder(path, 0o755);
+  if (made === undefined) return;
+  for (let at = path; ; at = dirname(at)) {
+    chmodSync(at, 0o755);
+    if (at === made) return;
+  }
+}
+
+/** Ours, which is root's, and for nobody else to write. */
+function isOwn({ uid, mode }: { uid: number; mode: number }): boolean {
+  return uid === (process.geteuid?.() ?? uid) && (mode & 0o022) === 0;
+}
+
 function isSame(path: string, content: string | Uint8Array, mode: number): boolean {
-  const found = statSync(path, { throwIfNoEntry: false });
-  if (found === undefined || !found.isFile() || (found.mode & 0o7777) !== mode) return false;
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined || !found.isFile() || (found.mode & 0o7777) !== mode || !isOwn(found)) return false;
   const bytes = Buffer.from(content);
   return found.size === bytes.length && digest(readFileSync(path)) === digest(bytes);
 }

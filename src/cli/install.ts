@@ -14,7 +14,7 @@ import { type Flags, readToken } from './config.ts';
 import { readConfigText, readValue } from './config-file.ts';
 import { action, type Context, debugOption, examples } from './context.ts';
 import { ConfigurationError, type ExitCode, exitCodes, UsageError } from './exit.ts';
-import { InstallPlan } from './install-steps.ts';
+import { configurationFile, InstallPlan } from './install-steps.ts';
 import type { Io } from './io.ts';
 import type { Role } from './locations.ts';
 import { nonEmpty } from './locations.ts';
@@ -73,7 +73,7 @@ export function define(command: Command, context: Context): void {
         }
         if (role === undefined) throw new UsageError('Cannot install: name a role, agent or registry');
         const token = role === 'agent' ? await joinTokenOf(io, plan, flags) : null;
-        plan.addProgram(role);
+        plan.addProgram();
         await addConfiguration(plan, role, flags, token !== null);
         if (token !== null) plan.addJoinToken(token);
         await plan.addStart(role);
@@ -133,8 +133,8 @@ async function addConfiguration(
   flags: Flags,
   hasToken: boolean,
 ): Promise<void> {
-  const file = `/etc/holdfast/${role}.yaml`;
-  const text = existsSync(plan.at(file)) ? readFileSync(plan.at(file), 'utf8') : '';
+  const file = configurationFile(role);
+  const text = plan.configurationOf(role);
   const before = await readConfigText(text, { file, role });
   const edits: YamlEdit[] = [];
   for (const name of offered[role]) {
@@ -162,7 +162,7 @@ async function addConfiguration(
         'Cannot install the agent: pass "--join-file FILE" with a join token ("holdfast token create --role host" makes one), or "--registry none" for a host on its own',
       );
   }
-  if (edited !== text) plan.addFile(file, edited, 0o644);
+  plan.addConfiguration(role, edited);
 }
 
 function allowEdits(allow: Allow, text: string): YamlEdit[] {
@@ -182,10 +182,8 @@ function allowEdits(allow: Allow, text: string): YamlEdit[] {
 async function perform(context: Context, plan: InstallPlan, flags: Flags): Promise<boolean> {
   const dry = flags['dryRun'] === true;
   if (plan.steps.length === 0) context.say('everything is installed as it shall be');
-  for (const { words, run } of plan.steps) {
-    context.say(dry ? `would ${words}` : words);
-    if (!dry) await run();
-  }
+  if (dry) for (const { words } of plan.steps) context.say(`would ${words}`);
+  else await plan.perform((words) => context.say(words));
   return !dry;
 }
 
@@ -260,7 +258,7 @@ async function statusOf(client: { status(): Promise<Record<string, unknown>> }):
 }
 
 function reportRegistry(context: Context, plan: InstallPlan): ExitCode {
-  const file = '/etc/holdfast/registry.yaml';
+  const file = configurationFile('registry');
   const text = readFileSync(plan.at(file), 'utf8');
   context.say(
     'the registry runs. Root asks it here without a token; elsewhere "holdfast login" needs ca.pem and admin.token of /var/lib/holdfast/registry.',

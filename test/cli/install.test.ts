@@ -53,6 +53,8 @@ async function machine(t: TestContext, { by, registry = null, broken = {} }: Mac
     put('/etc/holdfast/registry.yaml', '# as shipped\n');
   }
   const told: string[] = [];
+  /** Verbs of systemctl that fail. */
+  const failing = new Set<string>();
   const [active, enabled] = [new Set<string>(), new Set<string>()];
   const result = (code: number, stderr = ''): CommandResult => ({ code, stdout: '', stderr });
   mkdirSync(at('/run/holdfast/agent'), { recursive: true });
@@ -74,6 +76,7 @@ async function machine(t: TestContext, { by, registry = null, broken = {} }: Mac
         if (verb === 'is-active') return result(units.every((unit) => active.has(unit)) ? 0 : 3);
         if (verb === 'is-enabled') return result(units.every((unit) => enabled.has(unit)) ? 0 : 1);
         told.push([verb, ...words].join(' '));
+        if (failing.has(verb)) return result(1, 'Connection refused');
         for (const unit of units) {
           if (verb === 'restart' && broken[unit] !== undefined) return result(1, `Job for ${unit} failed.`);
           if (verb === 'restart') active.add(unit);
@@ -95,7 +98,7 @@ async function machine(t: TestContext, { by, registry = null, broken = {} }: Mac
   });
   const install = (argv: readonly string[], options: CliOptions = {}) =>
     cli(['install', ...argv], { uid: 0, installHost, ...options });
-  return { at, put, told, agent, install, read: (path: string) => readFileSync(at(path), 'utf8') };
+  return { at, put, told, failing, agent, install, read: (path: string) => readFileSync(at(path), 'utf8') };
 }
 
 const connected = {
@@ -260,6 +263,69 @@ test('install of the bare binary puts binary, addon, units and users there, and 
   assert.throws(() => readlinkSync(at('/usr/local/bin/holdfast')));
   assert(existsSync(at('/etc/holdfast/agent.yaml')));
   assert.match((await install(['--remove'])).stderr, /nothing of the bare binary is installed/);
+});
+
+test('install opens what it makes to the daemons, whatever the umask of root', async (t) => {
+  const { install, at, read } = await machine(t, { by: 'binary' });
+  const before = process.umask(0o077);
+  t.after(() => process.umask(before));
+  const { code, stderr } = await install(['agent', '--registry', 'none']);
+  assert.equal(code, 0, stderr);
+  const places = ['/usr/local/lib/holdfast', '/usr/local/bin', '/etc/holdfast', '/etc/systemd/system'];
+  for (const place of places) assert.equal(statSync(at(place)).mode & 0o777, 0o755, place);
+  assert.match(read('/etc/holdfast/agent.yaml'), /^#host:$(.|\n)*\nregistry: none\n$/m);
+  const joined = await machine(t, { by: 'package', registry: connected });
+  await joined.install(['agent', '--join-file', '-'], { stdin: joinToken });
+  assert.equal(statSync(joined.at('/var/lib/holdfast')).mode & 0o777, 0o755);
+  assert.equal(statSync(joined.at('/var/lib/holdfast/agent')).mode & 0o777, 0o700);
+});
+
+test('install goes on where an earlier one was cut off, and what runs is of the new files', async (t) => {
+  const { install, told, failing } = await machine(t, { by: 'binary' });
+  await install(['agent', '--registry', 'none']);
+  failing.add('restart');
+  const cut = await install(['agent', '--region', 'eu-west']);
+  assert.equal(cut.code, 1, cut.stderr);
+  failing.clear();
+  told.length = 0;
+  const again = await install(['agent']);
+  assert.equal(again.code, 0, again.stderr);
+  assert.deepEqual(
+    told.filter((words) => /^(daemon-reload|restart)/.test(words)),
+    ['daemon-reload', 'restart holdfast-runner.service', 'restart holdfast-agent.service'],
+  );
+  assert.match((await install(['agent'])).stderr, /^everything is installed/);
+});
+
+test('install of a newer binary restarts what else runs of it', async (t) => {
+  const { install, told, put } = await machine(t, { by: 'binary' });
+  await install(['registry']);
+  await install(['agent', '--registry', 'none']);
+  put('/root/holdfast', 'a newer binary');
+  told.length = 0;
+  const { code, stderr } = await install(['agent']);
+  assert.equal(code, 0, stderr);
+  const restarted = told.filter((words) => words.startsWith('restart')).map((words) => words.slice(8));
+  const all = ['holdfast-runner.service', 'holdfast-agent.service', 'holdfast-registry.service'];
+  assert.deepEqual(restarted, all);
+});
+
+test('install keeps the mode of a configuration that somebody has closed', async (t) => {
+  const { install, at, read } = await machine(t, { by: 'package' });
+  chmodSync(at('/etc/holdfast/agent.yaml'), 0o640);
+  await install(['agent', '--registry', 'none']);
+  assert.match(read('/etc/holdfast/agent.yaml'), /\nregistry: none\n$/);
+  assert.equal(statSync(at('/etc/holdfast/agent.yaml')).mode & 0o777, 0o640);
+});
+
+test('G11: install puts nothing that root starts where others can write', async (t) => {
+  const { install, at, told } = await machine(t, { by: 'binary' });
+  mkdirSync(at('/usr/local/lib/holdfast'), { recursive: true });
+  chmodSync(at('/usr/local/lib/holdfast'), 0o777);
+  const { code, stderr } = await install(['agent', '--registry', 'none']);
+  assert.equal(code, 78, stderr);
+  assert.match(stderr, /Cannot install into \/usr\/local\/lib\/holdfast: .*chown root:/);
+  assert.deepEqual(told, []);
 });
 
 test('install leaves a program of that name that is not ours, and does not mix with the package', async (t) => {
