@@ -31,6 +31,10 @@ test('the bare binary installs a host on its own, keeps it from a wrong setting,
   assert.match(await machine.journal('holdfast-agent.service'), /agent\.yaml:\d+.*registri/);
   await machine.sh('cp /root/agent.yaml /etc/holdfast/agent.yaml; systemctl restart holdfast-agent.service');
 
+  // The package was here once, was removed so that the binary could take over, and is purged now.
+  assert.match(await machine.sh('sh /checkout/packaging/deb/postrm purge 2>&1'), /so it stays/);
+  assert.equal(JSON.parse(await machine.sh('holdfast status -o json')).runner.connected, true);
+
   await install('--remove');
   assert.equal(await machine.sh("systemctl list-unit-files --no-legend 'holdfast*' || true"), '');
   assert.equal(

@@ -453,7 +453,14 @@ async function remove(t: TestContext, machine: Machine): Promise<void> {
 }
 
 async function purge(machine: Machine): Promise<void> {
+  // The registry on a disk of its own: that a folder is mounted and cannot go does not stop the purge.
+  const disk = '/var/lib/holdfast/registry';
+  await machine.sh(
+    `systemctl stop holdfast-registry; mount -t tmpfs none ${disk}; touch ${disk}/holdfast.db`,
+  );
   await apt(machine, 'purge', 'holdfast');
+  assert.equal(await machine.sh(`ls -A ${disk}; ls /var/lib/holdfast`), 'registry');
+  await machine.sh(`umount ${disk}; rm -r /var/lib/holdfast`);
   const owned = users.map((user) => `-user ${user}`).join(' -o ');
   const left = await machine.sh(
     `find / -xdev \\( -path /proc -o -path /checkout -o -path /root -o -path /var/log/journal \\) -prune -o \\( ${owned} -o -group holdfast -o -iname '*holdfast*' \\) -print; find /run -path /run/log -prune -o \\( ${owned} -o -group holdfast -o -name '*holdfast*' \\) -print`,
