@@ -30,6 +30,8 @@ import type { TrainStore } from './train.ts';
 
 /** Read at once: of the largest, 4 MiB. */
 const stepMax = 64;
+/** Versions compared at once: of the longest, 10 ms. */
+const comparedMax = 500;
 /** Before the first of a list. */
 const listStart: ListPlace = { released: Number.MAX_SAFE_INTEGER, published: 0, version: '' };
 
@@ -176,9 +178,14 @@ export class ReleaseStore implements ReleaseService {
     for (const { component, train, before } of [...legs.values()].flat()) {
       const limit = limits.trainReleasesMax;
       const rows = await session.all(this.#sql.versions, { component, train, before, limit });
-      const best: string[] = latest === null ? [] : [latest.version];
-      const version = latestVersion(order, [...best, ...rows.map((row) => row.version)]);
-      if (version !== undefined && version !== best[0]) latest = { component, train, version };
+      for (let from = 0; from < rows.length; from += comparedMax) {
+        const best: string[] = latest === null ? [] : [latest.version];
+        const some = rows.slice(from, from + comparedMax).map((row) => row.version);
+        const version = latestVersion(order, [...best, ...some]);
+        if (version !== undefined && version !== best[0]) latest = { component, train, version };
+        // All of them may take a second, in which no host could beat.
+        await new Promise<void>((resolve) => this.#clock.nextTurn(resolve));
+      }
     }
     return latest === null ? null : this.#find(session, latest);
   }

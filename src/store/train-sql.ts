@@ -28,10 +28,17 @@ export function trainStatements(dialect: Dialect) {
           : sql`SELECT jsonb_array_elements_text(${arg('components')}::jsonb)`;
       return db.selectFrom('trains').select(columns).where(sql<boolean>`component IN (${asked})`);
     }),
+    /** From name to name, past all the releases of each: a component may have a train for each branch. */
     page: compile<{ component: string; after: string; limit: number }, ListedRow>(dialect, (db, arg) =>
       sql<ListedRow>`
+        WITH RECURSIVE published (train) AS (
+          SELECT min(train) FROM releases WHERE component = ${arg('component')} AND train > ${arg('after')}
+          UNION ALL SELECT (
+            SELECT min(r.train) FROM releases r WHERE r.component = ${arg('component')} AND r.train > published.train
+          ) FROM published WHERE published.train IS NOT NULL
+        )
         SELECT names.train, t.component, t.follows, t.delay_ms, t.changed_at_ms FROM (
-          SELECT train FROM releases WHERE component = ${arg('component')} AND train > ${arg('after')}
+          SELECT train FROM (SELECT train FROM published WHERE train IS NOT NULL LIMIT ${arg('limit')}) AS first
           UNION SELECT train FROM trains WHERE component = ${arg('component')} AND train > ${arg('after')}
         ) AS names LEFT JOIN trains t ON t.component = ${arg('component')} AND t.train = names.train
         ORDER BY names.train LIMIT ${arg('limit')}`.compile(db),
