@@ -5,6 +5,9 @@
  * A record is written before a command starts and removed when its result was handed over, so the next runner knows of
  * everything that this one began, wherever it was killed: what still runs is adopted, what does not is lost. A step
  * under which the runner died again and again is put aside for a growing time, and the others go on.
+ *
+ * On a full disk looks go on without records, for a check that does not look would tell DOWN of what is well; the next
+ * runner then ends what it finds of them. The command of a placement is not started.
  */
 import type { Clock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
@@ -176,10 +179,11 @@ export class Steps {
   }
 
   async #command(deed: Extract<Deed, { kind: 'command' }>, record: StepRecord): Promise<StepResult> {
-    const { clock, launcher, records } = this.#options;
+    const { clock, launcher } = this.#options;
     const before = this.#known.get(record.name);
     this.#at('asked');
-    await records.write(record);
+    if (record.isDurable) await this.#recorded(record);
+    else await this.#tryToRecord(record);
     this.#at('recorded');
     const startMs = clock.monotonic();
     let running: Running;
@@ -226,7 +230,7 @@ export class Steps {
   }
 
   async #adopt(found: readonly StepRecord[], crashed: boolean): Promise<void> {
-    const { clock, launcher, logger, records } = this.#options;
+    const { clock, launcher, logger } = this.#options;
     const running = new Map((await launcher.adopt()).map((one) => [one.name, one]));
     this.#at('adopting');
     for (const record of found) {
@@ -235,7 +239,7 @@ export class Steps {
         continue;
       }
       const counted = crashed ? { ...record, crashes: record.crashes + 1, lastCrashMs: clock.now() } : record;
-      if (crashed) await records.write(counted);
+      if (crashed) await this.#tryToRecord(counted);
       const adopted = running.get(record.name);
       running.delete(record.name);
       if (adopted === undefined) {
@@ -269,9 +273,9 @@ export class Steps {
 
   /** The result waits for whoever asks, also in the next runner. */
   async #keep(record: StepRecord, result: StepResult): Promise<void> {
-    const { clock, records } = this.#options;
+    const { clock } = this.#options;
     const kept: StepRecord = { ...record, ended: { atMs: clock.now(), result } };
-    await records.write(kept);
+    await this.#tryToRecord(kept);
     this.#known.delete(record.name);
     this.#known.set(record.name, kept);
     this.#at('kept');
@@ -295,6 +299,27 @@ export class Steps {
     const rest: StepRecord = { ...record, ended: null, isOpen: false };
     this.#known.set(record.name, rest);
     await records.write(rest);
+  }
+
+  async #recorded(record: StepRecord): Promise<void> {
+    try {
+      await this.#options.records.write(record);
+    } catch (error) {
+      throw new AppError(
+        'storage-full',
+        `Cannot run ${record.title}: that it runs cannot be written down (${(error as Error).message})`,
+        { cause: error },
+      );
+    }
+  }
+
+  /** What cannot be written down is known to this runner alone. */
+  async #tryToRecord(record: StepRecord): Promise<void> {
+    try {
+      await this.#options.records.write(record);
+    } catch (error) {
+      this.#options.logger.warn({ step: record.title, err: error }, 'the record of a step cannot be written');
+    }
   }
 
   #forgetSoon(record: StepRecord): void {

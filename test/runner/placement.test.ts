@@ -170,6 +170,16 @@ test('targets that come at the same time move the runner forward only, in whatev
   assert.equal((await world.client.status()).trust?.serial, 9);
 });
 
+test('a placement of which nothing can be written down is not started, and says so', async (t) => {
+  const { registry, world } = await placed(t);
+  await world.client.trust(hostId, registry.trust().keys);
+  rmSync(join(world.dataDir, 'steps'), { recursive: true });
+  await assert.rejects(
+    run(world, targetOf({ registry })),
+    (error) => isAppError(error, 'storage-full') && /that it runs cannot be written down/.test(error.message),
+  );
+});
+
 test('what the host does not allow is refused, whoever has signed it', async (t) => {
   const { registry, world } = await placed(t, allowDefault);
   await world.client.trust(hostId, registry.trust().keys);

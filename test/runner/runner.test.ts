@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { isAppError } from '../../src/domain/error.ts';
@@ -31,6 +31,16 @@ test('a runner does what its orders name, and says how it ended', async (t) => {
   const found = await world.client.run({ kind: 'detector', component: 'echo' }, { signal: never });
   assert.equal(found.stdout, 'v1.2\n');
   await until(() => readdirSync(join(world.dataDir, 'steps')).length === 0, 'the records are not removed');
+});
+
+test('a runner that can write nothing down looks on, tells each end once, and can be asked again', async (t) => {
+  const world = await startRunner(t, { checks: [{ type: 'a', exec: ['sh', '-c', 'echo fine; exit 3'] }] });
+  rmSync(join(world.dataDir, 'steps'), { recursive: true });
+  for (let round = 0; round < 2; round += 1) {
+    const { end, stdout } = await world.check('a');
+    assert.deepEqual([end, stdout], [{ kind: 'exited', exitCode: 3 }, 'fine\n']);
+    await until(async () => (await world.client.status()).kept === 0);
+  }
 });
 
 test('a runner refuses what its orders do not name, and what cannot start', async (t) => {
