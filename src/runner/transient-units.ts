@@ -5,7 +5,7 @@
  * How one ended is told by the unit itself: its last command writes it into a file (unit-words.ts), so it is known also
  * when nobody was there. A unit that is gone without its file, as after the power was cut, is lost.
  */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import {
   type FSWatcher,
   lstatSync,
@@ -28,6 +28,7 @@ import { AppError } from '../domain/error.ts';
 import type { StepEnd } from '../domain/step.ts';
 import type { Launch, Launcher, Running } from './launcher.ts';
 import { OutputBudget } from './output.ts';
+import { isRunning, listUnits, spawnTool, stateOf, systemctl } from './unit-tools.ts';
 import {
   envProgram,
   isPlainPath,
@@ -39,7 +40,6 @@ import {
   type UnitIdentity,
   unitArguments,
   unitName,
-  unitPattern,
 } from './unit-words.ts';
 import { requireForeignUser } from './users.ts';
 
@@ -76,8 +76,6 @@ const goneLookMs = 10;
 const keptMs = 1_000;
 /** Of what is left in a pipe when all processes are gone. */
 const drainMs = 1_000;
-/** Nothing of the runner's own: there may be secrets in it. */
-const toolEnvironment = { PATH: '/usr/bin:/bin:/usr/sbin:/sbin', LANG: 'C.UTF-8' };
 
 class TransientUnits implements Launcher {
   readonly kind = 'systemd';
@@ -120,6 +118,7 @@ class TransientUnits implements Launcher {
     if (this.#steps.has(name))
       throw new AppError('conflict', `Cannot start ${name}: it runs already, wait until it has ended`);
     if (user !== null) requireForeignUser(user, name);
+    requireNoVariable(order);
     const step = this.#add({ owner, name, startedAtMs: clock.now(), timeoutMs }, { adopted: false });
     try {
       await step.start(order, this.#budget);
@@ -212,6 +211,9 @@ class UnitStep implements Running {
   #listener: ((stream: 'stdout' | 'stderr', chunk: Uint8Array) => void) | null = null;
   /** What came before somebody listened. */
   readonly #early: { readonly stream: 'stdout' | 'stderr'; readonly chunk: Uint8Array }[] = [];
+  #earlyBytes = 0;
+  /** Resolves when that is as much as is kept: the rest stays with its writer until somebody listens. */
+  readonly #earlyFull = Promise.withResolvers<void>();
   #hasStarted: boolean;
   #cancelled = false;
   #isEnding = false;
@@ -241,6 +243,7 @@ class UnitStep implements Running {
   onOutput(listener: (stream: 'stdout' | 'stderr', chunk: Uint8Array) => void): void {
     this.#listener = listener;
     for (const { stream, chunk } of this.#early.splice(0)) listener(stream, chunk);
+    for (const { stream } of this.#streams) stream.resume();
   }
 
   async stop({ graceMs }: { readonly graceMs: number }): Promise<void> {
@@ -263,8 +266,9 @@ class UnitStep implements Running {
     const argv = unitArguments(order, { unit: this.unit, endFile: this.#endFile });
     const child = await spawnTool('systemd-run', argv);
     this.#child = child;
-    const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
-    this.#childEnded = ended;
+    const closed = new Promise<void>((resolve) => child.once('close', () => resolve()));
+    const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+    this.#childEnded = exited.then(() => Promise.race([closed, this.#earlyFull.promise]));
     this.#streams = (['stdout', 'stderr'] as const).flatMap((name) => {
       const stream = child[name];
       return stream === null
@@ -353,8 +357,15 @@ class UnitStep implements Running {
   }
 
   #output(stream: 'stdout' | 'stderr', chunk: Uint8Array): void {
-    if (this.#listener === null) this.#early.push({ stream, chunk });
-    else this.#listener(stream, chunk);
+    if (this.#listener !== null) {
+      this.#listener(stream, chunk);
+      return;
+    }
+    this.#early.push({ stream, chunk });
+    this.#earlyBytes += chunk.length;
+    if (this.#earlyBytes <= limits.runnerOutputBytes) return;
+    for (const one of this.#streams) one.stream.pause();
+    this.#earlyFull.resolve();
   }
 
   #finish(end: StepEnd): void {
@@ -414,75 +425,11 @@ function requireOwn(folder: string): void {
   );
 }
 
-async function stateOf(unit: string): Promise<{ isLoaded: boolean; isActive: boolean; mainPid: number }> {
-  const { stdout } = await systemctl(['show', '--property=LoadState,ActiveState,MainPID', '--', unit]);
-  const values = new Map(stdout.split('\n').map((line) => line.split('=', 2) as [string, string]));
-  return {
-    // One that has ended is unloaded, which --collect asks for.
-    isLoaded: values.get('LoadState') === 'loaded',
-    isActive: values.get('ActiveState') === 'active',
-    mainPid: Number(values.get('MainPID') ?? 0),
-  };
-}
-
-/** Whether the unit's own program runs, and not that which starts it. */
-async function isRunning(unit: string, program: string): Promise<boolean> {
-  const { isActive, mainPid } = await stateOf(unit);
-  if (!isActive || mainPid === 0) return false;
-  try {
-    const comm = readFileSync(`/proc/${mainPid}/comm`, 'utf8').trim();
-    return comm !== basename(envProgram) || basename(program) === basename(envProgram);
-  } catch {
-    // It has ended, and the unit will tell how.
-    return false;
-  }
-}
-
-async function listUnits(): Promise<string[]> {
-  const { code, stdout, stderr } = await systemctl([
-    'list-units',
-    '--all',
-    '--plain',
-    '--no-legend',
-    '--',
-    unitPattern,
-  ]);
-  if (code !== 0)
-    throw new AppError('unavailable', `Cannot list the units of steps: systemctl failed: ${stderr.trim()}`);
-  return stdout.split('\n').flatMap((line) => (line === '' ? [] : [line.split(' ')[0] ?? '']));
-}
-
-function systemctl(words: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  return new Promise((resolve, reject) => {
-    const options = {
-      env: toolEnvironment,
-      timeout: startMs,
-      killSignal: 'SIGKILL',
-      encoding: 'utf8',
-    } as const;
-    execFile(
-      'systemctl',
-      ['--system', '--no-pager', '--no-ask-password', ...words],
-      options,
-      (error, stdout, stderr) => {
-        if (error === null) resolve({ code: 0, stdout, stderr });
-        else if (typeof error.code === 'number') resolve({ code: error.code, stdout, stderr });
-        else reject(toolFailure('systemctl', error));
-      },
-    );
-  });
-}
-
-function spawnTool(program: string, argv: readonly string[]): Promise<ChildProcess> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, argv, { cwd: '/', env: toolEnvironment, stdio: ['ignore', 'pipe', 'pipe'] });
-    child.once('spawn', () => resolve(child));
-    child.once('error', (error) => reject(toolFailure(program, error)));
-  });
-}
-
-function toolFailure(program: string, error: Error): AppError {
-  const { code } = error as NodeJS.ErrnoException;
-  const why = code === 'ENOENT' ? 'it is not there; install the package systemd' : error.message;
-  return new AppError('unavailable', `Cannot use ${program}: ${why}`, { cause: error });
+/** env(1) gives a program its environment, and takes for a variable what has a "=". */
+function requireNoVariable({ name, command: [program = ''] }: Launch): void {
+  if (!program.includes('=')) return;
+  throw new AppError(
+    'unprocessable',
+    `Cannot start ${name}: "${program.slice(0, 256)}" has a "=", which no program has that is started as a unit; start it by a link of another name`,
+  );
 }

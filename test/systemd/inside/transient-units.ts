@@ -125,6 +125,21 @@ test('launch() tells signals, time and memory apart', async (t) => {
   assert.deepEqual((await run(launcher, polite)).end, { kind: 'timed-out' });
 });
 
+test('launch() loses nothing of what a command writes before anybody listens, and keeps no flood of it', async (t) => {
+  const launcher = start(t, newFolder(t));
+  const pieces = 200_000;
+  const ended = await run(launcher, shell(`seq ${pieces}; exit 4`));
+  assert.deepEqual(ended.end, { kind: 'exited', exitCode: 4 });
+  assert.equal(ended.stdout.trim().split('\n').length, pieces);
+  const flood = await launcher.launch(shell('cat /dev/zero'));
+  await pause(500);
+  const before = process.memoryUsage();
+  await pause(1_500);
+  const { rss } = process.memoryUsage();
+  assert(rss - before.rss < 16 * MiB, `${rss - before.rss} bytes more`);
+  await flood.stop({ graceMs: 1_000 });
+});
+
 test('launch() refuses what cannot be started, and says why', async (t) => {
   const launcher = start(t, newFolder(t));
   const refused = (one: Launch, message: RegExp) =>
@@ -139,6 +154,8 @@ test('launch() refuses what cannot be started, and says why', async (t) => {
   await refused(order(['/etc/passwd']), /cannot be executed: Permission denied/);
   await refused(order(['true'], { user: 'nobody-of-that-name' }), /no such user/);
   await refused(order(['true'], { user: 'root' }), /nothing foreign runs as root/);
+  // env(1) would take it for a variable, and start what comes after it.
+  await refused(order(['/usr/bin/a=b', 'true']), /has a "=", which no program has/);
   // What it looks like when it was started is none of these.
   assert.deepEqual((await run(launcher, shell('exit 127'))).end, { kind: 'exited', exitCode: 127 });
   assert.deepEqual((await run(launcher, shell('exit 217'))).end, { kind: 'exited', exitCode: 217 });
