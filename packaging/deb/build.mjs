@@ -56,15 +56,14 @@ export async function buildDeb({ root, arch: cpu, binary, addon }) {
         `usr/lib/systemd/system/holdfast-${role}.service`,
       );
     await tree.copy(join(packaging, 'systemd/holdfast.sysusers.conf'), 'usr/lib/sysusers.d/holdfast.conf');
+    // No conffiles: each host changes them, and dpkg would stop every upgrade that brings other words to ask about them.
     for (const role of ['agent', 'registry'])
-      await tree.copy(join(packaging, `examples/${role}.yaml`), `etc/holdfast/${role}.yaml`);
+      await tree.copy(join(packaging, `examples/${role}.yaml`), `usr/share/holdfast/${role}.yaml`);
     await addPages(tree, join(outDir, 'man'));
     await addCompletions(tree, join(outDir, 'completions'));
     await addDocuments(tree, { root, version, time });
     await tree.copy(join(packaging, 'deb/lintian-overrides'), 'usr/share/lintian/overrides/holdfast');
 
-    const conffiles = tree.files.filter((path) => path.startsWith('etc/')).map((path) => `/${path}\n`);
-    await tree.control('conffiles', conffiles.join(''));
     await tree.control('control', controlFile({ version, arch, sizeKib: await tree.sizeKib() }));
     await tree.control('md5sums', await tree.md5sums());
     for (const script of ['postinst', 'prerm', 'postrm'])

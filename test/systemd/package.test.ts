@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { tempFolder } from '../helpers/temp.ts';
@@ -388,6 +388,7 @@ async function patientPasses(machine: Machine): Promise<void> {
 
 async function upgrade(t: TestContext, machine: Machine): Promise<void> {
   const [pid, { host }] = [await waitPatiently(machine), await isWell(machine)];
+  const settings = await machine.sh('sha256sum /etc/holdfast/*.yaml');
   const next = nextVersion(t);
   copyFileSync(next, `${machine.root}/root/next.deb`);
   for (const file of [`/checkout/dist/${packageFile()}`, '/root/next.deb']) {
@@ -398,18 +399,22 @@ async function upgrade(t: TestContext, machine: Machine): Promise<void> {
     assert.equal(await patientPid(machine), pid, 'the process of the check');
   }
   assert.match(await machine.sh('dpkg-query --show holdfast'), /\t99\./);
+  assert.equal(await machine.sh('sha256sum /etc/holdfast/*.yaml'), settings);
   // Until it has ended: an end that comes later would count as the next look's.
   await machine.run(['touch', '/srv/go-on']);
   await patientPasses(machine);
 }
 
-/** The same package with a higher version. */
+/** The same package with a higher version and other settings to begin with. */
 function nextVersion(t: TestContext): string {
   const folder = tempFolder(t);
   const [tree, file] = [join(folder, 'tree'), join(folder, 'next.deb')];
   execFileSync('dpkg-deb', ['--raw-extract', join(checkout, 'dist', packageFile()), tree]);
   const control = join(tree, 'DEBIAN/control');
   writeFileSync(control, readFileSync(control, 'utf8').replace(/^Version: .*/m, 'Version: 99.0.0'));
+  // Other words in the settings that a newer version would begin with are no reason to ask, or to change anybody's.
+  for (const role of ['agent', 'registry'])
+    appendFileSync(join(tree, `usr/share/holdfast/${role}.yaml`), '# Of version 99.\n');
   execFileSync('dpkg-deb', ['--root-owner-group', '-Znone', '--build', tree, file], { stdio: 'ignore' });
   return file;
 }
