@@ -21,6 +21,7 @@ export async function checkStart(io: Io, given: Settings, flags: Flags): Promise
       const { registry, runner, agent } = upConfigs(io, given, flags);
       requireTwoAddresses(registry.listen, agent.listen);
       for (const config of [registry, runner, agent]) checkFolders(io, config);
+      await checkOrders(io, runner);
       return;
     }
     case 'registry': {
@@ -38,7 +39,7 @@ export async function checkStart(io: Io, given: Settings, flags: Flags): Promise
     case 'runner': {
       const config = runnerConfig(io, given, flags);
       checkFolders(io, config);
-      if (config.orders !== null) await new OrdersFile({ ...config.orders, uid: io.uid }).check();
+      await checkOrders(io, config);
       return;
     }
     case 'agent': {
@@ -47,6 +48,10 @@ export async function checkStart(io: Io, given: Settings, flags: Flags): Promise
       await checkRegistryAccess(given, config);
     }
   }
+}
+
+async function checkOrders(io: Io, { orders }: RunnerConfig): Promise<void> {
+  if (orders !== null) await new OrdersFile({ ...orders, uid: io.uid }).check();
 }
 
 async function checkRegistryAccess(given: Settings, { registry, proxy = {} }: AgentConfig): Promise<void> {

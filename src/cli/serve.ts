@@ -3,7 +3,7 @@
 import type { Command } from 'commander';
 import type { LogLevel } from '../base/log.ts';
 import { debugOption } from './context.ts';
-import { type ExitCode, exitCodes } from './exit.ts';
+import { ConfigurationError, type ExitCode, exitCodes } from './exit.ts';
 import type { Io } from './io.ts';
 import type { Place } from './locations.ts';
 import type { RoleContext, RunningRole } from './roles.ts';
@@ -55,7 +55,8 @@ export async function serve(
     await supervision.stopping();
     throw failure.error;
   }
-  if (failure === undefined) logger.info({}, 'stopping');
+  // Whoever called tells this one in words too: a stack says nothing of a mistake in a file.
+  if (failure === undefined || failure.error instanceof ConfigurationError) logger.info({}, 'stopping');
   else logger.error({ err: failure.error }, 'failed, stopping');
   const stopped = await withinDrainTime(io, async () => {
     await supervision.stopping();

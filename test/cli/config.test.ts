@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { ConfigurationError } from '../../src/cli/exit.ts';
 import type {
   AgentConfig,
   RegistryConfig,
@@ -142,6 +143,18 @@ test('runner reads of its file what it does for the agent, and nothing that is t
   const checked = await cli(['config', 'check', 'runner', '--config', wrong]);
   assert.equal(checked.code, 78);
   assert.match(checked.stderr, /agent\.yaml:1\).*did you mean "exec"/);
+});
+
+test('config check finds for up and runner a file that the runner would not believe', async (t) => {
+  const config = file(t, 'checks: [{type: a, exec: [/bin/true]}]\n');
+  const check = (role: string) => cli(['config', 'check', role, '--config', config]);
+  for (const role of ['up', 'runner']) assert.equal((await check(role)).code, 0, role);
+  chmodSync(config, 0o664);
+  for (const role of ['up', 'runner']) {
+    const { code, stderr } = await check(role);
+    assert.equal(code, 78, role);
+    assert.match(stderr, /others can write to .*; run chmod go-w /, role);
+  }
 });
 
 test('agent finds the runner beside its sockets, where it is told, or nowhere', async () => {
@@ -536,6 +549,11 @@ test('a start that fails exits with its reason; a role that fails later stops th
   });
   assert.deepEqual([early.code, closed], [1, ['runner', 'registry']]);
   assert.match(early.stderr, /holdfast: no room\n/);
+  const mistaken = await cli(['up', '--data-dir', '/d'], {
+    roles: { ...roles, startAgent: () => Promise.reject(new ConfigurationError('wrong word')) },
+  });
+  assert.equal(mistaken.code, 78);
+  assert.doesNotMatch(mistaken.stderr, /stack/);
   const later = await cli(['registry', '--tls', 'off'], {
     roles: {
       startRegistry: async () => ({
