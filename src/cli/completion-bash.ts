@@ -15,11 +15,17 @@ _holdfast() {
         prev=\${COMP_WORDS[COMP_CWORD-2]}
     fi
 
+    # An address is several words too; nothing is known of what stands behind its colon.
+    if [[ $cur == :* || $prev == :* ]]; then
+        COMPREPLY=()
+        return
+    fi
+
     # Where on the line we are: the words of the command, and how many others stand behind it.
     local path='' given=0 skip='' word i
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=\${COMP_WORDS[i]}
-        if [[ $word == '=' ]]; then
+        if [[ $word == [=:]* ]]; then
             skip=yes
         elif [[ -n $skip ]]; then
             skip=''

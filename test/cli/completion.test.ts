@@ -63,10 +63,11 @@ test('completion writes a script for each shell, and knows no other', async () =
 
 test('bash offers commands, options, their words and files', async (t) => {
   const { stdout: script } = await cli(['completion', 'bash']);
-  // As readline splits a line: "=" is a word by itself.
+  // As readline splits a line: "=" and ":" are words by themselves.
   const ask = `${script}
     line=$1
-    read -ra COMP_WORDS <<< "\${line//=/ = }"
+    line=\${line//=/ = }
+    read -ra COMP_WORDS <<< "\${line//:/ : }"
     if [[ $line == *' ' ]]; then COMP_WORDS+=(''); fi
     COMP_CWORD=$((\${#COMP_WORDS[@]} - 1))
     _holdfast

@@ -31,6 +31,8 @@ export function completions(folder: string): readonly Completion[] {
     { line: 'holdfast services set --status ', offers: ['DOWN', 'UP'] },
     { line: 'holdfast registry --tls ', offers: ['off', 'own'] },
     { line: 'holdfast registry rotate ', offers: ['ca', 'certificate', 'signing-key'] },
+    { line: 'holdfast registry --listen 0.0.0.0:7420 rot', offers: ['rotate'] },
+    { line: 'holdfast registry --listen localhost:rot', offers: [] },
     { line: 'holdfast registry --behind-proxy rot', offers: ['rotate'] },
     { line: 'holdfast token create --role o', offers: ['operator'] },
     { line: 'holdfast config print a', offers: ['agent'] },
