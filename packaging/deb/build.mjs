@@ -32,7 +32,7 @@ const depends = [
 const maintainer = 'Holdfast maintainers <maintainers@users.noreply.holdfast.example>';
 
 /**
- * Writes `dist/holdfast_<version>_<arch>.deb` and resolves with its path. `binary` and `addon` are files for `arch`.
+ * Writes `dist/holdfast_<version>_<arch>.deb`, its version as Debian orders it, and resolves with its path. `binary` and `addon` are files for `arch`.
  * Also taken are the pages in dist/man (`holdfast.1`) and what is in dist/completions (`holdfast.bash`, `_holdfast`,
  * `holdfast.fish`).
  */
@@ -40,7 +40,7 @@ export async function buildDeb({ root, arch: cpu, binary, addon }) {
   const arch = architectures[cpu];
   const outDir = join(root, 'dist');
   const manifest = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
-  const { version } = manifest;
+  const version = debianVersion(manifest.version);
   const time = await sourceTime(root);
   const folder = join(outDir, `.deb-${arch}-${process.pid}`);
   const output = join(outDir, `holdfast_${version}_${arch}.deb`);
@@ -82,6 +82,12 @@ export async function buildDeb({ root, arch: cpu, binary, addon }) {
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** In Debian's order `1.0.0-rc.1` would be later than `1.0.0`, and apt would keep it: what comes before has a tilde. */
+export function debianVersion(version) {
+  const [release, ...prerelease] = version.split('-');
+  return prerelease.length === 0 ? release : `${release}~${prerelease.join('.')}`;
 }
 
 /** A folder that becomes a package: modes are as given, whatever the umask of who builds. */
