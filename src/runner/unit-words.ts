@@ -80,8 +80,9 @@ function limitsOf({ timeoutMs, limits: { memoryBytes, tasks, cpuPercent } }: Lau
     `CPUQuota=${cpuPercent}%`,
     // What was in its memory stays there.
     'LimitCORE=0',
-    // That it begins and ends is told by who asked for it; the journal would have it every few seconds.
-    'LogLevelMax=err',
+    // That it begins and ends is told by who asked for it; the journal would have it every few seconds. Not `err`: so
+    // systemd tells of a command that fails faster than its start is noted, "Failed to start".
+    'LogLevelMax=crit',
   ];
 }
 
