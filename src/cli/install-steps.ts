@@ -15,7 +15,14 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { ensureOwnedFolder, reasonOf, removeFile, writeFileAtomic } from '../base/atomic-file.ts';
+import {
+  ensureOwnedFolder,
+  FileError,
+  readPrivateFile,
+  reasonOf,
+  removeFile,
+  writeFileAtomic,
+} from '../base/atomic-file.ts';
 import { makeFolder } from '../base/folder.ts';
 import type { CommandResult } from '../runner/systemctl.ts';
 import { handedOverToken } from './agent-config.ts';
@@ -165,6 +172,22 @@ export class InstallPlan {
         random: this.#host.random,
       }),
     );
+  }
+
+  /**
+   * Whether it was handed over and has not been used yet. The folder is the agent's, who might put a pipe there, or a
+   * link to anything: what is not as we left it is replaced.
+   */
+  async hasJoinToken(token: string): Promise<boolean> {
+    const place = this.at(join('/var/lib/holdfast/agent', handedOverToken));
+    if (lstatSync(place, { throwIfNoEntry: false }) === undefined) return false;
+    try {
+      const found = await readPrivateFile(place, { uid: this.#userOf('holdfast-agent').uid });
+      return found.toString('utf8').trim() === token;
+    } catch (error) {
+      if (error instanceof FileError) return false;
+      throw error;
+    }
   }
 
   /** Where the agent looks for it, and can delete it: its own folder. Nobody but it and root can read it there. */

@@ -121,9 +121,7 @@ async function joinTokenOf(io: Io, plan: InstallPlan, flags: Flags): Promise<str
     const where = file === undefined ? 'HOLDFAST_JOIN' : file === '-' ? 'stdin' : file;
     throw new ConfigurationError(`${error.message} (in ${where})`, { cause: error });
   }
-  // One that is there already has been handed over, and not been used yet.
-  const place = join(plan.at(stateFolder), handedOverToken);
-  return existsSync(place) && readFileSync(place, 'utf8').trim() === text ? null : text;
+  return (await plan.hasJoinToken(text)) ? null : text;
 }
 
 /** What was asked for goes into the role's file, below what a person wrote; the whole must be a configuration. */

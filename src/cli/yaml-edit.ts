@@ -35,7 +35,7 @@ export async function editYaml(
     }
     const now: unknown = document.toJS();
     if (JSON.stringify(valueIn(now, path)) === JSON.stringify(value)) continue;
-    put(document, { path, value }, { file, yaml });
+    put(document, { path, value }, yaml);
     changed = true;
   }
   const asText = () => document.toString({ lineWidth: 0, flowCollectionPadding: false });
@@ -59,20 +59,8 @@ export async function editYaml(
 function put(
   document: Document,
   { path, value }: YamlEdit,
-  { file, yaml }: { file: string; yaml: typeof import('yaml') },
+  { isScalar, isSeq }: typeof import('yaml'),
 ): void {
-  const { isAlias, isScalar, isSeq } = yaml;
-  // A key with nothing behind it is a map that nobody has filled.
-  for (let depth = 1; depth < path.length; depth += 1) {
-    const above = path.slice(0, depth);
-    const found = document.getIn(above, true);
-    if (isAlias(found))
-      throw new ConfigurationError(
-        `Cannot change ${file}: ${above.join('.')} is an alias, *${found.source}; write it out`,
-      );
-    if (found === null || (isScalar(found) && found.value === null))
-      document.setIn(above, document.createNode({}));
-  }
   const found = document.getIn(path, true);
   if (isScalar(found) && !Array.isArray(value)) {
     found.value = value;

@@ -1,11 +1,13 @@
 /** `holdfast install` on a machine that is a folder, with a systemd that notes what it is told. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
   mkdirSync,
   readFileSync,
   readlinkSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -355,6 +357,13 @@ test('G11: install follows no link that the agent put in its own folder', async 
   await install(['agent', '--join-file', '-'], { stdin: joinToken, clock: new HastyClock() });
   assert.equal(readFileSync(target, 'utf8'), 'untouched');
   assert(statSync(at(handed)).isFile());
+  rmSync(at(handed));
+  execFileSync('mkfifo', ['-m', '600', at(handed)]);
+  const argv = ['agent', '--join-file', '-', '--timeout', '1s'];
+  await install(argv, { stdin: joinToken, clock: new HastyClock() });
+  assert.equal(readFileSync(at(handed), 'utf8'), `${joinToken}\n`);
+  const again = await install(argv, { stdin: joinToken, clock: new HastyClock() });
+  assert.match(again.stderr, /^everything is installed/);
   chmodSync(folder, 0o755);
   const open = await install(['agent', '--join-file', '-'], { stdin: joinToken.slice(0, -1) });
   assert.equal(open.code, 78, open.stderr);
