@@ -71,7 +71,8 @@ export function checkDataDir(dataDir: string): boolean {
 
 /** A file that is not there will be made, by us. */
 function checkStoreFile(dataDir: string, path: string, uid: number): void {
-  for (const place of [path, `${path}-wal`, `${path}-shm`]) {
+  // SQLite writes what it finds in a journal into the database, also where this one writes none.
+  for (const place of [path, `${path}-wal`, `${path}-shm`, `${path}-journal`]) {
     const found = lstatSync(place, { throwIfNoEntry: false });
     // In the place of the ballast a folder does no harm: without one a store does its best.
     if (found === undefined || (found.isDirectory() && place === storeFiles(dataDir).ballast)) continue;
@@ -97,9 +98,10 @@ function checkStoreFile(dataDir: string, path: string, uid: number): void {
 /** How many names a file has in the folders where `restore` keeps what was there before: a crash may leave two. */
 function namesKept(dataDir: string, { dev, ino }: { dev: number; ino: number }): number {
   let count = 0;
-  for (const folder of readdirSync(dataDir).filter((name) => name.startsWith('replaced-'))) {
-    for (const name of readdirSync(join(dataDir, folder))) {
-      const found = lstatSync(join(dataDir, folder, name));
+  for (const folder of readdirSync(dataDir, { withFileTypes: true })) {
+    if (!folder.isDirectory() || !folder.name.startsWith('replaced-')) continue;
+    for (const name of readdirSync(join(dataDir, folder.name))) {
+      const found = lstatSync(join(dataDir, folder.name, name));
       if (found.dev === dev && found.ino === ino) count += 1;
     }
   }

@@ -11,6 +11,7 @@ import {
   readdirSync,
   readFileSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
@@ -35,7 +36,8 @@ const refused = (dataDir: string, message: RegExp) =>
   assert.rejects(open(dataDir), { code: 'forbidden', field: 'dataDir', message });
 
 suite('G11: a data directory', () => {
-  for (const name of ['holdfast.db', 'holdfast.db-wal', 'holdfast.db-shm', 'owner.lock', 'ballast']) {
+  const names = ['holdfast.db', 'holdfast.db-wal', 'holdfast.db-shm', 'holdfast.db-journal'];
+  for (const name of [...names, 'owner.lock', 'ballast']) {
     test(`is refused when ${name} is a link, and nothing is made where it leads`, async (t) => {
       const [dataDir, elsewhere] = [tempFolder(t), tempFolder(t)];
       chmodSync(dataDir, 0o700);
@@ -49,6 +51,7 @@ suite('G11: a data directory', () => {
   test('is refused when a file of it has another name elsewhere', async (t) => {
     const { dataDir, elsewhere, at } = await used(t);
     linkSync(at('holdfast.db'), join(elsewhere, 'copy'));
+    writeFileSync(at('replaced-by'), 'a file of somebody');
     await refused(dataDir, /"holdfast\.db" in it has another name elsewhere \(a hard link\)/);
   });
 
