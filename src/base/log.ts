@@ -23,8 +23,19 @@ export function createLogger(options: {
   level: LogLevel;
   fd?: number;
   fields?: Record<string, unknown>;
+  /** A line begins with its priority, as sd-daemon(3) has it, which the journal takes off: `journalctl -p warning`. */
+  journal?: boolean;
 }): Logger {
   const file = pino.destination({ fd: options.fd ?? 2, sync: true });
+  const stream = {
+    /** pino says in `lastLevel` of what level the line is that it writes. */
+    [Symbol.for('pino.metadata')]: true,
+    lastLevel: 0,
+    write(line: string) {
+      const priority = options.journal === true ? `<${priorityOf(this.lastLevel)}>` : '';
+      file.write(priority + visibleJson(line));
+    },
+  };
   return pino(
     {
       level: options.level,
@@ -33,8 +44,15 @@ export function createLogger(options: {
       formatters: { level: (label) => ({ level: label }) },
       serializers: { err: options.level === 'debug' ? pino.stdSerializers.err : shownError },
     },
-    { write: (line) => file.write(visibleJson(line)) },
+    stream,
   );
+}
+
+/** Of syslog(3), for a level of pino: 20 is debug, 30 info, 40 warn, 50 error. */
+function priorityOf(level: number): number {
+  if (level >= 50) return 3;
+  if (level >= 40) return 4;
+  return level >= 30 ? 6 : 7;
 }
 
 /**

@@ -1,4 +1,5 @@
 /** The real outside of the command line: this process, its streams, its machine. */
+import { fstatSync } from 'node:fs';
 import { homedir, hostname } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
@@ -23,7 +24,8 @@ export function runProcess(argv: readonly string[], signal: AbortSignal): Promis
     clock: systemClock,
     random: systemRandom,
     signal,
-    logger: async (level) => (await import('../base/log.ts')).createLogger({ level }),
+    logger: async (level) =>
+      (await import('../base/log.ts')).createLogger({ level, journal: isJournal(env) }),
     notifier: async (logger) => {
       const { createNotifier } = await import('../base/notify.ts');
       return createNotifier({ notifySocket: env['NOTIFY_SOCKET'], clock: systemClock, logger });
@@ -58,4 +60,12 @@ function outputOf(stream: NodeJS.WriteStream): Output {
       return stream.isTTY ? stream.columns : undefined;
     },
   };
+}
+
+/** Whether stderr goes to systemd's journal, as JOURNAL_STREAM says (systemd.exec(5)): its device and inode are those named. */
+function isJournal(env: NodeJS.ProcessEnv): boolean {
+  const stream = env['JOURNAL_STREAM'];
+  if (stream === undefined) return false;
+  const { dev, ino } = fstatSync(2);
+  return stream === `${dev}:${ino}`;
 }

@@ -332,7 +332,7 @@ class UnitStep implements Running {
       details: AppError['details'] = {},
     ) => {
       rmSync(this.#endFile, { force: true });
-      throw new AppError(code, `Cannot start ${this.name}: ${why}`, { details });
+      throw new AppError(code, `Cannot start "${program.slice(0, 256)}": ${why}`, { details });
     };
     if (end === undefined && said.includes('connect to bus'))
       refuse('unavailable', `systemd is not reached (${said}); install dbus, and see that dbus.service runs`);
@@ -341,7 +341,7 @@ class UnitStep implements Running {
     else if (end.code === 'exited' && /^12[67]$/.test(end.status) && said.startsWith(`${envProgram}: `))
       refuse(
         'unprocessable',
-        `"${program.slice(0, 256)}" cannot be executed: ${said.slice(said.lastIndexOf(': ') + 2)}`,
+        `it cannot be executed: ${said.slice(said.lastIndexOf(': ') + 2)}`,
         // env(1): 127 when there is no such program, 126 when it may not be executed.
         end.status === '127' ? { reason: 'no-program' } : {},
       );
@@ -426,10 +426,10 @@ function requireOwn(folder: string): void {
 }
 
 /** env(1) gives a program its environment, and takes for a variable what has a "=". */
-function requireNoVariable({ name, command: [program = ''] }: Launch): void {
+function requireNoVariable({ command: [program = ''] }: Launch): void {
   if (!program.includes('=')) return;
   throw new AppError(
     'unprocessable',
-    `Cannot start ${name}: "${program.slice(0, 256)}" has a "=", which no program has that is started as a unit; start it by a link of another name`,
+    `Cannot start "${program.slice(0, 256)}": it has a "=", which no program has that is started as a unit; start it by a link of another name`,
   );
 }

@@ -149,7 +149,7 @@ test('launch() refuses what cannot be started, and says why', async (t) => {
       return true;
     });
   for (let round = 0; round < 10; round += 1)
-    await refused(order(['/no/such/program']), /"\/no\/such\/program" cannot be executed: No such file/);
+    await refused(order(['/no/such/program']), /"\/no\/such\/program": it cannot be executed: No such file/);
   await refused(order(['no-such-program']), /cannot be executed: No such file/);
   await refused(order(['/etc/passwd']), /cannot be executed: Permission denied/);
   await refused(order(['true'], { user: 'nobody-of-that-name' }), /no such user/);
