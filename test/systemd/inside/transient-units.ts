@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync,
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { systemClock } from '../../../src/base/clock.ts';
 import { silentLogger } from '../../../src/base/log.ts';
 import { systemRandom } from '../../../src/base/random.ts';
@@ -293,6 +294,17 @@ test('E11: an output flood is read at a bounded pace, and ends with the step', a
   assert.deepEqual(processesOfSteps(), []);
 });
 
+/** As the kernel counts them: whoever counts what is in /proc counts one that has ended with those that came after. */
+async function tasksOf(step: string): Promise<number> {
+  const unit = processesOfSteps().find((one) => one.unit.includes(step))?.unit;
+  if (unit === undefined) return 0;
+  const words = ['show', '--property=TasksCurrent', '--value', '--', unit];
+  const { stdout } = await promisify(execFile)('systemctl', words);
+  const tasks = Number(stdout);
+  // "[not set]": it has ended meanwhile.
+  return Number.isNaN(tasks) ? 0 : tasks;
+}
+
 test('E12: a fork bomb and a memory hog stay in their unit', async (t) => {
   const launcher = start(t, newFolder(t));
   const bomb = await launcher.launch(
@@ -317,7 +329,7 @@ test('E12: a fork bomb and a memory hog stay in their unit', async (t) => {
       const beganMs = performance.now();
       await new Promise((resolve) => execFile('true', resolve));
       others.push(performance.now() - beganMs);
-      most = Math.max(most, processesOfSteps().filter(({ unit }) => unit.includes('bomb')).length);
+      most = Math.max(most, await tasksOf('bomb'));
       await pause(20);
     }
   })();
@@ -332,7 +344,8 @@ test('E12: a fork bomb and a memory hog stay in their unit', async (t) => {
   await watching;
   const slowest = Math.max(...others);
   t.diagnostic(`${most} processes at most; meanwhile a new process took ${Math.round(slowest)} ms at most`);
-  assert(most > 1 && most <= 32, `${most} processes of the bomb`);
+  // The shell that tells of the end is moved into the group, also when that is full.
+  assert(most > 1 && most <= 32 + 1, `${most} processes of the bomb`);
   assert(slowest < 2_000, `a new process took ${slowest} ms`);
   assert.deepEqual(processesOfSteps(), []);
 });
