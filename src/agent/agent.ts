@@ -181,9 +181,14 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     host: () => ({ name: hostName(), id: identity?.id ?? null }),
     facts,
   });
+  const detectors = options.detectors ?? standardDetectorSpecs;
+  const isRunnerNeeded =
+    (options.checks ?? []).some(({ probe }) => needsRunner(probe)) ||
+    detectors.some((one) => !('detect' in one) && one.kind === 'command');
   const runner = new RunnerLink({
     ...shared,
     runner: options.runner ?? null,
+    needed: isRunnerNeeded,
     trusted: () =>
       session === null || identity === null ? null : { hostId: identity.id, keys: targets.keys(identity) },
     registryNowMs: () => session?.registryNowMs() ?? null,
@@ -195,7 +200,6 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
   undo.add('runner', () => runner.stop());
   const steps = new Steps(runner.service);
   const search = createSearch();
-  const detectors = options.detectors ?? standardDetectorSpecs;
   const detection = createDetection({
     ...shared,
     detectors: detectors.map((one) =>
@@ -279,9 +283,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     detection,
     checks,
     runner,
-    needsRunner:
-      (options.checks ?? []).some(({ probe }) => needsRunner(probe)) ||
-      detectors.some((one) => !('detect' in one) && one.kind === 'command'),
+    needsRunner: isRunnerNeeded,
     session,
     targets,
     host: () => ({ id: identity?.id ?? null, name: hostName() }),

@@ -23,6 +23,8 @@ export interface RunnerLinkOptions {
   readonly loops?: Loops | undefined;
   /** Null: this host has none. */
   readonly runner: RunnerAccess | null;
+  /** A check or a detector of this host asks it. */
+  readonly needed: boolean;
   /** Whose targets the runner is to believe; null before this host has joined. */
   readonly trusted: () => { readonly hostId: string; readonly keys: readonly TrustKey[] } | null;
   /** The registry's clock; null where nobody knows it. */
@@ -42,7 +44,7 @@ export interface RunnerLinkStatus {
 }
 
 const everyMs = 30_000;
-/** While it is not there: to look costs the opening of a socket. */
+/** While it is not there, and something needs it; else such looks would be half of what an idle agent does. */
 const absentEveryMs = 5_000;
 const answerMs = 5_000;
 
@@ -81,7 +83,7 @@ export class RunnerLink {
   start(): void {
     const client = this.#client;
     if (client === null) return;
-    const { clock, random, logger, loops } = this.#options;
+    const { clock, random, logger, loops, needed } = this.#options;
     this.#loop = startLoop({
       name: 'runner',
       clock,
@@ -92,7 +94,7 @@ export class RunnerLink {
       backoffCapMs: everyMs,
       run: async ({ signal }) => {
         await this.#look(client, signal);
-        return { nextMs: this.#status?.connected === true ? everyMs : absentEveryMs };
+        return { nextMs: needed && this.#status?.connected !== true ? absentEveryMs : everyMs };
       },
     });
   }

@@ -88,6 +88,7 @@ function linked(
     random: new SeededRandom(1),
     logger: silentLogger,
     runner,
+    needed: true,
     trusted,
     registryNowMs: () => null,
     onFound: () => {
