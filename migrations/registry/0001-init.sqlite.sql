@@ -88,6 +88,8 @@ CREATE INDEX tokens_by_revocation ON tokens (revoked_at_ms) WHERE revoked_at_ms 
 
 CREATE TABLE hosts (
   id TEXT PRIMARY KEY CHECK (length(id) = 36),
+  -- What tables with many rows call it; never given twice (meta `hosts_numbered`).
+  no INTEGER NOT NULL UNIQUE CHECK (no >= 1),
   name TEXT NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 253),
   region TEXT,
   labels TEXT NOT NULL CHECK (json_type(labels) = 'object'),
@@ -111,6 +113,8 @@ CREATE TABLE hosts (
   -- Counts the changes of what its target shows.
   target_serial INTEGER NOT NULL CHECK (target_serial >= 1),
   inventory_hash TEXT,
+  -- When that last changed: of changes in one host's components none is before an earlier one, whatever the clock does.
+  inventory_at_ms INTEGER,
   -- The furthest that this registry has seen of the agent's log.
   agent_epoch INTEGER,
   agent_revision INTEGER,
@@ -126,18 +130,46 @@ CREATE INDEX hosts_by_machine ON hosts (machine_id);
 CREATE INDEX hosts_by_region ON hosts (region, name);
 CREATE INDEX hosts_by_status ON hosts (status, name);
 
+-- What is installed anywhere, or was: each name that a detector has found, and each version of it, once.
+CREATE TABLE component_names (
+  id INTEGER PRIMARY KEY,
+  detector TEXT NOT NULL CHECK (detector <> ''),
+  name TEXT NOT NULL CHECK (name <> ''),
+  UNIQUE (name, detector)
+) STRICT;
+
+-- `architecture` '': none. `hosts`: on how many it is installed now.
+CREATE TABLE component_versions (
+  id INTEGER PRIMARY KEY,
+  name_id INTEGER NOT NULL REFERENCES component_names (id),
+  version TEXT NOT NULL CHECK (version <> ''),
+  architecture TEXT NOT NULL,
+  hosts INTEGER NOT NULL CHECK (hosts >= 0),
+  UNIQUE (name_id, version, architecture)
+) STRICT;
+
+-- What is installed on each host, as it is since `changed_at_ms`.
 CREATE TABLE components (
-  host_id TEXT NOT NULL REFERENCES hosts (id) ON DELETE CASCADE,
-  detector TEXT NOT NULL,
-  name TEXT NOT NULL,
-  version TEXT NOT NULL,
-  architecture TEXT,
+  host_no INTEGER NOT NULL REFERENCES hosts (no),
+  name_id INTEGER NOT NULL REFERENCES component_names (id),
+  version_id INTEGER NOT NULL REFERENCES component_versions (id),
   first_seen_ms INTEGER NOT NULL,
-  changed_at_ms INTEGER NOT NULL,
-  PRIMARY KEY (host_id, detector, name)
+  changed_at_ms INTEGER NOT NULL CHECK (changed_at_ms >= first_seen_ms),
+  PRIMARY KEY (host_no, name_id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX components_by_name ON components (name, version);
-CREATE INDEX components_of_host ON components (host_id, name, detector);
+CREATE INDEX components_by_version ON components (version_id, changed_at_ms, host_no);
+
+-- What was, from `from_ms` to before `to_ms`: also of hosts that are gone.
+CREATE TABLE components_past (
+  host_no INTEGER NOT NULL,
+  name_id INTEGER NOT NULL REFERENCES component_names (id),
+  version_id INTEGER NOT NULL REFERENCES component_versions (id),
+  first_seen_ms INTEGER NOT NULL,
+  from_ms INTEGER NOT NULL CHECK (from_ms >= first_seen_ms),
+  to_ms INTEGER NOT NULL CHECK (to_ms > from_ms),
+  PRIMARY KEY (host_no, to_ms, name_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX components_past_by_version ON components_past (version_id, to_ms, from_ms, host_no);
 
 -- Versions of components that somebody published. Texts of a release are bounded together; `data` is JSON as it came.
 CREATE TABLE releases (

@@ -132,8 +132,8 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
   const inventory = new InventoryStore({
     store,
     clock,
-    hostId: (host) => hosts.idOf(host),
-    hostIds: (filter) => hosts.idsOf(filter),
+    hostNo: (host) => hosts.numberOf(host),
+    hostNos: (filter) => hosts.numbersOf(filter),
   });
   const hosts: HostStore = new HostStore({
     store,

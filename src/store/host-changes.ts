@@ -21,6 +21,7 @@ import type { Labels } from '../domain/labels.ts';
 import { outOfScope, Scope } from '../domain/scope.ts';
 import type { AccessStore } from './access.ts';
 import type { Store, Transaction } from './engine/port.ts';
+import type { HostRow } from './engine/query.ts';
 import type { HostMemory } from './host-memory.ts';
 import { type hostStatements, recordOf } from './host-sql.ts';
 import type { InventoryStore } from './inventory.ts';
@@ -79,11 +80,17 @@ export class HostChanges {
   /** As `HostService.remove`. */
   remove(caller: Caller, idOrName: string, condition: VersionCondition): Promise<void> {
     const { sql, liveness, inventory, access, memory } = this.#options;
-    return this.#write(caller, idOrName, async (tx, record) => {
+    return this.#write(caller, idOrName, async (tx, record, row) => {
       requireVersion(record, condition);
       tx.append(hostEvent('host.removed', this.#view(record)));
       await liveness.held.hostRemoved(tx, record.name);
-      await inventory.forgetHost(tx, record);
+      const { no, inventory_at_ms: changedAtMs } = row;
+      await inventory.forgetHost(tx, {
+        no,
+        name: record.name,
+        hash: null,
+        atMs: Math.max(tx.now, changedAtMs ?? 0),
+      });
       await access.endHostCredentials(tx, record.id);
       await tx.run(sql.remove, { id: record.id });
       tx.onCommit(() => memory.forget(record));
@@ -131,7 +138,7 @@ export class HostChanges {
   async #write<T>(
     caller: Caller,
     idOrName: string,
-    fn: (tx: Transaction, record: HostRecord) => Promise<T>,
+    fn: (tx: Transaction, record: HostRecord, row: HostRow) => Promise<T>,
   ): Promise<T> {
     const { store, memory, sql } = this.#options;
     const { id } = memory.presence.record(memory.slotOf(idOrName));
@@ -140,7 +147,7 @@ export class HostChanges {
       if (row === undefined) throw hostNotFound(idOrName);
       const record = recordOf(row);
       requireCovered(caller, record);
-      return fn(tx, record);
+      return fn(tx, record, row);
     });
   }
 

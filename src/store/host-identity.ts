@@ -130,7 +130,9 @@ export class HostIdentity {
       revokedAtMs: null,
       version: 1,
     };
+    const numbered = await tx.get(sql.nextNo, {});
     const row = rowOf(record, {
+      no: Number(numbered?.no),
       machineId: request.machineId,
       joinedAs: normaliseHostName(request.name),
       lastSeenMs: tx.now,

@@ -18,6 +18,8 @@ import { recordOf } from './host-sql.ts';
 
 /** What is kept of a host beside its record; one small object each. */
 export interface HostFacts {
+  /** What tables with many rows call it. */
+  readonly no: number;
   /** The interval that it was last told to beat at. */
   intervalToldMs: number;
   inventoryHash: string | null;
@@ -57,6 +59,7 @@ export class HostMemory {
   readonly #capacity: HostCapacity;
   readonly #facts = new Map<string, HostFacts>();
   readonly #idByName = new Map<string, string>();
+  readonly #idByNo = new Map<number, string>();
   /** All names in order, while it is known. */
   #names: string[] | null = null;
   #trusted = true;
@@ -70,6 +73,7 @@ export class HostMemory {
     this.presence.clear();
     this.#facts.clear();
     this.#idByName.clear();
+    this.#idByNo.clear();
     this.#names = null;
     for (const row of rows) this.add(row);
     this.ready();
@@ -89,6 +93,7 @@ export class HostMemory {
     this.presence.setLastSeen(slot, row.last_seen_ms);
     this.presence.setAllowed(slot, hostDeadlineMs(row.interval_told_ms));
     this.#facts.set(row.id, factsOf(row));
+    this.#idByNo.set(row.no, row.id);
     return slot;
   }
 
@@ -112,6 +117,13 @@ export class HostMemory {
     return slot === undefined ? undefined : this.presence.record(slot);
   }
 
+  /** The host of this number as of the last commit. */
+  numbered(no: number): HostRecord | undefined {
+    const id = this.#idByNo.get(no);
+    const slot = id === undefined ? undefined : this.presence.find(id);
+    return slot === undefined ? undefined : this.presence.record(slot);
+  }
+
   /** Replaces the record of a host, whose name may have changed. */
   remember(record: HostRecord): number {
     const slot = this.presence.find(record.id);
@@ -126,6 +138,8 @@ export class HostMemory {
 
   forget({ id, name }: HostRecord): void {
     this.presence.remove(id);
+    const no = this.#facts.get(id)?.no;
+    if (no !== undefined) this.#idByNo.delete(no);
     this.#facts.delete(id);
     this.#names = null;
     if (this.#idByName.get(name) === id) this.#idByName.delete(name);
@@ -228,6 +242,7 @@ function factsOf(row: HostRow): HostFacts {
   const { agent_epoch: epoch, agent_revision: revision, agent_hash: hash } = row;
   const { outbox_epoch: outboxEpoch, outbox_seq: seq } = row;
   return {
+    no: row.no,
     intervalToldMs: row.interval_told_ms,
     inventoryHash: row.inventory_hash,
     toldMark: null,

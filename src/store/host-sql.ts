@@ -40,6 +40,7 @@ export function hostStatements(dialect: Dialect) {
     insert: compile(dialect, (query, arg: Arg<HostRow>) =>
       query.insertInto('hosts').values({
         id: arg('id'),
+        no: arg('no'),
         name: arg('name'),
         region: arg('region'),
         labels: arg('labels'),
@@ -58,12 +59,20 @@ export function hostStatements(dialect: Dialect) {
         revoked_at_ms: arg('revoked_at_ms'),
         target_serial: arg('target_serial'),
         inventory_hash: arg('inventory_hash'),
+        inventory_at_ms: arg('inventory_at_ms'),
         agent_epoch: arg('agent_epoch'),
         agent_revision: arg('agent_revision'),
         agent_hash: arg('agent_hash'),
         outbox_epoch: arg('outbox_epoch'),
         outbox_seq: arg('outbox_seq'),
       }),
+    ),
+    /** The number of the next host. Counted beside the hosts: the number of one that was removed is not given again. */
+    nextNo: compile<object, { no: string }>(dialect, (query) =>
+      sql<{ no: string }>`
+        INSERT INTO meta (key, value) VALUES ('hosts_numbered', '1')
+        ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(meta.value AS integer) + 1 AS text)
+        RETURNING value AS no`.compile(query),
     ),
     /** What selectors and its target show of a host; each change counts in its target. */
     setFacts: compile(
@@ -123,10 +132,10 @@ export function hostStatements(dialect: Dialect) {
         .set({ generation: arg('generation') })
         .where('id', '=', arg('id')),
     ),
-    setInventory: compile(dialect, (query, arg: Arg<{ id: string; hash: string | null }>) =>
+    setInventory: compile(dialect, (query, arg: Arg<{ id: string; hash: string | null; atMs: number }>) =>
       query
         .updateTable('hosts')
-        .set({ inventory_hash: arg('hash') })
+        .set({ inventory_hash: arg('hash'), inventory_at_ms: arg('atMs') })
         .where('id', '=', arg('id')),
     ),
     setOutbox: compile(dialect, (query, arg: Arg<{ id: string; epoch: number; seq: number }>) =>
@@ -184,6 +193,7 @@ export function recordOf(row: HostRow): HostRecord {
 export function rowOf(
   record: HostRecord,
   more: {
+    no: number;
     machineId: string;
     joinedAs: string;
     lastSeenMs: number;
@@ -194,6 +204,7 @@ export function rowOf(
 ): HostRow {
   return {
     id: record.id,
+    no: more.no,
     name: record.name,
     region: record.region,
     labels: JSON.stringify(record.labels),
@@ -212,6 +223,7 @@ export function rowOf(
     revoked_at_ms: null,
     target_serial: 1,
     inventory_hash: null,
+    inventory_at_ms: null,
     agent_epoch: null,
     agent_revision: null,
     agent_hash: null,

@@ -206,10 +206,11 @@ export class HostStore implements HostService {
     this.memory.slotOfId(id);
     this.#refuseUndecided(id, 'check in');
     return this.#store.write(caller, async (tx) => {
-      const { name, inventory_hash: hash } = await this.#load(tx, id);
-      const answer = await this.#inventory.apply(tx, { id, name, hash }, checkIn);
+      const { no, name, inventory_hash: hash, inventory_at_ms: changedAtMs } = await this.#load(tx, id);
+      const atMs = Math.max(tx.now, changedAtMs ?? 0);
+      const answer = await this.#inventory.apply(tx, { no, name, hash, atMs }, checkIn);
       if (answer.accepted && answer.hash !== hash)
-        await tx.run(this.#sql.setInventory, { id, hash: answer.hash });
+        await tx.run(this.#sql.setInventory, { id, hash: answer.hash, atMs });
       tx.onCommit(() => {
         this.memory.facts(id).inventoryHash = answer.hash;
       });
@@ -230,9 +231,9 @@ export class HostStore implements HostService {
     return { host, version: this.#targetVersion(host.id, this.memory.facts(host.id)) };
   }
 
-  /** The id of a host given by id or by name; `not-found`. */
-  idOf(idOrName: string): string {
-    return this.memory.presence.record(this.memory.slotOf(idOrName)).id;
+  /** The number of a host given by id or by name; `not-found`. */
+  numberOf(idOrName: string): number {
+    return this.memory.facts(this.memory.presence.record(this.memory.slotOf(idOrName)).id).no;
   }
 
   /** A host by id or by name, as of the last commit. */
@@ -323,11 +324,13 @@ export class HostStore implements HostService {
     return names;
   }
 
-  /** The ids of the hosts that are meant; null: all. */
-  idsOf(filter: HostSelection): string[] | null {
+  /** The numbers of the hosts that are meant; null: all. */
+  numbersOf(filter: HostSelection): number[] | null {
     const selects = hostSelection(filter);
     if (selects === null) return null;
-    return this.records().flatMap((record) => (selects(record.name, record) ? [record.id] : []));
+    return this.records().flatMap((record) =>
+      selects(record.name, record) ? [this.memory.facts(record.id).no] : [],
+    );
   }
 
   /** None of a host that is gone. */

@@ -1,174 +1,109 @@
-/**
- * The statements of components. Sets travel as one JSON argument: a first check-in of 2,000 packages is one statement
- * and one round trip, on SQLite (`json_each`) and on PostgreSQL (`jsonb_to_recordset`). Kysely has no words for
- * either, so these are written by hand.
- *
- * One component, as most deltas have, goes without JSON: on SQLite it is found in 2.5 instead of 6.4 µs and written in
- * 5.0 instead of 8.5 µs. From two on the difference shrinks, and is gone at about eight.
- */
-import { type CompiledQuery, type Kysely, type SelectQueryBuilder, sql } from 'kysely';
-import type { Dialect, Statement } from './engine/port.ts';
-import { type Arg, compile, type HostComponentRow, queryBuilder, type Schema } from './engine/query.ts';
+/** The statements that read components. Lists travel as one JSON argument. */
+import { type CompiledQuery, type RawBuilder, sql } from 'kysely';
+import type { Dialect } from './engine/port.ts';
+import { type Arg, compile, jsonRows, queryBuilder, type Schema } from './engine/query.ts';
 
-const columns = [
-  'host_id',
-  'detector',
-  'name',
-  'version',
-  'architecture',
-  'first_seen_ms',
-  'changed_at_ms',
-] as const;
+/** A component of a host, with its words. `architecture` is empty where there is none. */
+export interface ComponentRow {
+  detector: string;
+  name: string;
+  version: string;
+  architecture: string;
+  first_seen_ms: number;
+  changed_at_ms: number;
+}
+
+/** On how many hosts a version is. `detectors`: how many have found it by this name; then hosts may be counted twice. */
+export interface SummaryRow {
+  name: string;
+  version: string;
+  hosts: number;
+  detectors: number;
+}
 
 export interface SummaryOf {
-  /** Null: all. */
-  readonly hostIds: readonly string[] | null;
+  /** Numbers of hosts; null: all. */
+  readonly hostNos: readonly number[] | null;
   readonly apps: readonly string[] | undefined;
   readonly after: string;
   readonly limit: number;
 }
 
-type SummaryRow = Pick<HostComponentRow, 'name' | 'version'> & { hosts: number };
-
-type HostKeys = { hostId: string; keys: string };
-
 export function inventoryStatements(dialect: Dialect) {
-  /** Rows (detector, name, version, architecture) of a JSON array argument. */
-  const rowsOf = (json: ReturnType<Arg<{ items: string }>>) =>
-    dialect === 'sqlite'
-      ? sql`(select value ->> 'detector' as detector, value ->> 'name' as name, value ->> 'version' as version,
-              value ->> 'architecture' as architecture from json_each(${json}))`
-      : sql`jsonb_to_recordset(${json}::jsonb) as given(detector text, name text, version text, architecture text)`;
-
-  let db: Kysely<Schema> | undefined;
-  const upsert: Statement<{ hostId: string; items: string; now: number }, unknown> = compile(
-    dialect,
-    (query, arg: Arg<{ hostId: string; items: string; now: number }>) => ({
-      compile: () =>
-        sql`insert into components (host_id, detector, name, version, architecture, first_seen_ms, changed_at_ms)
-        select ${arg('hostId')}, detector, name, version, architecture, ${bigint(dialect, arg('now'))}, ${bigint(dialect, arg('now'))}
-        from ${rowsOf(arg('items'))} where true
-        on conflict (host_id, detector, name) do update
-        set version = excluded.version, architecture = excluded.architecture, changed_at_ms = excluded.changed_at_ms`.compile(
-          query,
-        ),
-    }),
-  );
-
   return {
-    upsert,
-    ofHost: compile(dialect, (query, arg: Arg<{ hostId: string }>) =>
-      query.selectFrom('components').select(columns).where('host_id', '=', arg('hostId')),
-    ),
-    one: compile(dialect, (query, arg: Arg<{ hostId: string; detector: string; name: string }>) =>
-      query
-        .selectFrom('components')
-        .select(columns)
-        .where('host_id', '=', arg('hostId'))
-        .where('detector', '=', arg('detector'))
-        .where('name', '=', arg('name')),
-    ),
-    upsertOne: compile(dialect, (query, arg: Arg<HostComponentRow>) =>
-      query
-        .insertInto('components')
-        .values(Object.fromEntries(columns.map((column) => [column, arg(column)])) as never)
-        .onConflict((conflict) =>
-          conflict.columns(['host_id', 'detector', 'name']).doUpdateSet((row) => ({
-            version: row.ref('excluded.version'),
-            architecture: row.ref('excluded.architecture'),
-            changed_at_ms: row.ref('excluded.changed_at_ms'),
-          })),
-        ),
-    ),
-    named: compile<HostKeys, HostComponentRow>(dialect, (query, arg) =>
-      query
-        .selectFrom('components')
-        .select(columns)
-        .where('host_id', '=', arg('hostId'))
-        .where(sql<boolean>`(detector, name) in (select detector, name from ${rowsOf(arg('keys'))})`),
-    ),
-    remove: compile<HostKeys, unknown>(dialect, (query, arg) =>
-      query
-        .deleteFrom('components')
-        .where('host_id', '=', arg('hostId'))
-        .where(sql<boolean>`(detector, name) in (select detector, name from ${rowsOf(arg('keys'))})`),
-    ),
     page: compile(
       dialect,
-      (query, arg: Arg<{ hostId: string; name: string; detector: string; limit: number }>) =>
-        query
-          .selectFrom('components')
-          .select(columns)
-          .where('host_id', '=', arg('hostId'))
-          .where(sql<boolean>`(name, detector) > (${arg('name')}, ${arg('detector')})`)
-          .orderBy('name')
-          .orderBy('detector')
-          .limit(arg('limit')),
+      (query, arg: Arg<{ hostNo: number; name: string; detector: string; limit: number }>) =>
+        sql<ComponentRow>`SELECT n.detector, n.name, v.version, v.architecture, c.first_seen_ms, c.changed_at_ms
+          FROM components AS c
+          JOIN component_names AS n ON n.id = c.name_id JOIN component_versions AS v ON v.id = c.version_id
+          WHERE c.host_no = ${arg('hostNo')} AND (n.name, n.detector) > (${arg('name')}, ${arg('detector')})
+          ORDER BY n.name, n.detector LIMIT ${arg('limit')}`.compile(query),
     ),
     /** All versions of the next `limit` names. */
     summary: compile(dialect, (query, arg: Arg<{ after: string; limit: number }>) =>
-      query
-        .selectFrom('components')
-        .select((row) => ['name', 'version', row.fn.count<number>('host_id').distinct().as('hosts')])
-        .where('name', 'in', (names) =>
-          names
-            .selectFrom('components')
-            .select('name')
-            .distinct()
-            .where('name', '>', arg('after'))
-            .orderBy('name')
-            .limit(arg('limit')),
-        )
-        .groupBy(['name', 'version'])
-        .orderBy('name')
-        .orderBy('version'),
+      sql<SummaryRow>`SELECT n.name, v.version, SUM(v.hosts) AS hosts, COUNT(DISTINCT n.id) AS detectors
+          FROM component_names AS n JOIN component_versions AS v ON v.name_id = n.id
+          WHERE v.hosts > 0 AND n.name IN (
+            SELECT DISTINCT name FROM component_names AS named WHERE name > ${arg('after')}
+            AND EXISTS (SELECT 1 FROM component_versions WHERE name_id = named.id AND hosts > 0)
+            ORDER BY name LIMIT ${arg('limit')})
+          GROUP BY n.name, v.version ORDER BY n.name, v.version`.compile(query),
     ),
+    /** On how many hosts each of `items` is, by whichever detector. */
+    distinct: compile(dialect, (query, arg: Arg<{ items: string }>) => {
+      const given = jsonRows(dialect, 'given', {
+        json: arg('items'),
+        columns: { name: 'text', version: 'text' },
+      });
+      return sql<Omit<SummaryRow, 'detectors'>>`
+        SELECT given.name, given.version, COUNT(DISTINCT c.host_no) AS hosts FROM ${given}
+        JOIN component_names AS n ON n.name = given.name
+        JOIN component_versions AS v ON v.name_id = n.id AND v.version = given.version
+        JOIN components AS c ON c.version_id = v.id
+        GROUP BY given.name, given.version`.compile(query);
+    }),
     /** As `summary`, of some hosts and of some applications only. */
-    summaryOf({ hostIds, apps, after, limit }: SummaryOf): CompiledQuery<SummaryRow> {
-      db ??= queryBuilder(dialect);
-      const meant = <Query extends { where: SelectQueryBuilder<Schema, 'components', object>['where'] }>(
-        query: Query,
-      ): Query => {
-        let narrowed = query;
-        if (hostIds !== null)
-          narrowed = narrowed.where(sql<boolean>`host_id in (${textsOf(dialect, hostIds)})`) as never;
-        if (apps !== undefined)
-          narrowed = narrowed.where(sql<boolean>`${appOf(dialect)} in (${textsOf(dialect, apps)})`) as never;
-        return narrowed;
-      };
-      const names = meant(db.selectFrom('components'))
-        .select('name')
-        .distinct()
-        .where('name', '>', after)
-        .orderBy('name')
-        .limit(limit);
-      return meant(db.selectFrom('components'))
-        .select((row) => ['name', 'version', row.fn.count<number>('host_id').distinct().as('hosts')])
-        .where('name', 'in', names)
-        .groupBy(['name', 'version'])
-        .orderBy('name')
-        .orderBy('version')
-        .compile();
+    summaryOf({ hostNos, apps, after, limit }: SummaryOf): CompiledQuery<SummaryRow> {
+      const meant = sql.join(
+        [
+          hostNos === null ? undefined : sql`c.host_no IN (${numbersOf(dialect, hostNos)})`,
+          apps === undefined ? undefined : sql`${appOf(dialect)} IN (${textsOf(dialect, apps)})`,
+        ].flatMap((condition) => condition ?? []),
+        sql` AND `,
+      );
+      return sql<SummaryRow>`
+        WITH found AS (
+          SELECT n.name, c.host_no, c.version_id
+          FROM components AS c JOIN component_names AS n ON n.id = c.name_id
+          WHERE n.name > ${after} AND ${meant})
+        SELECT found.name, v.version, COUNT(DISTINCT found.host_no) AS hosts, 1 AS detectors
+        FROM found JOIN component_versions AS v ON v.id = found.version_id
+        WHERE found.name IN (SELECT DISTINCT name FROM found ORDER BY name LIMIT ${sql.lit(limit)})
+        GROUP BY found.name, v.version ORDER BY found.name, v.version`.compile(queryBuilder<Schema>(dialect));
     },
   };
 }
 
-/** PostgreSQL takes an untyped parameter in a select list as text. */
-function bigint(dialect: Dialect, value: ReturnType<Arg<{ now: number }>>) {
-  return dialect === 'sqlite' ? value : sql`${value}::bigint`;
+/** The rows of a list of numbers, as one argument. */
+function numbersOf(dialect: Dialect, numbers: readonly number[]): RawBuilder<unknown> {
+  const json = JSON.stringify(numbers);
+  return dialect === 'sqlite'
+    ? sql`SELECT value FROM json_each(${json})`
+    : sql`SELECT value::integer FROM jsonb_array_elements_text(${json}::jsonb) AS given(value)`;
 }
 
 /** The rows of a list of texts, as one argument. */
-function textsOf(dialect: Dialect, texts: readonly string[]) {
+function textsOf(dialect: Dialect, texts: readonly string[]): RawBuilder<unknown> {
   const json = JSON.stringify(texts);
   return dialect === 'sqlite'
-    ? sql`select value from json_each(${json})`
-    : sql`select jsonb_array_elements_text(${json}::jsonb)`;
+    ? sql`SELECT value FROM json_each(${json})`
+    : sql`SELECT jsonb_array_elements_text(${json}::jsonb)`;
 }
 
 /** The application that a component is of: what stands before the `/` of its name; NULL when it is of none. */
-function appOf(dialect: Dialect) {
+function appOf(dialect: Dialect): RawBuilder<unknown> {
   return dialect === 'sqlite'
-    ? sql`case when instr(name, '/') > 1 then substr(name, 1, instr(name, '/') - 1) end`
-    : sql`case when position('/' in name) > 1 then split_part(name, '/', 1) end`;
+    ? sql`CASE WHEN instr(n.name, '/') > 1 THEN substr(n.name, 1, instr(n.name, '/') - 1) END`
+    : sql`CASE WHEN position('/' in n.name) > 1 THEN split_part(n.name, '/', 1) END`;
 }

@@ -88,6 +88,18 @@ async function run(): Promise<void> {
     const answer = await hostStore.checkIn(host.caller, host.id, checkIn);
     if (!answer.accepted) throw new Error('a check-in was not accepted');
   });
+  const [five, six] = [installed('1.2.3-1', 5), installed('1.2.3-2', 5)];
+  const [c, d] = [inventoryHash(five), inventoryHash(six)];
+  for (const { id, caller } of joined)
+    await hostStore.checkIn(caller, id, { base: null, hash: c, components: five, removed: [] });
+  await measure('check-in of five packages', async (n) => {
+    const host = joined[n % hosts];
+    if (host === undefined) throw new Error('no host');
+    const [base, hash, now] = Math.floor(n / hosts) % 2 === 0 ? [c, d, six] : [d, c, five];
+    const checkIn = { base, hash, components: now.slice(0, 5), removed: [] };
+    const answer = await hostStore.checkIn(host.caller, host.id, checkIn);
+    if (!answer.accepted) throw new Error('a check-in was not accepted');
+  });
   await measure('authenticate', async (n) => {
     access.authenticate(joined[n % hosts]?.credential ?? '');
   });
@@ -121,11 +133,11 @@ async function run(): Promise<void> {
   await store.close();
 }
 
-/** Only the first component's version differs. */
-function installed(version: string): Component[] {
+/** Only the versions of the first `changed` components differ. */
+function installed(version: string, changed = 1): Component[] {
   return Array.from({ length: 100 }, (_, n) => ({
     name: `package-${n}`,
-    version: n === 0 ? version : '1.0-1',
+    version: n < changed ? version : '1.0-1',
     detector: 'dpkg',
     architecture: 'amd64',
   }));

@@ -74,8 +74,8 @@ export async function wireStores(options: {
   const inventory = new InventoryStore({
     store,
     clock,
-    hostId: (name) => hosts.idOf(name),
-    hostIds: (filter) => hosts.idsOf(filter),
+    hostNo: (name) => hosts.numberOf(name),
+    hostNos: (filter) => hosts.numbersOf(filter),
   });
   const hosts = new HostStore({
     store,

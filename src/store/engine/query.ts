@@ -8,6 +8,7 @@ import {
   type Compilable,
   type CompiledQuery,
   DummyDriver,
+  type Generated,
   Kysely,
   PostgresAdapter,
   PostgresIntrospector,
@@ -28,7 +29,10 @@ import type { Dialect, Statement } from './port.ts';
 /** The registry's tables. Times are UTC milliseconds; `labels`, `self`, `events`, `body` and `answer` hold JSON text. */
 export interface Schema extends CommonSchema {
   hosts: HostRow;
+  component_names: ComponentNameRow;
+  component_versions: ComponentVersionRow;
   components: HostComponentRow;
+  components_past: PastComponentRow;
   releases: ReleaseRow;
   trains: TrainRow;
 }
@@ -142,6 +146,7 @@ export interface CheckRow {
 
 export interface HostRow {
   id: string;
+  no: number;
   name: string;
   region: string | null;
   labels: string;
@@ -160,6 +165,7 @@ export interface HostRow {
   revoked_at_ms: number | null;
   target_serial: number;
   inventory_hash: string | null;
+  inventory_at_ms: number | null;
   agent_epoch: number | null;
   agent_revision: number | null;
   agent_hash: string | null;
@@ -176,8 +182,37 @@ export interface OwnComponentRow {
   changed_at_ms: number;
 }
 
-export interface HostComponentRow extends OwnComponentRow {
-  host_id: string;
+/** `id` is given by the database: inserts leave it out. */
+export interface ComponentNameRow {
+  id: Generated<number>;
+  detector: string;
+  name: string;
+}
+
+/** `architecture` is empty where there is none. */
+export interface ComponentVersionRow {
+  id: Generated<number>;
+  name_id: number;
+  version: string;
+  architecture: string;
+  hosts: number;
+}
+
+export interface HostComponentRow {
+  host_no: number;
+  name_id: number;
+  version_id: number;
+  first_seen_ms: number;
+  changed_at_ms: number;
+}
+
+export interface PastComponentRow {
+  host_no: number;
+  name_id: number;
+  version_id: number;
+  first_seen_ms: number;
+  from_ms: number;
+  to_ms: number;
 }
 
 export interface ReleaseRow {
