@@ -273,6 +273,12 @@ export const limitTable = {
     reached: 'bad-request',
     why: 'what is older than a year is no candidate any more',
   },
+  historyKeptMs: {
+    value: 400 * 86_400_000,
+    unit: 'ms',
+    reached: 'compacted, naming the oldest moment',
+    why: 'how hosts, components and releases were: a year, and a month to compare it with the one before',
+  },
   pageBytes: {
     value: 1 * MiB,
     unit: 'bytes',

@@ -1,8 +1,9 @@
 /** Pieces that several schemas share. One TypeBox schema validates, types and documents (OpenAPI 3.1) a body. */
 import { type TProperties, type TSchema, Type } from 'typebox';
 import { limits } from '../base/limits.ts';
-import { parseDuration, parseInstant } from '../base/time.ts';
+import { formatInstant, parseDuration, parseInstant } from '../base/time.ts';
 import { AppError } from '../domain/error.ts';
+import type { Moment } from '../domain/moment.ts';
 import { formatSelector, parseSelector } from '../domain/selector.ts';
 
 /** An object whose unknown fields are refused by name. */
@@ -24,6 +25,15 @@ export const Instant = Type.String({ maxLength: 64, description: 'RFC 3339 with 
 export const Duration = Type.Union([Type.Number(), Type.String({ maxLength: 32 })], {
   description: 'Seconds, or 500ms 30s 5m 2h 1d 1w',
 });
+const momentWords = 'RFC 3339 with a zone, or how long ago: 30m 12h 7d 4w';
+
+/** As `readMoment` reads it; `what` says of what. */
+export function momentText(what: string) {
+  return Type.String({ minLength: 1, maxLength: 64, description: `${what}: ${momentWords}` });
+}
+
+/** Of queries about the past. */
+export const asOfQuery = { asOf: Type.Optional(momentText('Answer as it was known then')) };
 export const Digest = Type.String({
   pattern: '^sha256:[0-9a-f]{64}$',
   description: 'sha256: and 64 hexadecimal digits',
@@ -86,4 +96,26 @@ export function readDuration(value: string | number, field: string): number {
     `Cannot read ${field} "${value}": expected seconds, or a number with ms, s, m, h, d or w`,
     { field },
   );
+}
+
+/** The longest ago that is one: instants end at year 0. */
+const agoMaxMs = 1_000 * 365 * 86_400_000;
+
+/** An instant, or a duration with its unit, which is how long ago; `bad-request` naming `field` for what is neither. */
+export function readMoment(text: string, field: string): Moment {
+  const atMs = parseInstant(text);
+  if (atMs !== undefined) return { kind: 'at', atMs };
+  // A number alone may be a year, or seconds of an epoch: never seconds ago.
+  const agoMs = /[a-z]$/.test(text) ? parseDuration(text) : undefined;
+  if (agoMs !== undefined && agoMs <= agoMaxMs) return { kind: 'ago', agoMs };
+  throw new AppError(
+    'bad-request',
+    `Cannot read ${field} "${text}": expected RFC 3339 with a zone, such as 2026-01-31T09:30:00Z, or how long ago, such as 7d`,
+    { field },
+  );
+}
+
+/** What `readMoment` reads again. */
+export function formatMoment(moment: Moment): string {
+  return moment.kind === 'at' ? formatInstant(moment.atMs) : `${moment.agoMs / 1_000}s`;
 }
