@@ -163,7 +163,7 @@ CREATE TABLE component_versions (
 -- What is installed on each host, as it is since `changed_at_ms`.
 CREATE TABLE components (
   host_no integer NOT NULL REFERENCES hosts (no),
-  name_id integer NOT NULL REFERENCES component_names (id),
+  name_id integer NOT NULL,
   version_id integer NOT NULL REFERENCES component_versions (id),
   first_seen_ms safe_integer NOT NULL,
   changed_at_ms safe_integer NOT NULL CHECK (changed_at_ms >= first_seen_ms),
@@ -174,7 +174,7 @@ CREATE INDEX components_by_version ON components (version_id, changed_at_ms, hos
 -- What was, from `from_ms` to before `to_ms`: also of hosts that are gone.
 CREATE TABLE components_past (
   host_no integer NOT NULL,
-  name_id integer NOT NULL REFERENCES component_names (id),
+  name_id integer NOT NULL,
   version_id integer NOT NULL REFERENCES component_versions (id),
   first_seen_ms safe_integer NOT NULL,
   from_ms safe_integer NOT NULL CHECK (from_ms >= first_seen_ms),

@@ -151,7 +151,7 @@ CREATE TABLE component_versions (
 -- What is installed on each host, as it is since `changed_at_ms`.
 CREATE TABLE components (
   host_no INTEGER NOT NULL REFERENCES hosts (no),
-  name_id INTEGER NOT NULL REFERENCES component_names (id),
+  name_id INTEGER NOT NULL,
   version_id INTEGER NOT NULL REFERENCES component_versions (id),
   first_seen_ms INTEGER NOT NULL,
   changed_at_ms INTEGER NOT NULL CHECK (changed_at_ms >= first_seen_ms),
@@ -162,7 +162,7 @@ CREATE INDEX components_by_version ON components (version_id, changed_at_ms, hos
 -- What was, from `from_ms` to before `to_ms`: also of hosts that are gone.
 CREATE TABLE components_past (
   host_no INTEGER NOT NULL,
-  name_id INTEGER NOT NULL REFERENCES component_names (id),
+  name_id INTEGER NOT NULL,
   version_id INTEGER NOT NULL REFERENCES component_versions (id),
   first_seen_ms INTEGER NOT NULL,
   from_ms INTEGER NOT NULL CHECK (from_ms >= first_seen_ms),

@@ -5,7 +5,7 @@
  */
 import { sql } from 'kysely';
 import type { Dialect } from './engine/port.ts';
-import { type Arg, compile, jsonRows } from './engine/query.ts';
+import { type Arg, compile, jsonRows, unseen } from './engine/query.ts';
 
 /** A name, and what of it a host has: the columns of `components` are null where it has none. */
 export interface HeldRow {
@@ -57,20 +57,22 @@ export function inventoryChangeStatements(dialect: Dialect) {
     heldAll: compile(dialect, (query, arg: Arg<{ hostNo: number }>) =>
       sql<HeldRow>`SELECT ${held} FROM components AS c
           JOIN component_names AS n ON n.id = c.name_id JOIN component_versions AS v ON v.id = c.version_id
-          WHERE c.host_no = ${arg('hostNo')}`.compile(query),
+          WHERE c.host_no = ${unseen(dialect, arg('hostNo'))}`.compile(query),
     ),
     /** Every name among `items` that is known, with what the host has of it. */
     held: compile(dialect, (query, arg: Arg<{ hostNo: number; items: string }>) =>
       sql<HeldRow>`SELECT ${held} FROM ${rows('given', arg('items'), names)}
           JOIN component_names AS n ON n.name = given.name AND n.detector = given.detector
-          LEFT JOIN components AS c ON c.host_no = ${arg('hostNo')} AND c.name_id = n.id
+          LEFT JOIN components AS c ON c.host_no = ${unseen(dialect, arg('hostNo'))} AND c.name_id = n.id
           LEFT JOIN component_versions AS v ON v.id = c.version_id`.compile(query),
     ),
     heldOne: compile(dialect, (query, arg: Arg<{ hostNo: number; detector: string; name: string }>) =>
       sql<HeldRow>`SELECT ${held} FROM component_names AS n
-          LEFT JOIN components AS c ON c.host_no = ${arg('hostNo')} AND c.name_id = n.id
+          LEFT JOIN components AS c ON c.host_no = ${unseen(dialect, arg('hostNo'))} AND c.name_id = n.id
           LEFT JOIN component_versions AS v ON v.id = c.version_id
-          WHERE n.name = ${arg('name')} AND n.detector = ${arg('detector')}`.compile(query),
+          WHERE n.name = ${unseen(dialect, arg('name'))} AND n.detector = ${unseen(dialect, arg('detector'))}`.compile(
+        query,
+      ),
     ),
     addNames: compile(dialect, (query, arg: Arg<{ items: string }>) =>
       sql<NameRow>`INSERT INTO component_names (detector, name)
@@ -123,7 +125,7 @@ export function inventoryChangeStatements(dialect: Dialect) {
           SET version_id = excluded.version_id, changed_at_ms = excluded.changed_at_ms`.compile(query),
     ),
     remove: compile(dialect, (query, arg: Arg<{ hostNo: number; items: string }>) =>
-      sql`DELETE FROM components WHERE host_no = ${arg('hostNo')}
+      sql`DELETE FROM components WHERE host_no = ${unseen(dialect, arg('hostNo'))}
           AND name_id IN (SELECT name_id FROM ${rows('given', arg('items'), { name_id: 'bigint' })})`.compile(
         query,
       ),

@@ -1,6 +1,11 @@
 /**
  * Check-ins on SQL. A check-in writes its changes and nothing else: what is, what was until now, and on how many hosts
  * each version is.
+ *
+ * Measured (test/bench/store-services.ts; SQLite, 64 callers, 2 shared cores, in turn with rows that were texts and kept
+ * nothing of the past): a check-in of one package 75 µs of CPU instead of 58, of five 225 instead of 180. The past is
+ * 5 µs of it, counting 5, finding the version's id 2.4: too little for a dictionary in memory, which would have to
+ * forget with each write that is undone.
  */
 import { AppError } from '../domain/error.ts';
 import type { EventDraft } from '../domain/event.ts';

@@ -1,7 +1,7 @@
 /** The statements that read components. Lists travel as one JSON argument. */
 import { type CompiledQuery, type RawBuilder, sql } from 'kysely';
 import type { Dialect } from './engine/port.ts';
-import { type Arg, compile, jsonRows, queryBuilder, type Schema } from './engine/query.ts';
+import { type Arg, compile, jsonRows, queryBuilder, type Schema, unseen } from './engine/query.ts';
 
 /** A component of a host, with its words. `architecture` is empty where there is none. */
 export interface ComponentRow {
@@ -21,6 +21,14 @@ export interface SummaryRow {
   detectors: number;
 }
 
+/** `hosts`: on how many it is installed now. */
+export interface KnownVersion {
+  id: number;
+  version: string;
+  hosts: number;
+  detector: string;
+}
+
 export interface SummaryOf {
   /** Numbers of hosts; null: all. */
   readonly hostNos: readonly number[] | null;
@@ -37,7 +45,8 @@ export function inventoryStatements(dialect: Dialect) {
         sql<ComponentRow>`SELECT n.detector, n.name, v.version, v.architecture, c.first_seen_ms, c.changed_at_ms
           FROM components AS c
           JOIN component_names AS n ON n.id = c.name_id JOIN component_versions AS v ON v.id = c.version_id
-          WHERE c.host_no = ${arg('hostNo')} AND (n.name, n.detector) > (${arg('name')}, ${arg('detector')})
+          WHERE c.host_no = ${unseen(dialect, arg('hostNo'))}
+          AND (n.name, n.detector) > (${unseen(dialect, arg('name'))}, ${unseen(dialect, arg('detector'))})
           ORDER BY n.name, n.detector LIMIT ${arg('limit')}`.compile(query),
     ),
     /** All versions of the next `limit` names. */
@@ -45,7 +54,7 @@ export function inventoryStatements(dialect: Dialect) {
       sql<SummaryRow>`SELECT n.name, v.version, SUM(v.hosts) AS hosts, COUNT(DISTINCT n.id) AS detectors
           FROM component_names AS n JOIN component_versions AS v ON v.name_id = n.id
           WHERE v.hosts > 0 AND n.name IN (
-            SELECT DISTINCT name FROM component_names AS named WHERE name > ${arg('after')}
+            SELECT DISTINCT name FROM component_names AS named WHERE name > ${unseen(dialect, arg('after'))}
             AND EXISTS (SELECT 1 FROM component_versions WHERE name_id = named.id AND hosts > 0)
             ORDER BY name LIMIT ${arg('limit')})
           GROUP BY n.name, v.version ORDER BY n.name, v.version`.compile(query),
@@ -63,11 +72,35 @@ export function inventoryStatements(dialect: Dialect) {
         JOIN components AS c ON c.version_id = v.id
         GROUP BY given.name, given.version`.compile(query);
     }),
+    /** Every version that a component of this name has or had anywhere. */
+    versionsOf: compile(dialect, (query, arg: Arg<{ name: string }>) =>
+      sql<KnownVersion>`SELECT v.id, v.version, v.hosts, n.detector
+          FROM component_names AS n JOIN component_versions AS v ON v.name_id = n.id
+          WHERE n.name = ${unseen(dialect, arg('name'))}`.compile(query),
+    ),
+    /** The numbers of the hosts that have one of these versions, as JSON: 20,000 rows would be ten times the work. */
+    hostsWith: compile(dialect, (query, arg: Arg<{ ids: string }>) =>
+      sql<{ hosts: string }>`SELECT ${jsonList(dialect, sql`c.host_no`)} AS hosts
+          FROM components AS c WHERE c.version_id IN (${numbersOf(dialect, arg('ids'))})`.compile(query),
+    ),
+    /** As `hostsWith`, of those that had one at a moment. */
+    hostsThatHad: compile(dialect, (query, arg: Arg<{ ids: string; atMs: number }>) => {
+      const atMs = unseen(dialect, arg('atMs'));
+      return sql<{ hosts: string }>`SELECT ${jsonList(dialect, sql`host_no`)} AS hosts FROM (
+          SELECT host_no FROM components
+          WHERE version_id IN (${numbersOf(dialect, arg('ids'))}) AND changed_at_ms <= ${atMs}
+          UNION ALL
+          SELECT host_no FROM components_past
+          WHERE version_id IN (${numbersOf(dialect, arg('ids'))}) AND to_ms > ${atMs} AND from_ms <= ${atMs}
+        ) AS found`.compile(query);
+    }),
     /** As `summary`, of some hosts and of some applications only. */
     summaryOf({ hostNos, apps, after, limit }: SummaryOf): CompiledQuery<SummaryRow> {
       const meant = sql.join(
         [
-          hostNos === null ? undefined : sql`c.host_no IN (${numbersOf(dialect, hostNos)})`,
+          hostNos === null
+            ? undefined
+            : sql`c.host_no IN (${numbersOf(dialect, sql`${JSON.stringify(hostNos)}`)})`,
           apps === undefined ? undefined : sql`${appOf(dialect)} IN (${textsOf(dialect, apps)})`,
         ].flatMap((condition) => condition ?? []),
         sql` AND `,
@@ -85,19 +118,25 @@ export function inventoryStatements(dialect: Dialect) {
   };
 }
 
-/** The rows of a list of numbers, as one argument. */
-function numbersOf(dialect: Dialect, numbers: readonly number[]): RawBuilder<unknown> {
-  const json = JSON.stringify(numbers);
+/** The rows of a list of numbers: the JSON of it is one argument. */
+function numbersOf(dialect: Dialect, json: RawBuilder<unknown>): RawBuilder<unknown> {
   return dialect === 'sqlite'
-    ? sql`SELECT value FROM json_each(${json})`
+    ? sql`SELECT value FROM json_each(${unseen(dialect, json)})`
     : sql`SELECT value::integer FROM jsonb_array_elements_text(${json}::jsonb) AS given(value)`;
+}
+
+/** A column of all rows as one JSON list. */
+function jsonList(dialect: Dialect, column: RawBuilder<unknown>): RawBuilder<unknown> {
+  return dialect === 'sqlite'
+    ? sql`json_group_array(${column})`
+    : sql`COALESCE(json_agg(${column})::text, '[]')`;
 }
 
 /** The rows of a list of texts, as one argument. */
 function textsOf(dialect: Dialect, texts: readonly string[]): RawBuilder<unknown> {
   const json = JSON.stringify(texts);
   return dialect === 'sqlite'
-    ? sql`SELECT value FROM json_each(${json})`
+    ? sql`SELECT value FROM json_each(${unseen(dialect, sql`${json}`)})`
     : sql`SELECT jsonb_array_elements_text(${json}::jsonb)`;
 }
 

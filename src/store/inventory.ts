@@ -8,6 +8,7 @@ import type {
   Page,
   PageRequest,
 } from '../domain/services.ts';
+import { isInRange, type VersionRange, versionOrderOf } from '../domain/version.ts';
 import type { Session, Store, Transaction } from './engine/port.ts';
 import { type CheckInHost, InventoryChanges } from './inventory-changes.ts';
 import { type ComponentRow, inventoryStatements, type SummaryRow } from './inventory-sql.ts';
@@ -96,6 +97,27 @@ export class InventoryStore implements ComponentService {
       position: { epoch: head.epoch, revision: head.revision },
       stale: false,
     };
+  }
+
+  /**
+   * The numbers of the hosts that have a component in this range, or had one at a moment: also of hosts that are gone
+   * since. By whichever detector, each in its own order of versions.
+   */
+  async hostsWith(range: VersionRange, asOfMs: number | null = null): Promise<Set<number>> {
+    return this.#store.read(async (session) => {
+      const known = await session.all(this.#sql.versionsOf, { name: range.name });
+      const meant = known.filter(
+        ({ detector, version, hosts }) =>
+          (asOfMs !== null || hosts > 0) && isInRange(range, versionOrderOf(detector), version),
+      );
+      if (meant.length === 0) return new Set();
+      const ids = JSON.stringify(meant.map(({ id }) => id));
+      const found =
+        asOfMs === null
+          ? await session.get(this.#sql.hostsWith, { ids })
+          : await session.get(this.#sql.hostsThatHad, { ids, atMs: asOfMs });
+      return new Set(JSON.parse(found?.hosts ?? '[]') as number[]);
+    });
   }
 
   /** From what is counted with each check-in; only what several detectors have found is counted by its hosts. */

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { type Component, inventoryHash } from '../../src/domain/inventory.ts';
+import { parseVersionRange } from '../../src/domain/version.ts';
 import type { Statement } from '../../src/store/engine/port.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { SeededRandom } from '../helpers/random.ts';
@@ -91,12 +92,39 @@ export function inventoryContract(openStore: OpenStoreForTest): void {
     });
   });
 
+  describe('InventoryStore.hostsWith()', () => {
+    it('finds hosts by a version range, each detector in its own order, now and at a moment', async (t) => {
+      const stores = await open(t);
+      const fleet = await fleetOf(stores, ['edge-1', 'edge-2', 'edge-3', 'edge-4']);
+      await fleet.has('edge-1', [openssl('dpkg', '3.0.2-0ubuntu1')]);
+      await fleet.has('edge-2', [openssl('dpkg', '3.0.13~rc1')]);
+      await fleet.has('edge-3', [openssl('file', '3.0.13'), bash]);
+      await fleet.has('edge-4', [openssl('dpkg', '3.0.9'), openssl('file', '3.0.9')]);
+      const beforeMs = stores.clock.now();
+      assert.deepEqual(await hostsWith('openssl<3.0.13'), ['edge-1', 'edge-2', 'edge-4']);
+      stores.clock.stall(1_000);
+      await fleet.has('edge-1', [openssl('dpkg', '3.0.13')]);
+      await stores.hosts.remove({ role: 'admin', subject: 'test' }, 'edge-4', null);
+      assert.deepEqual(await hostsWith('openssl<3.0.13'), ['edge-2']);
+      assert.deepEqual(await hostsWith('openssl>=3.0.13'), ['edge-1', 'edge-3']);
+      assert.deepEqual(await hostsWith('curl>0'), []);
+      assert.deepEqual(await hostsWith('openssl<3.0.13', beforeMs), ['edge-1', 'edge-2', 'edge-4']);
+      assert.deepEqual(await hostsWith('openssl<3.0.13', stores.clock.now()), ['edge-2']);
+      assert.deepEqual(await hostsWith('openssl<3.0.13', beforeMs - 1), []);
+
+      async function hostsWith(text: string, asOfMs: number | null = null): Promise<string[]> {
+        const numbers = await stores.inventory.hostsWith(parseVersionRange(text, 'has'), asOfMs);
+        return ['edge-1', 'edge-2', 'edge-3', 'edge-4'].filter((name) => numbers.has(fleet.host(name).no));
+      }
+    });
+  });
+
   describe('a host that is removed', () => {
     it('leaves what was installed on it to the past, and its number to nobody', async (t) => {
       const stores = await open(t);
       const fleet = await fleetOf(stores, ['edge-1', 'edge-2']);
       await fleet.has('edge-2', [bash]);
-      const gone = stores.hosts.memory.facts(fleet.host('edge-2').id).no;
+      const gone = fleet.host('edge-2').no;
       stores.clock.stall(1_000);
       await stores.hosts.remove({ role: 'admin', subject: 'test' }, 'edge-2', null);
       assert.deepEqual((await stores.inventory.list({}, all)).items, []);
@@ -120,6 +148,10 @@ function nginx(detector: string, version: string, architecture?: string): Compon
   return { name: 'nginx', version, detector, ...(architecture === undefined ? {} : { architecture }) };
 }
 
+function openssl(detector: string, version: string): Component {
+  return { name: 'openssl', version, detector };
+}
+
 interface PastRow {
   host_no: number;
   version: string;
@@ -136,8 +168,11 @@ const past: Statement<object, PastRow> = {
 
 /** Joined hosts that check in completely. */
 async function fleetOf(stores: RegistryStores, names: readonly string[]) {
-  const joined = new Map<string, Awaited<ReturnType<typeof joinHost>>>();
-  for (const name of names) joined.set(name, await joinHost(stores, name));
+  const joined = new Map<string, Awaited<ReturnType<typeof joinHost>> & { readonly no: number }>();
+  for (const name of names) {
+    const host = await joinHost(stores, name);
+    joined.set(name, { ...host, no: stores.hosts.numberOf(name) });
+  }
   const host = (name: string) => {
     const found = joined.get(name);
     assert.ok(found, name);
