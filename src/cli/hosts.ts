@@ -4,20 +4,12 @@ import { hostRequests } from '../client/host.ts';
 import type { Answer } from '../client/request.ts';
 import type { HostDocument } from '../domain/host.ts';
 import type { HostPatch } from '../domain/host-change.ts';
-import type { HostFilter } from '../domain/services.ts';
 import type { Flags } from './config.ts';
-import {
-  action,
-  type Context,
-  clientOptions,
-  collect,
-  examples,
-  outputOption,
-  pageOptions,
-} from './context.ts';
+import { action, type Context, clientOptions, examples, outputOption, pageOptions } from './context.ts';
 import { UsageError } from './exit.ts';
+import { hostFilterOf, hostFilterOptions, isFiltered } from './host-filter.ts';
 import { type Column, writeRecord, writeTable } from './output.ts';
-import { ago, requireStatuses, statusWords } from './words.ts';
+import { ago, statusWords } from './words.ts';
 
 export function define(command: Command, context: Context): void {
   command.description('Hosts of the fleet: machines with an agent.');
@@ -35,14 +27,11 @@ function defineLs(command: Command, context: Context): void {
     .command('ls')
     .summary('list hosts')
     .description('Lists hosts by name. A repeated filter matches any of its values.')
-    .option('--name <name>', 'only this host', collect)
-    .option('--region <region>', 'only hosts of this region', collect)
-    .option('--status <UP|DOWN>', 'only with this status', collect)
-    .option('--selector <selector>', 'only hosts that match, such as "env=prod,tier in (web,db)"')
     .action(
       action(context, async (flags: Flags) => {
+        const filter = hostFilterOf(flags);
         await context.ask(flags, 'registry', (client) =>
-          context.showList(flags, client, (page) => hostRequests.list(filterOf(flags), page), {
+          context.showList(flags, client, (page) => hostRequests.list(filter, page), {
             empty: emptyWords(flags),
             write: (hosts, form) => writeTable(io, hosts, columns(io.clock.now()), form),
           }),
@@ -50,12 +39,14 @@ function defineLs(command: Command, context: Context): void {
         return 0;
       }),
     );
-  pageOptions(outputOption(clientOptions(ls)));
+  pageOptions(outputOption(clientOptions(hostFilterOptions(ls))));
   examples(ls, [
     'hosts ls',
     'hosts ls --status DOWN',
     'hosts ls --selector env=prod,@region=eu-west',
     'hosts ls --region eu-west -o wide',
+    'hosts ls --stale 7d',
+    'hosts ls --created-after 2026-01-01T00:00:00Z --seen-after 1d',
   ]);
 }
 
@@ -218,19 +209,7 @@ function versionOf(flags: Flags): { version?: number } {
 
 /** Whoever filtered has hosts; whoever did not learns how to get one. */
 function emptyWords(flags: Flags): string {
-  const filtered = ['name', 'region', 'status', 'selector'].some((name) => flags[name] !== undefined);
-  return filtered ? 'no hosts match' : 'no hosts: "holdfast token create --role host" lets one join';
-}
-
-function filterOf(flags: Flags): HostFilter {
-  const { name, region, status } = flags as Record<string, string[] | undefined>;
-  const selector = flags['selector'] as string | undefined;
-  return {
-    ...(selector === undefined ? {} : { selector }),
-    ...(name === undefined ? {} : { name }),
-    ...(region === undefined ? {} : { region }),
-    ...(status === undefined ? {} : { status: requireStatuses(status) }),
-  };
+  return isFiltered(flags) ? 'no hosts match' : 'no hosts: "holdfast token create --role host" lets one join';
 }
 
 function columns(now: number): Column<HostDocument>[] {

@@ -1,5 +1,6 @@
 /** How instants and times are told to people. */
 import { formatDuration, parseDuration, parseInstant } from '../base/time.ts';
+import { type Moment, parseMoment } from '../domain/moment.ts';
 import { UsageError } from './exit.ts';
 
 /** `12s ago`; null when never. What a server whose clock is ahead has seen is just now. */
@@ -15,6 +16,15 @@ export function requireInstant(text: string, flag: string): number {
   if (ms !== undefined) return ms;
   throw new UsageError(
     `Cannot read ${flag} "${text}": expected a time with a zone, such as 2026-01-31T09:30:00Z`,
+  );
+}
+
+/** A time, or how long ago; `UsageError` naming the flag. */
+export function requireMoment(text: string, flag: string): Moment {
+  const moment = parseMoment(text);
+  if (moment !== undefined) return moment;
+  throw new UsageError(
+    `Cannot read ${flag} "${text}": expected a time with a zone, such as 2026-01-31T09:30:00Z, or how long ago, such as 7d`,
   );
 }
 

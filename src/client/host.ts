@@ -14,6 +14,7 @@ import {
   BeatAnswerSchema,
   beatBody,
   HostSchema,
+  hostFilterQuery,
   JoinAnswerSchema,
   RenewalAnswerSchema,
   ReportAnswer,
@@ -52,11 +53,11 @@ export const hostRequests = {
     }) satisfies ApiRequest,
   get: (idOrName: string) =>
     ({ method: 'GET', path: paths.host(idOrName), answer: expectBody(HostSchema) }) satisfies ApiRequest,
-  list: ({ scope: _scope, ...filter }: HostFilter, page: Partial<PageRequest>) =>
+  list: (filter: HostFilter, page: Partial<PageRequest>) =>
     ({
       method: 'GET',
       path: paths.hosts,
-      query: { ...filter, ...page },
+      query: { ...hostFilterQuery(filter), ...page },
       answer: expectBody(listOf(HostSchema)),
     }) satisfies ApiRequest,
   change: (idOrName: string, patch: HostPatch, condition: VersionCondition = null) =>

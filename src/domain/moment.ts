@@ -1,12 +1,29 @@
 /** Moments as people name them: an instant, or how long ago. What is known of past ones, and how far back. */
 import { limits } from '../base/limits.ts';
-import { formatDuration, formatInstant } from '../base/time.ts';
+import { formatDuration, formatInstant, parseDuration, parseInstant } from '../base/time.ts';
 import { AppError } from './error.ts';
 
 /** Relative ones are resolved where the answer is made, by its clock: machines that ask may disagree on what is now. */
 export type Moment =
   | { readonly kind: 'at'; readonly atMs: number }
   | { readonly kind: 'ago'; readonly agoMs: number };
+
+/** The longest ago that is one: instants end at year 0. */
+const agoMaxMs = 1_000 * 365 * 86_400_000;
+
+/** An instant, or a duration with its unit, which is how long ago; undefined for what is neither. */
+export function parseMoment(text: string): Moment | undefined {
+  const atMs = parseInstant(text);
+  if (atMs !== undefined) return { kind: 'at', atMs };
+  // A number alone may be a year, or seconds of an epoch: never seconds ago.
+  const agoMs = /[a-z]$/.test(text) ? parseDuration(text) : undefined;
+  return agoMs !== undefined && agoMs <= agoMaxMs ? { kind: 'ago', agoMs } : undefined;
+}
+
+/** What `parseMoment` reads again. */
+export function formatMoment(moment: Moment): string {
+  return moment.kind === 'at' ? formatInstant(moment.atMs) : `${moment.agoMs / 1_000}s`;
+}
 
 /** UTC milliseconds. */
 export function momentMs(moment: Moment, now: number): number {

@@ -4,6 +4,7 @@
  * may meet (`unavailable`, `storage-full`, `internal`) stand at each method.
  */
 import type { Caller, TokenRole, TokenScope } from './access.ts';
+import type { AgeFilter } from './age.ts';
 import type { AuditEntry, AuditVerification } from './audit.ts';
 import type { StrictCondition } from './condition.ts';
 import type { Mark, Position, Revision, Selection } from './event.ts';
@@ -82,7 +83,8 @@ export type BeatResult =
   | { readonly uuid: string; readonly code: null; readonly status: Status }
   | { readonly uuid: string; readonly code: 'not-found' | 'taken-over' };
 
-export interface HostFilter extends HostSelection {
+/** Everything of it has to hold, as of one moment. */
+export interface HostFilter extends HostSelection, AgeFilter {
   readonly name?: readonly string[];
   readonly region?: readonly string[];
   readonly status?: readonly Status[];

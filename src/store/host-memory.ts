@@ -1,5 +1,6 @@
 /** All hosts in memory: their records as of the last commit, who was heard when, and what a beat answers from. */
 import type { Clock } from '../base/clock.ts';
+import type { Seen } from '../domain/age.ts';
 import { type HostSessions, noSessions } from '../domain/clone.ts';
 import type { Mark } from '../domain/event.ts';
 import type { Flapping } from '../domain/guards.ts';
@@ -185,6 +186,12 @@ export class HostMemory {
     const confirmed = this.presence.confirmed(slot) && (this.#trusted || !overdue);
     const conflict = this.conflictOf(record.id);
     return { ...record, confirmed, lastSeenMs: this.presence.lastSeenMs(slot), conflict };
+  }
+
+  /** When a host was first and last seen, as far as is known now. */
+  seen({ id, firstSeenMs }: HostRecord): Seen {
+    const slot = this.presence.find(id);
+    return { firstSeenMs, lastSeenMs: slot === undefined ? null : this.presence.lastSeenMs(slot) };
   }
 
   /** Whether more than one machine claims to be this host. */

@@ -30,7 +30,6 @@ import {
 import type { HostPatch, VersionCondition } from '../domain/host-change.ts';
 import type { CheckIn, CheckInAnswer } from '../domain/inventory.ts';
 import { type StatusCounts, statusCounts } from '../domain/presence.ts';
-import { hostSelection } from '../domain/scope.ts';
 import type {
   HostFilter,
   HostSelection,
@@ -50,12 +49,12 @@ import type { Store, Transaction } from './engine/port.ts';
 import type { HostRow } from './engine/query.ts';
 import { HostChanges } from './host-changes.ts';
 import { clonedHost, HostIdentity } from './host-identity.ts';
+import { HostLists } from './host-list.ts';
 import { type HostCapacity, type HostFacts, HostMemory } from './host-memory.ts';
 import { HostReports } from './host-reports.ts';
 import { type HeardRow, hostStatements, recordOf } from './host-sql.ts';
 import type { InventoryStore } from './inventory.ts';
 import type { LivenessStore } from './liveness.ts';
-import { decodeCursor, encodeCursor } from './page.ts';
 
 const flushRowsMax = 1_000;
 /** How far the clock of an earlier life of this store may have been ahead. */
@@ -91,6 +90,7 @@ export class HostStore implements HostService {
   readonly #identity: HostIdentity;
   readonly #changes: HostChanges;
   readonly #reports: HostReports;
+  readonly #lists: HostLists;
 
   constructor(options: HostStoreOptions) {
     this.memory = new HostMemory(options.clock, options.capacity);
@@ -104,6 +104,7 @@ export class HostStore implements HostService {
     this.#trustSerial = options.trustSerial;
     this.#identity = new HostIdentity({ ...options, memory: this.memory, sql: this.#sql });
     this.#changes = new HostChanges({ ...options, memory: this.memory, sql: this.#sql });
+    this.#lists = new HostLists({ ...options, memory: this.memory, sql: this.#sql });
     this.#reports = new HostReports({
       ...options,
       memory: this.memory,
@@ -145,19 +146,8 @@ export class HostStore implements HostService {
     return this.memory.view(this.memory.slotOf(idOrName));
   }
 
-  async list(filter: HostFilter, page: PageRequest): Promise<Page<HostView>> {
-    const { epoch, revision } = this.#store.log.head();
-    const after = page.cursor === undefined ? '' : (decodeCursor(page.cursor, 1)[0] ?? '');
-    const found = await this.#namesAfter(after, filter, page.limit + 1);
-    const names = found.slice(0, page.limit);
-    const last = names.at(-1);
-    return {
-      items: names.flatMap((name) => this.find(name) ?? []),
-      next: found.length > page.limit && last !== undefined ? encodeCursor([last]) : null,
-      asOfMs: this.#clock.now(),
-      position: { epoch, revision },
-      stale: false,
-    };
+  list(filter: HostFilter, page: PageRequest): Promise<Page<HostView>> {
+    return this.#lists.list(filter, page);
   }
 
   /**
@@ -306,31 +296,9 @@ export class HostStore implements HostService {
     }
   }
 
-  /** Selectors are matched in memory: labels have no index, and 20,000 hosts are looked through in milliseconds. */
-  async #namesAfter(after: string, filter: HostFilter, limit: number): Promise<string[]> {
-    const { memory } = this;
-    const selects = hostSelection(filter);
-    if (selects === null) {
-      const rows = await this.#store.read((session) => session.query(this.#sql.list(filter, after, limit)));
-      return rows.map(({ name }) => name);
-    }
-    const names: string[] = [];
-    for (const name of memory.namesAfter(after)) {
-      const record = memory.named(name);
-      if (record === undefined || !selects(name, record) || !hasFields(filter, record)) continue;
-      names.push(name);
-      if (names.length === limit) break;
-    }
-    return names;
-  }
-
   /** The numbers of the hosts that are meant; null: all. */
   numbersOf(filter: HostSelection): number[] | null {
-    const selects = hostSelection(filter);
-    if (selects === null) return null;
-    return this.records().flatMap((record) =>
-      selects(record.name, record) ? [this.memory.facts(record.id).no] : [],
-    );
+    return this.#lists.numbersOf(filter);
   }
 
   /** None of a host that is gone. */
@@ -480,14 +448,6 @@ function sameMark(a: Mark, b: Mark | null): boolean {
 
 function goneAs(reason: 'lapsed' | 'left'): (record: HostRecord) => HostDecision {
   return (record) => decideHostGone(record, reason);
-}
-
-function hasFields({ name, region, status }: HostFilter, record: HostRecord): boolean {
-  return (
-    (name?.includes(record.name) ?? true) &&
-    (region === undefined || (record.region !== null && region.includes(record.region))) &&
-    (status?.includes(record.status) ?? true)
-  );
 }
 
 /** The event that tells the status as it is. */

@@ -2,10 +2,12 @@
 import { type Static, Type } from 'typebox';
 import { limits } from '../base/limits.ts';
 import { formatInstant } from '../base/time.ts';
+import type { AgeFilter } from '../domain/age.ts';
 import type { Beat, BeatAnswer, HostDocument, HostView } from '../domain/host.ts';
 import type { HostPatch } from '../domain/host-change.ts';
 import { normaliseHostName } from '../domain/ids.ts';
 import { readLabelPatch } from '../domain/labels.ts';
+import { formatMoment } from '../domain/moment.ts';
 import {
   type HostFilter,
   type JoinAnswer,
@@ -19,11 +21,15 @@ import { ReasonSchema, StatusSchema } from './liveness.ts';
 import {
   Count,
   Digest,
+  durationText,
   Instant,
   MarkSchema,
+  momentText,
   nullable,
   pageQuery,
+  readAge,
   readInstant,
+  readMoment,
   readSelector,
   repeatable,
   SelectorText,
@@ -72,6 +78,16 @@ export const HostFilterQuery = strictObject({
   region: repeatable(Name),
   status: repeatable(StatusSchema),
   selector: Type.Optional(SelectorText),
+  createdAfter: Type.Optional(momentText('First seen after this')),
+  createdBefore: Type.Optional(momentText('First seen before this')),
+  seenAfter: Type.Optional(momentText('Last seen after this')),
+  seenBefore: Type.Optional(momentText('Last seen before this')),
+  fresh: Type.Optional(durationText('Seen within so long')),
+  stale: Type.Optional(durationText('Not seen within so long')),
+  created: Type.Optional(durationText('First seen within so long')),
+  persistent: Type.Optional(
+    durationText('First seen at least so long ago, and seen within the last day: still there'),
+  ),
   ...pageQuery,
 });
 
@@ -156,14 +172,52 @@ export const ReportBody = strictObject({
 
 export const ReportAnswer = strictObject({ acked: Count });
 
+/** `bad-request` naming what is no moment or duration; which of them can be together is the store's to say. */
 export function readHostFilter(query: Static<typeof HostFilterQuery>): HostFilter {
   const { name, region, status, selector } = query;
   return {
+    ...readAges(query),
     ...(selector === undefined ? {} : { selector: readSelector(selector) }),
     ...(name === undefined ? {} : { name: name.map(normaliseHostName) }),
     ...(region === undefined ? {} : { region }),
     ...(status === undefined ? {} : { status }),
   };
+}
+
+const momentKeys = ['createdAfter', 'createdBefore', 'seenAfter', 'seenBefore'] as const;
+const ageKeys = ['fresh', 'stale', 'created', 'persistent'] as const;
+
+function readAges(query: Static<typeof HostFilterQuery>): AgeFilter {
+  const ages: { -readonly [Key in keyof AgeFilter]: AgeFilter[Key] } = {};
+  for (const key of momentKeys) {
+    const text = query[key];
+    if (text !== undefined) ages[key] = readMoment(text, key);
+  }
+  for (const key of ageKeys) {
+    const text = query[key];
+    if (text !== undefined) ages[`${key}Ms`] = readAge(text, key);
+  }
+  return ages;
+}
+
+/** As a client asks for it. */
+export function hostFilterQuery({ scope: _scope, ...filter }: HostFilter): Static<typeof HostFilterQuery> {
+  const { name, region, status, selector } = filter;
+  const query: Static<typeof HostFilterQuery> = {
+    ...(selector === undefined ? {} : { selector }),
+    ...(name === undefined ? {} : { name: [...name] }),
+    ...(region === undefined ? {} : { region: [...region] }),
+    ...(status === undefined ? {} : { status: [...status] }),
+  };
+  for (const key of momentKeys) {
+    const moment = filter[key];
+    if (moment !== undefined) query[key] = formatMoment(moment);
+  }
+  for (const key of ageKeys) {
+    const ms = filter[`${key}Ms`];
+    if (ms !== undefined) query[key] = `${ms / 1_000}s`;
+  }
+  return query;
 }
 
 export function readHostPatch(body: Static<typeof HostPatchBody>): HostPatch {

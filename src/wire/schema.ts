@@ -1,9 +1,9 @@
 /** Pieces that several schemas share. One TypeBox schema validates, types and documents (OpenAPI 3.1) a body. */
 import { type TProperties, type TSchema, Type } from 'typebox';
 import { limits } from '../base/limits.ts';
-import { formatInstant, parseDuration, parseInstant } from '../base/time.ts';
+import { parseDuration, parseInstant } from '../base/time.ts';
 import { AppError } from '../domain/error.ts';
-import type { Moment } from '../domain/moment.ts';
+import { type Moment, parseMoment } from '../domain/moment.ts';
 import { formatSelector, parseSelector } from '../domain/selector.ts';
 
 /** An object whose unknown fields are refused by name. */
@@ -30,6 +30,11 @@ const momentWords = 'RFC 3339 with a zone, or how long ago: 30m 12h 7d 4w';
 /** As `readMoment` reads it; `what` says of what. */
 export function momentText(what: string) {
   return Type.String({ minLength: 1, maxLength: 64, description: `${what}: ${momentWords}` });
+}
+
+/** As `readAge` reads it; `what` says of what. */
+export function durationText(what: string) {
+  return Type.String({ minLength: 1, maxLength: 32, description: `${what}: 30m 12h 7d 4w` });
 }
 
 /** Of queries about the past. */
@@ -98,16 +103,10 @@ export function readDuration(value: string | number, field: string): number {
   );
 }
 
-/** The longest ago that is one: instants end at year 0. */
-const agoMaxMs = 1_000 * 365 * 86_400_000;
-
 /** An instant, or a duration with its unit, which is how long ago; `bad-request` naming `field` for what is neither. */
 export function readMoment(text: string, field: string): Moment {
-  const atMs = parseInstant(text);
-  if (atMs !== undefined) return { kind: 'at', atMs };
-  // A number alone may be a year, or seconds of an epoch: never seconds ago.
-  const agoMs = /[a-z]$/.test(text) ? parseDuration(text) : undefined;
-  if (agoMs !== undefined && agoMs <= agoMaxMs) return { kind: 'ago', agoMs };
+  const moment = parseMoment(text);
+  if (moment !== undefined) return moment;
   throw new AppError(
     'bad-request',
     `Cannot read ${field} "${text}": expected RFC 3339 with a zone, such as 2026-01-31T09:30:00Z, or how long ago, such as 7d`,
@@ -115,7 +114,16 @@ export function readMoment(text: string, field: string): Moment {
   );
 }
 
-/** What `readMoment` reads again. */
-export function formatMoment(moment: Moment): string {
-  return moment.kind === 'at' ? formatInstant(moment.atMs) : `${moment.agoMs / 1_000}s`;
+/** What a query says of `asOf`, as a contract wants it. */
+export function readAsOf({ asOf }: { readonly asOf?: string }): { readonly asOf?: Moment } {
+  return asOf === undefined ? {} : { asOf: readMoment(asOf, 'asOf') };
+}
+
+/** A duration with its unit that is not 0; `bad-request` naming `field` for what is none. */
+export function readAge(text: string, field: string): number {
+  const moment = parseMoment(text);
+  if (moment?.kind === 'ago' && moment.agoMs > 0) return moment.agoMs;
+  throw new AppError('bad-request', `Cannot read ${field} "${text}": expected a duration, such as 7d`, {
+    field,
+  });
 }

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { limits } from '../../src/base/limits.ts';
-import { describeMoment, momentMs, pastMs, pastRange } from '../../src/domain/moment.ts';
-import { formatMoment, readMoment } from '../../src/wire/schema.ts';
+import { describeMoment, formatMoment, momentMs, pastMs, pastRange } from '../../src/domain/moment.ts';
+import { readMoment } from '../../src/wire/schema.ts';
 
 function refused(fn: () => unknown, code: string, message: RegExp, field: string): void {
   assert.throws(fn, { code, message, field });

@@ -1,0 +1,96 @@
+/** Hosts by age, from the query string and the command line to a real registry. */
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { Stage } from '../helpers/boot.ts';
+import { cli } from './harness.ts';
+
+async function fleet(t: TestContext) {
+  const registry = await Stage.open(t).registry();
+  for (const name of ['edge-1', 'edge-2'])
+    await registry.http({
+      method: 'POST',
+      path: '/v1/join',
+      body: { name, machineId: `machine of ${name}` },
+    });
+  const env = { HOLDFAST_URL: registry.url, HOLDFAST_TOKEN: registry.token, NO_COLOR: '1' };
+  const run = (line: string) => cli(line.split(' '), { env });
+  const get = async (query: string) => {
+    const { status, json } = await registry.http({ path: `/v1/hosts?${query}` });
+    const {
+      items = [],
+      detail = '',
+      code = null,
+    } = json as {
+      items?: { name: string }[];
+      detail?: string;
+      code?: string | null;
+    };
+    return { status, code, detail, names: items.map(({ name }) => name) };
+  };
+  return { registry, run, get };
+}
+
+/** The query, what it is on the command line, and what both have to say of it. */
+const impossible: readonly [query: string, flags: string, words: RegExp][] = [
+  [
+    'createdBefore=2016-03-01T00:00:00Z&seenBefore=2016-02-01T00:00:00Z',
+    '--created-before 2016-03-01T00:00:00Z --seen-before 2016-02-01T00:00:00Z',
+    /createdBefore \(2016-03-01T00:00:00.000Z\) and seenBefore \(2016-02-01T00:00:00.000Z\)/,
+  ],
+  [
+    'seenAfter=2016-02-01T00:00:00Z&seenBefore=2016-02-01T00:00:00Z',
+    '--seen-after 2016-02-01T00:00:00Z --seen-before 2016-02-01T00:00:00Z',
+    /seenAfter \(2016-02-01T00:00:00.000Z\) and seenBefore \(2016-02-01T00:00:00.000Z\)/,
+  ],
+  [
+    'createdAfter=2016-02-01T01:00:00%2B01:00&createdBefore=2016-02-01T00:00:00Z',
+    '--created-after 2016-02-01T01:00:00+01:00 --created-before 2016-02-01T00:00:00Z',
+    /createdAfter \(2016-02-01T00:00:00.000Z\) and createdBefore \(2016-02-01T00:00:00.000Z\)/,
+  ],
+  [
+    'createdAfter=2016-03-01T00:00:00Z&seenBefore=2016-02-01T00:00:00Z',
+    '--created-after 2016-03-01T00:00:00Z --seen-before 2016-02-01T00:00:00Z',
+    /createdAfter \(2016-03-01T00:00:00.000Z\) and seenBefore \(2016-02-01T00:00:00.000Z\)/,
+  ],
+  ['fresh=7d&stale=2w', '--fresh 7d --stale 2w', /fresh \(.*, 7d ago\) and stale \(.*, 14d ago\)/],
+  ['persistent=30d&created=1w', '--persistent 30d --created 1w', /created \(.* and persistent \(/],
+];
+
+test('impossible filters are refused end to end, naming both bounds and their values', async (t) => {
+  const { run, get } = await fleet(t);
+  for (const [query, flags, words] of impossible) {
+    const { status, code, detail } = await get(query);
+    assert.deepEqual([status, code], [400, 'bad-request'], query);
+    assert.match(detail, words, query);
+    const outcome = await run(`hosts ls ${flags}`);
+    assert.deepEqual([outcome.code, outcome.stdout], [2, ''], flags);
+    assert.match(outcome.stderr, words, flags);
+  }
+});
+
+test('hosts ls lists by age; what is no time, duration or filter is refused by its name', async (t) => {
+  const { run, get } = await fleet(t);
+  assert.deepEqual((await get('created=1d')).names, ['edge-1', 'edge-2']);
+  assert.deepEqual((await get('created=1d&name=edge-2')).names, ['edge-2']);
+  assert.deepEqual((await get('stale=1d')).names, []);
+  assert.deepEqual((await get(`seenAfter=${encodeURIComponent('2026-01-01T00:00:00+01:00')}`)).names, [
+    'edge-1',
+    'edge-2',
+  ]);
+  const listed = await run('hosts ls --fresh 1h --created-after 2d --region eu');
+  assert.deepEqual([listed.code, listed.stdout], [0, ''], listed.stderr);
+  assert.match(listed.stderr, /no hosts match/);
+  assert.match((await run('hosts ls --created-after 2d --seen-after 2d')).stdout, /edge-1[\s\S]*edge-2/);
+  for (const [query, flags, words] of [
+    ['createdAfter=yesterday', '--created-after yesterday', /"yesterday": expected/],
+    ['seenAfter=2016', '--seen-after 2016', /"2016": expected/],
+    ['fresh=7', '--fresh 7', /"7": expected a duration/],
+    ['fresh=0s', '--fresh 0s', /"0s": expected a duration/],
+    ['persistent=2016-03-01T00:00:00Z', '--persistent 2016-03-01T00:00:00Z', /expected a duration/],
+  ] as const) {
+    assert.match((await get(query)).detail, words, query);
+    const outcome = await run(`hosts ls ${flags}`);
+    assert.equal(outcome.code, 2, flags);
+    assert.match(outcome.stderr, words, flags);
+  }
+});
