@@ -21,7 +21,7 @@ export function completions(folder: string): readonly Completion[] {
     { line: 'holdfast hosts ', offers: hosts },
     { line: 'holdfast help ho', offers: ['hosts'] },
     { line: 'holdfast help hosts ', offers: hosts },
-    { line: 'holdfast hosts ls --st', offers: ['--status'] },
+    { line: 'holdfast hosts ls --st', offers: ['--stale', '--status'] },
     // "hosts" alone lists them.
     { line: 'holdfast hosts --st', offers: ['--status'] },
     { line: 'holdfast hosts rm --st', offers: [] },
