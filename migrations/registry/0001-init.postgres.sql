@@ -210,6 +210,20 @@ CREATE TABLE trains (
   PRIMARY KEY (component, train)
 );
 
+-- What hosts told of themselves when they were ill, as JSON. `host` of v3, the old wire format, is the id of a cluster.
+CREATE TABLE doctor_reports (
+  id text COLLATE "C" PRIMARY KEY CHECK (id <> ''),
+  wire text COLLATE "C" NOT NULL CHECK (wire IN ('v1', 'v3')),
+  host text COLLATE "C",
+  sender text COLLATE "C" NOT NULL,
+  comment text,
+  bytes safe_integer NOT NULL CHECK (bytes >= 0),
+  at_ms safe_integer NOT NULL,
+  body text NOT NULL
+);
+CREATE INDEX doctor_reports_by_time ON doctor_reports (at_ms, id);
+CREATE INDEX doctor_reports_by_sender ON doctor_reports (sender, at_ms, id);
+
 -- What people and tokens did, one row for each event; `hash` chains it to the one before. Meta `audit_head` is where it
 -- ends and `audit_base` where it begins, so that a lost end shows.
 CREATE TABLE audit (

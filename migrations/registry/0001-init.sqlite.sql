@@ -198,6 +198,20 @@ CREATE TABLE trains (
   PRIMARY KEY (component, train)
 ) STRICT, WITHOUT ROWID;
 
+-- What hosts told of themselves when they were ill, as JSON. `host` of v3, the old wire format, is the id of a cluster.
+CREATE TABLE doctor_reports (
+  id TEXT PRIMARY KEY CHECK (id <> ''),
+  wire TEXT NOT NULL CHECK (wire IN ('v1', 'v3')),
+  host TEXT,
+  sender TEXT NOT NULL,
+  comment TEXT,
+  bytes INTEGER NOT NULL CHECK (bytes >= 0),
+  at_ms INTEGER NOT NULL,
+  body TEXT NOT NULL
+) STRICT;
+CREATE INDEX doctor_reports_by_time ON doctor_reports (at_ms, id);
+CREATE INDEX doctor_reports_by_sender ON doctor_reports (sender, at_ms, id);
+
 -- What people and tokens did, one row for each event; `hash` chains it to the one before. Meta `audit_head` is where it
 -- ends and `audit_base` where it begins, so that a lost end shows.
 CREATE TABLE audit (

@@ -291,6 +291,36 @@ export const limitTable = {
     reached: 'too-large; ask for fewer at once',
     why: 'the latest releases of many components in one answer: 8 KiB each of a thousand',
   },
+  doctorReportBytes: {
+    value: 1 * MiB,
+    unit: 'bytes',
+    reached: 'too-large',
+    why: 'a host tells of itself in some ten KiB, a cluster of the old wire format in some hundred',
+  },
+  doctorCommentBytes: {
+    value: 16 * KiB,
+    unit: 'bytes',
+    reached: 'bad-request',
+    why: 'what a person writes, or pastes of a log',
+  },
+  doctorSenderReportsMax: {
+    value: 50,
+    unit: 'count',
+    reached: 'the oldest of the same sender leaves',
+    why: 'one host that sends again and again pushes out only its own',
+  },
+  doctorReportsMax: {
+    value: 1_000,
+    unit: 'count',
+    reached: 'the oldest leaves',
+    why: 'at the largest 1 GiB; nobody reads more than the latest',
+  },
+  doctorKeptMs: {
+    value: 90 * 86_400_000,
+    unit: 'ms',
+    reached: 'the report is removed',
+    why: 'they say much of a host: kept for as long as somebody may be mending it',
+  },
   reportBatchMax: {
     value: 1_000,
     unit: 'count',

@@ -7,6 +7,7 @@ import type { Caller, TokenRole, TokenScope } from './access.ts';
 import type { AgeFilter } from './age.ts';
 import type { AuditEntry, AuditVerification } from './audit.ts';
 import type { StrictCondition } from './condition.ts';
+import type { DoctorDraft, DoctorReport, DoctorSummary, DoctorWire } from './doctor.ts';
 import type { Mark, Position, Revision, Selection } from './event.ts';
 import type { Beat, BeatAnswer, HostView } from './host.ts';
 import type { HostPatch, VersionCondition } from './host-change.ts';
@@ -238,6 +239,24 @@ export interface TrainService {
   ): Promise<{ readonly created: boolean; readonly train: TrainView }>;
   /** It follows none any more. `not-found`; `precondition-required`, `precondition-failed`. */
   unfollow(caller: Caller, key: TrainKey, condition: StrictCondition): Promise<void>;
+}
+
+/** Reports of ill hosts, under ids that their senders choose. */
+export interface DoctorService {
+  /**
+   * Keeps a report (`created`: under a new id). Of `v1` the same again changes nothing and another is a `conflict`; of
+   * `v3` it takes the place of the first. `bad-request` naming the field, `too-large`.
+   */
+  file(
+    caller: Caller,
+    draft: DoctorDraft,
+  ): Promise<{ readonly created: boolean; readonly report: DoctorSummary }>;
+  /** Of one wire format or of any; the audit keeps who read it. `not-found`. */
+  read(caller: Caller, id: string, wire?: DoctorWire): Promise<DoctorReport>;
+  /** The latest first. */
+  list(page: PageRequest): Promise<Page<DoctorSummary>>;
+  /** `not-found`. */
+  remove(caller: Caller, id: string): Promise<void>;
 }
 
 export interface ComponentSummary {

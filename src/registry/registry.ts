@@ -17,6 +17,7 @@ import { createHttpServer, type HttpLimits } from '../http/server.ts';
 import { AccessStore } from '../store/access.ts';
 import { resetAdminToken, writeFirstAdminToken } from '../store/admin-token.ts';
 import { AuditStore } from '../store/audit.ts';
+import { DoctorStore } from '../store/doctor.ts';
 import { backupStream } from '../store/engine/backup-stream.ts';
 import type { OpenStore } from '../store/engine/core.ts';
 import { openStore, type StoreLimits } from '../store/engine/store.ts';
@@ -155,6 +156,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
   const joinText = (bearer: string) => encodeJoinToken(trust.joinTrust(), bearer);
   const tokens = new TokenStore({ store, clock, access, joinText });
   const audit = new AuditStore({ store, clock });
+  const doctor = new DoctorStore({ store, clock });
   const idempotency = new IdempotencyStore({ store, clock });
   const snapshots = new Snapshots({ store, clock, liveness, hosts });
 
@@ -222,6 +224,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       await idempotency.forget();
       await access.forget();
       await audit.forget();
+      await doctor.forget();
     },
   });
   undo.add('compact', () => compacting.stop());

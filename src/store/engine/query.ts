@@ -20,6 +20,7 @@ import {
   sql,
 } from 'kysely';
 import type { Role, TokenRole } from '../../domain/access.ts';
+import type { DoctorWire } from '../../domain/doctor.ts';
 import type { EventType } from '../../domain/event.ts';
 import type { Holder, Status, StatusReason } from '../../domain/liveness.ts';
 import type { TokenKind } from '../../domain/token.ts';
@@ -35,6 +36,7 @@ export interface Schema extends CommonSchema {
   components_past: PastComponentRow;
   releases: ReleaseRow;
   trains: TrainRow;
+  doctor_reports: DoctorReportRow;
 }
 
 /** The agent's tables, but for those that only outbox-sql.ts and local-inventory-sql.ts know. */
@@ -236,6 +238,17 @@ export interface TrainRow {
   follows: string;
   delay_ms: number;
   changed_at_ms: number;
+}
+
+export interface DoctorReportRow {
+  id: string;
+  wire: DoctorWire;
+  host: string | null;
+  sender: string;
+  comment: string | null;
+  bytes: number;
+  at_ms: number;
+  body: string;
 }
 
 export interface RemoteAnswerRow {
