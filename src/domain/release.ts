@@ -42,7 +42,7 @@ export interface Release extends ReleaseKey, Required<ReleaseContent> {
 }
 
 /** How the latest release of a train is found: by the date on which it came out, or by its version. */
-export const latestOrders = ['date', 'semver', 'debian'] as const satisfies readonly (
+export const latestOrders = ['date', 'semver', 'debian', 'rpm'] as const satisfies readonly (
   | 'date'
   | VersionOrder
 )[];

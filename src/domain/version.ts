@@ -5,13 +5,13 @@
 import { limits } from '../base/limits.ts';
 import { AppError } from './error.ts';
 
-/** `debian`: deb-version(7). `semver`: SemVer 2.0.0, extended to all texts. */
-export const versionOrders = ['debian', 'semver'] as const;
+/** `debian`: deb-version(7). `rpm`: rpm-version(7). `semver`: SemVer 2.0.0, extended to all texts. */
+export const versionOrders = ['debian', 'rpm', 'semver'] as const;
 export type VersionOrder = (typeof versionOrders)[number];
 
 /** The order that versions of a component are in, by the detector that found it. */
 export function versionOrderOf(detector: string): VersionOrder {
-  return detector === 'dpkg' ? 'debian' : 'semver';
+  return detector === 'dpkg' ? 'debian' : detector === 'rpm' ? 'rpm' : 'semver';
 }
 
 /** Below 0 when `a` is the earlier one, above 0 when it is the later one. */
@@ -19,6 +19,8 @@ export function compareVersions(order: VersionOrder, a: string, b: string): numb
   switch (order) {
     case 'debian':
       return compareDebian(a, b);
+    case 'rpm':
+      return compareRpm(a, b);
     case 'semver':
       return compareSemver(a, b);
   }
@@ -71,6 +73,57 @@ function debianWeight(text: string, at: number): number {
   if (code === 0x7e) return -1;
   const isLetter = (code >= 0x41 && code <= 0x5a) || (code >= 0x61 && code <= 0x7a);
   return isLetter ? code : code + 0x1_0000;
+}
+
+/**
+ * Epoch, then version, then release; none is before any release, and no epoch is 0. Parts are compared segment by
+ * segment (`rpmSegments`).
+ */
+function compareRpm(a: string, b: string): number {
+  const [left, right] = [splitRpm(a), splitRpm(b)];
+  return (
+    compareDigits(left.epoch, right.epoch) ||
+    compareRpmPart(left.version, right.version) ||
+    Number(left.release !== null) - Number(right.release !== null) ||
+    compareRpmPart(left.release ?? '', right.release ?? '')
+  );
+}
+
+function splitRpm(text: string): { epoch: string; version: string; release: string | null } {
+  const end = endOfDigits(text, 0);
+  const hasEpoch = text.charAt(end) === ':';
+  const rest = hasEpoch ? text.slice(end + 1) : text;
+  const dash = rest.lastIndexOf('-');
+  return {
+    epoch: hasEpoch ? text.slice(0, end) : '',
+    version: dash === -1 ? rest : rest.slice(0, dash),
+    release: dash === -1 ? null : rest.slice(dash + 1),
+  };
+}
+
+/** `~` before the end, the end before `^`, that before letters by their characters, those before digits by value. */
+function compareRpmPart(a: string, b: string): number {
+  const [left, right] = [rpmSegments(a), rpmSegments(b)];
+  for (let i = 0; i < Math.max(left.length, right.length); i += 1) {
+    const [one = '', other = ''] = [left[i], right[i]];
+    const difference =
+      rpmWeight(one) - rpmWeight(other) ||
+      (isNumber(one) ? compareDigits(one, other) : compareText(one, other));
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+/** Runs of letters, runs of digits, `~` and `^`; whatever else there is only separates them. */
+function rpmSegments(text: string): string[] {
+  return text.match(/[0-9]+|[A-Za-z]+|[~^]/g) ?? [];
+}
+
+function rpmWeight(segment: string): number {
+  if (segment === '~') return -1;
+  if (segment === '') return 0;
+  if (segment === '^') return 1;
+  return isNumber(segment) ? 3 : 2;
 }
 
 /**

@@ -62,7 +62,7 @@ export const ReleasePageQuery = strictObject({ ...pageQuery });
 export const LatestQuery = strictObject({
   by: Type.Optional(
     words(latestOrders, {
-      description: 'date: the one that came out last (the default); semver, debian: the highest version',
+      description: 'date: the one that came out last (the default); semver, debian, rpm: the highest version',
     }),
   ),
 });

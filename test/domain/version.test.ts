@@ -138,7 +138,7 @@ test('compareVersions(semver) places what is no SemVer version among those that 
 });
 
 test('compareVersions() is one order of all texts: antisymmetric, transitive, and 0 for the same', () => {
-  const text = fc.string({ unit: fc.constantFrom(...'012az.-+~:v A'), maxLength: 7 });
+  const text = fc.string({ unit: fc.constantFrom(...'012az.-+~^:v A'), maxLength: 7 });
   for (const order of versionOrders) {
     fc.assert(
       fc.property(text, text, text, (a, b, c) => {
@@ -153,8 +153,26 @@ test('compareVersions() is one order of all texts: antisymmetric, transitive, an
   }
 });
 
-test('versionOrderOf() is that of Debian for what dpkg found, and of SemVer for all else', () => {
+test('compareVersions(rpm) puts epochs first, ~ before the end, ^ after it, letters before numbers, and a release after none', () => {
+  // rpm-version(7) has the first two.
+  assertAscending('rpm', ['1.0~rc1', '1.0', '1.0^20200101git', '1.0.1']);
+  assertAscending('rpm', ['1.0~rc1~git1', '1.0~rc1', '1.0~rc1^git1', '1.0']);
+  assertAscending('rpm', ['1.0', '1.0a', '1.0.1', '1.0.10', '1:0.1']);
+  assertAscending('rpm', ['3.0.7', '3.0.7-24.el9', '3.0.7-25.el9_3', '3.0.7-100.el9', '1:3.0.7-1.el9']);
+  assertAscending('rpm', ['5.14.0-70.el9', '5.14.0-362.8.1.el9_3', '5.14.0-362.18.1.el9_3']);
+  assertEqual('rpm', [
+    ['1.0', '1_0'],
+    ['1.01', '1.1'],
+    ['1.0.', '1.0'],
+    ['0:1.0', '1.0'],
+    ['1a', '1.a'],
+    ['1-1', '1-01'],
+  ]);
+});
+
+test('versionOrderOf() is that of Debian for what dpkg found, of rpm for what rpm found, and of SemVer for all else', () => {
   assert.equal(versionOrderOf('dpkg'), 'debian');
+  assert.equal(versionOrderOf('rpm'), 'rpm');
   for (const detector of ['os-release', 'kernel', 'agent', 'command'])
     assert.equal(versionOrderOf(detector), 'semver');
 });
