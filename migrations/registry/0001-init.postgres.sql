@@ -224,6 +224,40 @@ CREATE TABLE doctor_reports (
 CREATE INDEX doctor_reports_by_time ON doctor_reports (at_ms, id);
 CREATE INDEX doctor_reports_by_sender ON doctor_reports (sender, at_ms, id);
 
+-- How far in the log each sink has been told; `sending` is what is on its way to it, as JSON.
+CREATE TABLE notify_places (
+  sink text COLLATE "C" PRIMARY KEY CHECK (sink <> ''),
+  epoch safe_integer NOT NULL CHECK (epoch >= 0),
+  revision safe_integer NOT NULL CHECK (revision >= 0),
+  sending text,
+  delivered safe_integer NOT NULL CHECK (delivered >= 0),
+  failed safe_integer NOT NULL CHECK (failed >= 0),
+  dropped safe_integer NOT NULL CHECK (dropped >= 0),
+  missed safe_integer NOT NULL CHECK (missed >= 0),
+  last_success_ms safe_integer,
+  last_error_ms safe_integer,
+  last_error text,
+  CHECK ((last_error_ms IS NULL) = (last_error IS NULL))
+);
+
+-- What a sink was last told of each thing by each rule: the same is not told again at once, what maintenance kept silent
+-- is told after it, and what fires is told again until it ends. `held` and `alert` are JSON.
+CREATE TABLE notify_subjects (
+  sink text COLLATE "C" NOT NULL,
+  rule text COLLATE "C" NOT NULL,
+  subject text COLLATE "C" NOT NULL,
+  title text,
+  told text COLLATE "C" CHECK (told IN ('DOWN', 'UP', 'gone', 'change')),
+  at_ms safe_integer NOT NULL,
+  forget_at_ms safe_integer NOT NULL,
+  held text,
+  alert text,
+  PRIMARY KEY (sink, rule, subject)
+);
+CREATE INDEX notify_subjects_by_end ON notify_subjects (forget_at_ms);
+CREATE INDEX notify_subjects_held ON notify_subjects (sink, rule, subject) WHERE held IS NOT NULL;
+CREATE INDEX notify_subjects_firing ON notify_subjects (sink, rule, subject) WHERE alert IS NOT NULL;
+
 -- What people and tokens did, one row for each event; `hash` chains it to the one before. Meta `audit_head` is where it
 -- ends and `audit_base` where it begins, so that a lost end shows.
 CREATE TABLE audit (

@@ -212,6 +212,40 @@ CREATE TABLE doctor_reports (
 CREATE INDEX doctor_reports_by_time ON doctor_reports (at_ms, id);
 CREATE INDEX doctor_reports_by_sender ON doctor_reports (sender, at_ms, id);
 
+-- How far in the log each sink has been told; `sending` is what is on its way to it, as JSON.
+CREATE TABLE notify_places (
+  sink TEXT PRIMARY KEY CHECK (sink <> ''),
+  epoch INTEGER NOT NULL CHECK (epoch >= 0),
+  revision INTEGER NOT NULL CHECK (revision >= 0),
+  sending TEXT,
+  delivered INTEGER NOT NULL CHECK (delivered >= 0),
+  failed INTEGER NOT NULL CHECK (failed >= 0),
+  dropped INTEGER NOT NULL CHECK (dropped >= 0),
+  missed INTEGER NOT NULL CHECK (missed >= 0),
+  last_success_ms INTEGER,
+  last_error_ms INTEGER,
+  last_error TEXT,
+  CHECK ((last_error_ms IS NULL) = (last_error IS NULL))
+) STRICT, WITHOUT ROWID;
+
+-- What a sink was last told of each thing by each rule: the same is not told again at once, what maintenance kept silent
+-- is told after it, and what fires is told again until it ends. `held` and `alert` are JSON.
+CREATE TABLE notify_subjects (
+  sink TEXT NOT NULL,
+  rule TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  title TEXT,
+  told TEXT CHECK (told IN ('DOWN', 'UP', 'gone', 'change')),
+  at_ms INTEGER NOT NULL,
+  forget_at_ms INTEGER NOT NULL,
+  held TEXT,
+  alert TEXT,
+  PRIMARY KEY (sink, rule, subject)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX notify_subjects_by_end ON notify_subjects (forget_at_ms);
+CREATE INDEX notify_subjects_held ON notify_subjects (sink, rule, subject) WHERE held IS NOT NULL;
+CREATE INDEX notify_subjects_firing ON notify_subjects (sink, rule, subject) WHERE alert IS NOT NULL;
+
 -- What people and tokens did, one row for each event; `hash` chains it to the one before. Meta `audit_head` is where it
 -- ends and `audit_base` where it begins, so that a lost end shows.
 CREATE TABLE audit (

@@ -534,6 +534,68 @@ export const limitTable = {
     why: 'from TERM on, for what has to end; within the 15 s that a stop may take',
   },
 
+  // Notify
+  notifySinksMax: {
+    value: 32,
+    unit: 'count',
+    reached: 'the configuration is refused',
+    why: 'each has a place in the log and a loop of its own',
+  },
+  notifyRulesMax: {
+    value: 100,
+    unit: 'count',
+    reached: 'the configuration is refused',
+    why: 'each event is held against every rule',
+  },
+  notifyTimeoutMs: {
+    value: 60_000,
+    unit: 'ms',
+    reached: 'the configuration is refused',
+    why: 'of one delivery to one sink; what takes longer is a queue of its own',
+  },
+  notifyBatchMax: {
+    value: 500,
+    unit: 'count',
+    reached: 'what is there is told, and the rest after it',
+    why: 'events that one batch of a sink holds in memory',
+  },
+  notifyBatchBytes: {
+    value: 4 * MiB,
+    unit: 'bytes',
+    reached: 'what is there is told, and the rest after it',
+    why: 'a release may have a body of its own size',
+  },
+  notifyMessagesMax: {
+    value: 100,
+    unit: 'count',
+    reached: 'what is there is told, and the rest after it',
+    why: 'messages of one batch: groups that somebody reads one by one',
+  },
+  notifyEventsMax: {
+    value: 50,
+    unit: 'count',
+    reached: 'the message says how many more there are',
+    why: 'of one message; nobody reads more lines on a telephone',
+  },
+  notifyMessageBytes: {
+    value: 128 * KiB,
+    unit: 'bytes',
+    reached: 'the message says how many more there are',
+    why: 'events in one message; half of what a command of a sink is given',
+  },
+  notifyInputBytes: {
+    value: 256 * KiB,
+    unit: 'bytes',
+    reached: 'bad-request',
+    why: 'stdin of the command of a sink, which the runner holds until it is read',
+  },
+  notifyAnswerBytes: {
+    value: 16 * KiB,
+    unit: 'bytes',
+    reached: 'the rest of the answer is not read',
+    why: 'what a sink answers is read for its first words only',
+  },
+
   // Ourselves
   privateFileBytes: {
     value: 1 * MiB,

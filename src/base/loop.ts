@@ -59,6 +59,8 @@ export interface Loop {
   readonly lastSuccessMs: number | null;
   /** Failures in a row; 0 is healthy. */
   readonly failures: number;
+  /** When a run that failed is tried again, by the monotonic clock; null while the last one succeeded. */
+  readonly retryMs: number | null;
 }
 
 /** Starts a loop; its first run begins in a later turn of the event loop. */
@@ -74,6 +76,7 @@ class RunningLoop implements Loop {
   #finished: Promise<void> = Promise.resolve();
   #woken = false;
   #failures = 0;
+  #retryMs: number | null = null;
   /** When the run in progress last moved; null while there is none. */
   #movedMs: number | null = null;
   #lastSuccessMs: number | null = null;
@@ -90,6 +93,10 @@ class RunningLoop implements Loop {
 
   get lastSuccessMs(): number | null {
     return this.#lastSuccessMs;
+  }
+
+  get retryMs(): number | null {
+    return this.#retryMs;
   }
 
   get failures(): number {
@@ -143,6 +150,7 @@ class RunningLoop implements Loop {
       const nextMs = answer?.nextMs ?? everyMs;
       assert(!Number.isNaN(nextMs), 'nextMs is not a number');
       this.#failures = 0;
+      this.#retryMs = null;
       this.#lastSuccessMs = clock.monotonic();
       return nextMs;
     } catch (error) {
@@ -162,6 +170,7 @@ class RunningLoop implements Loop {
       capMs: typeof backoffCapMs === 'number' ? backoffCapMs : backoffCapMs(),
       random,
     });
+    this.#retryMs = this.#options.clock.monotonic() + retryMs;
     logger.warn({ loop: name, err: error, failures: this.#failures, retryMs }, 'loop failed');
     return retryMs;
   }

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { COMMIT, VERSION } from '../base/version.ts';
 import { allowDefault } from '../domain/allow.ts';
+import { type SinkSpec, shownSink } from '../domain/sinks.ts';
 import { sqliteAddon } from '../store/engine/addon.ts';
 import { readCaFile } from './config.ts';
 import { ConfigurationError } from './exit.ts';
@@ -73,24 +74,32 @@ export function builtInRoles(cacheDir: string | undefined): Roles {
 }
 
 async function startRunner(
-  { dataDir, socketDir, agentUser, orders, stopsSteps }: RunnerConfig,
+  { dataDir, socketDir, agentUser, orders, registry, stopsSteps }: RunnerConfig,
   { clock, random, logger }: RoleContext,
 ): Promise<RunningRole> {
-  const [{ createRunner }, { OrdersFile }, { findUser }, { closeInherited }, units] = await Promise.all([
-    import('../runner/runner.ts'),
-    import('./orders-file.ts'),
-    import('../runner/users.ts'),
-    import('../runner/inherited.ts'),
-    import('../runner/transient-units.ts'),
-  ]);
+  const [{ createRunner }, { OrdersFile, dutiesOf, sinksOf }, { findUser }, { closeInherited }, units] =
+    await Promise.all([
+      import('../runner/runner.ts'),
+      import('./orders-file.ts'),
+      import('../runner/users.ts'),
+      import('../runner/inherited.ts'),
+      import('../runner/transient-units.ts'),
+    ]);
   closeInherited();
   const uid = process.geteuid?.() ?? 0;
-  const file = orders === null ? null : new OrdersFile({ ...orders, uid });
-  const socketOwner = agentUser === null ? undefined : findUser(agentUser);
-  if (agentUser !== null && socketOwner === undefined)
-    throw new ConfigurationError(
-      `Cannot give the socket to user "${agentUser}": /etc/passwd has no such user`,
-    );
+  const file = orders === null ? null : new OrdersFile({ ...orders, uid, ordersOf: dutiesOf });
+  const ownerOf = (user: string | null) => {
+    const owner = user === null ? undefined : findUser(user);
+    if (user === null || owner !== undefined) return owner;
+    throw new ConfigurationError(`Cannot give the socket to user "${user}": /etc/passwd has no such user`);
+  };
+  const socketOwner = ownerOf(agentUser);
+  const registryOwner = ownerOf(registry?.user ?? null);
+  // That a registry.yaml is wrong, or not there, is told to the registry that asks: the agent needs its runner.
+  const registryFile =
+    registry == null || registry.orders === null
+      ? null
+      : new OrdersFile({ ...registry.orders, uid, ordersOf: sinksOf });
   // A file that is wrong from the start is told at once; one that becomes wrong later stops no other step.
   await file?.check();
   // Units are systemd's, and go on without us: neither fits one that is not root, or ends what it has started.
@@ -102,6 +111,14 @@ async function startRunner(
       ? { launcher: (given) => units.createTransientUnits({ ...given, folder: join(socketDir, 'ended') }) }
       : {}),
     ...(socketOwner === undefined ? {} : { socketOwner }),
+    ...(registry === null
+      ? {}
+      : {
+          registry: {
+            ...(registryOwner === undefined ? {} : { socketOwner: registryOwner }),
+            sinks: () => registryFile?.read() ?? Promise.resolve([]),
+          },
+        }),
     duties: file ?? { read: () => Promise.resolve({ checks: [], detectors: [], allow: allowDefault }) },
     stopsSteps,
     clock,
@@ -119,7 +136,7 @@ async function startRegistry(
 ): Promise<RunningRegistry> {
   const { createRegistry } = await import('../registry/registry.ts');
   const { clock, random, logger } = context;
-  const { dataDir, listen, socketDir, databaseUrl, tls, advertiseUrls, behindProxy } = config;
+  const { dataDir, listen, socketDir, databaseUrl, tls, advertiseUrls, behindProxy, notify } = config;
   return createRegistry({
     dataDir,
     listen,
@@ -128,6 +145,9 @@ async function startRegistry(
     tls,
     advertiseUrls,
     behindProxy,
+    notify,
+    proxy: config.proxy ?? {},
+    runnerSocket: config.runnerSocket,
     clock,
     random,
     logger,
@@ -142,6 +162,10 @@ async function startRegistry(
 function shown(config: object): object {
   const secret = new Set(['databaseUrl', 'joinToken', 'proxy']);
   return JSON.parse(
-    JSON.stringify(config, (key, value: unknown) => (secret.has(key) && value !== null ? '(set)' : value)),
+    JSON.stringify(config, (key, value: unknown) => {
+      if (secret.has(key) && value !== null) return '(set)';
+      // The path of a hook may be a secret, and arguments of a command often are one.
+      return key === 'sinks' && Array.isArray(value) ? (value as SinkSpec[]).map(shownSink) : value;
+    }),
   ) as object;
 }

@@ -97,6 +97,12 @@ export const commands: readonly CommandEntry[] = [
     load: () => import('./context-command.ts'),
   },
   {
+    name: 'notify',
+    group: 'Look after it:',
+    summary: 'whom the registry tells of what: ls test',
+    load: () => import('./notify.ts'),
+  },
+  {
     name: 'audit',
     group: 'Look after it:',
     summary: 'what people and tokens did: ls verify',

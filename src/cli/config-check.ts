@@ -9,7 +9,7 @@ import { agentConfig } from './agent-config.ts';
 import { type Flags, readCaFile, type Settings, upConfigs } from './config.ts';
 import { ConfigurationError } from './exit.ts';
 import type { Io } from './io.ts';
-import { OrdersFile } from './orders-file.ts';
+import { dutiesOf, OrdersFile, sinksOf } from './orders-file.ts';
 import { registryConfig } from './registry-config.ts';
 import type { AgentConfig, Listen, RegistryConfig, RunnerConfig } from './roles.ts';
 import { runnerConfig } from './runner-config.ts';
@@ -50,8 +50,11 @@ export async function checkStart(io: Io, given: Settings, flags: Flags): Promise
   }
 }
 
-async function checkOrders(io: Io, { orders }: RunnerConfig): Promise<void> {
-  if (orders !== null) await new OrdersFile({ ...orders, uid: io.uid }).check();
+async function checkOrders(io: Io, { orders, registry }: RunnerConfig): Promise<void> {
+  const { uid } = io;
+  if (orders !== null) await new OrdersFile({ ...orders, uid, ordersOf: dutiesOf }).check();
+  if (registry !== null && registry.orders !== null)
+    await new OrdersFile({ ...registry.orders, uid, ordersOf: sinksOf }).check();
 }
 
 async function checkRegistryAccess(given: Settings, { registry, proxy = {} }: AgentConfig): Promise<void> {

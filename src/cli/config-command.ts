@@ -2,6 +2,7 @@
 import { Argument, type Command } from 'commander';
 import { systemRequests } from '../client/system.ts';
 import { type DetectorSpec, detectorName } from '../domain/detector.ts';
+import type { NotifyPlan } from '../domain/notify.ts';
 import { defaultOf, type Flags, readSettings, type Settings } from './config.ts';
 import { checkStart } from './config-check.ts';
 import { action, type Context, clientOptions, examples, outputOption } from './context.ts';
@@ -100,6 +101,7 @@ function textOf(value: unknown): string {
   if (value === null) return 'none';
   if (Array.isArray(value)) return value.map(nameOf).join(', ') || 'none';
   if (typeof value !== 'object') return String(value);
+  if ('sinks' in value) return sinksText(value as NotifyPlan);
   if (!('port' in value)) return pairsText(value);
   const { host, port } = value as { host: string; port: number };
   return `${host.includes(':') ? `[${host}]` : host}:${port}`;
@@ -109,6 +111,12 @@ function textOf(value: unknown): string {
 function nameOf(entry: unknown): string {
   if (typeof entry !== 'object' || entry === null) return String(entry);
   return 'type' in entry ? String(entry.type) : detectorName(entry as DetectorSpec);
+}
+
+/** Their names: where they are may be a secret. */
+function sinksText({ sinks, rules }: NotifyPlan): string {
+  if (sinks.length === 0) return 'none';
+  return `${sinks.map(({ name, kind }) => `${name} (${kind})`).join(', ')}; rules: ${rules.map(({ name }) => name).join(', ') || 'none'}`;
 }
 
 function pairsText(value: object): string {

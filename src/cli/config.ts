@@ -12,10 +12,11 @@ import { certificatesIn, isCertificate } from '../client/tls.ts';
 import { allowDefault } from '../domain/allow.ts';
 import { standardDetectorSpecs } from '../domain/detector.ts';
 import { normaliseHostName } from '../domain/ids.ts';
+import { emptyNotifyPlan } from '../domain/notify.ts';
 import { type Given, readConfigFile, readTextFile, readValue } from './config-file.ts';
 import { ConfigurationError, UsageError } from './exit.ts';
 import type { Io } from './io.ts';
-import { nonEmpty, roleLocations, runnerSocketBeside, upLocations } from './locations.ts';
+import { nonEmpty, notifySocketBeside, roleLocations, runnerSocketBeside, upLocations } from './locations.ts';
 import type { AgentConfig, HostOrders, Listen, RegistryConfig, RunnerConfig } from './roles.ts';
 import { type RoleCommand, type SettingName, type SettingValue, settings, settingsOf } from './settings.ts';
 import { refuseUnknownVariables } from './variables.ts';
@@ -84,12 +85,16 @@ export function upConfigs(
       advertiseUrls: [],
       behindProxy: false,
       databaseUrl: null,
+      notify: given.get('notify') ?? emptyNotifyPlan,
+      proxy: readProxySettings(io),
+      runnerSocket: notifySocketBeside(places.registry.socketDir),
     },
     runner: {
       ...places.runner,
       logLevel,
       agentUser: null,
       orders: file === undefined ? null : { file: resolve(file), role: 'up' },
+      registry: { user: null, orders: file === undefined ? null : { file: resolve(file), role: 'up' } },
       stopsSteps: true,
     },
     agent: {
@@ -116,6 +121,8 @@ export function defaultOf(io: Io, given: Settings, name: SettingName): unknown {
     case 'listen':
       return role === 'registry' ? registryDefault : agentDefault;
     case 'runnerSocket':
+      if (role === 'registry')
+        return notifySocketBeside(given.get('socket') ?? roleLocations(io, 'registry', dataDir).socketDir);
       return runnerSocketBeside(given.get('socket') ?? roleLocations(io, 'agent', dataDir).socketDir);
     case 'registryListen':
       return registryDefault;
@@ -133,6 +140,8 @@ export function defaultOf(io: Io, given: Settings, name: SettingName): unknown {
     case 'detectors':
     case 'allow':
       return hostOrders(given)[name];
+    case 'notify':
+      return emptyNotifyPlan;
     default:
       return undefined;
   }

@@ -47,6 +47,11 @@ export function runnerSocketBeside(agentSocketDir: string): string {
   return join(agentSocketDir, '../runner/runner.sock');
 }
 
+/** Where the runner listens for the registry when nobody says: beside the registry's folder of sockets. */
+export function notifySocketBeside(registrySocketDir: string): string {
+  return join(registrySocketDir, '../runner/notify.sock');
+}
+
 /** Folders in which a client looks for the role's sockets, in order. */
 export function socketFolders(io: Io, role: Role): string[] {
   const dataDir = nonEmpty(io.env['HOLDFAST_DATA_DIR']);

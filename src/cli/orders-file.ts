@@ -1,6 +1,6 @@
 /**
- * What local root has written down for the runner: checks, detectors and allow of agent.yaml, read again when the file
- * has changed. It says what the runner starts, so it is believed only while nobody but root, or whoever the runner is,
+ * What local root has written down for the runner, read again when the file has changed: checks, detectors and allow of
+ * agent.yaml, and the commands of sinks of registry.yaml. It says what the runner starts, so it is believed only while nobody but root, or whoever the runner is,
  * can change it.
  */
 import { constants, type Stats } from 'node:fs';
@@ -9,6 +9,7 @@ import { dirname, join, resolve } from 'node:path';
 import { reasonOf } from '../base/atomic-file.ts';
 import { limits } from '../base/limits.ts';
 import { AppError } from '../domain/error.ts';
+import type { SinkSpec } from '../domain/sinks.ts';
 import type { Duties } from '../domain/step.ts';
 import { hostOrders, Settings } from './config.ts';
 import { readConfigText } from './config-file.ts';
@@ -17,21 +18,38 @@ import { ConfigurationError } from './exit.ts';
 /** As the kernel has it. */
 const linksMax = 40;
 
-export class OrdersFile {
+/** Of agent.yaml, or the file of `up`. */
+export function dutiesOf(given: Settings): Duties {
+  return hostOrders(given);
+}
+
+/** Of registry.yaml, or the file of `up`. */
+export function sinksOf(given: Settings): readonly SinkSpec[] {
+  return given.get('notify')?.sinks ?? [];
+}
+
+export class OrdersFile<Orders> {
   readonly #file: string;
-  readonly #role: 'agent' | 'up';
+  readonly #role: 'agent' | 'registry' | 'up';
   readonly #uid: number;
-  #read: { readonly version: string; readonly duties: Duties } | null = null;
+  readonly #ordersOf: (given: Settings) => Orders;
+  #read: { readonly version: string; readonly orders: Orders } | null = null;
 
   /** `uid`: who may have written it besides root. */
-  constructor(options: { readonly file: string; readonly role: 'agent' | 'up'; readonly uid: number }) {
+  constructor(options: {
+    readonly file: string;
+    readonly role: 'agent' | 'registry' | 'up';
+    readonly uid: number;
+    readonly ordersOf: (given: Settings) => Orders;
+  }) {
     this.#file = resolve(options.file);
     this.#role = options.role;
     this.#uid = options.uid;
+    this.#ordersOf = options.ordersOf;
   }
 
   /** As the file is now. Throws `unprocessable` saying what is wrong with it, and with which line. */
-  async read(): Promise<Duties> {
+  async read(): Promise<Orders> {
     try {
       return await this.check();
     } catch (error) {
@@ -41,7 +59,7 @@ export class OrdersFile {
   }
 
   /** As `read`; throws `ConfigurationError` (78). */
-  async check(): Promise<Duties> {
+  async check(): Promise<Orders> {
     try {
       return await this.#readFile();
     } catch (error) {
@@ -52,7 +70,7 @@ export class OrdersFile {
     }
   }
 
-  async #readFile(): Promise<Duties> {
+  async #readFile(): Promise<Orders> {
     await this.#requireWay();
     // Without O_NONBLOCK, a FIFO in this place would block the open until someone writes.
     const file = await open(this.#file, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -61,14 +79,14 @@ export class OrdersFile {
       if (!found.isFile()) throw this.#refusal('it is not a regular file');
       this.#requireOurs(this.#file, found);
       const version = [found.dev, found.ino, found.size, found.mtimeMs, found.ctimeMs].join(' ');
-      if (this.#read?.version === version) return this.#read.duties;
+      if (this.#read?.version === version) return this.#read.orders;
       if (found.size > limits.bodyBytes)
         throw this.#refusal(`it is larger than ${limits.bodyBytes / 1_048_576} MiB`);
       const text = (await file.readFile()).toString('utf8');
       const given = await readConfigText(text, { file: this.#file, role: this.#role });
-      const duties = hostOrders(new Settings(this.#role, given));
-      this.#read = { version, duties };
-      return duties;
+      const orders = this.#ordersOf(new Settings(this.#role, given));
+      this.#read = { version, orders };
+      return orders;
     } finally {
       await file.close();
     }

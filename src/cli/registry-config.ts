@@ -1,9 +1,16 @@
 /** What `holdfast registry` starts with: where it listens, and how whoever connects knows that it is the registry. */
 import { isLoopback } from '../client/proxy.ts';
-import { isLoopbackListen, logLevelDefault, registryDefault, type Settings } from './config.ts';
+import { emptyNotifyPlan } from '../domain/notify.ts';
+import {
+  isLoopbackListen,
+  logLevelDefault,
+  readProxySettings,
+  registryDefault,
+  type Settings,
+} from './config.ts';
 import { ConfigurationError } from './exit.ts';
 import type { Io } from './io.ts';
-import { roleLocations } from './locations.ts';
+import { notifySocketBeside, roleLocations } from './locations.ts';
 import type { Listen, RegistryConfig, TlsConfig } from './roles.ts';
 
 /** Throws `ConfigurationError` (78) for settings that contradict each other, or would send secrets in the clear. */
@@ -13,17 +20,22 @@ export function registryConfig(io: Io, given: Settings): RegistryConfig {
   const behindProxy = given.get('behindProxy') ?? false;
   const tls = tlsOf(given);
   requireSafe(listen, { tls, behindProxy });
+  const sockets = given.get('socket') ?? socketDir;
+  const runnerSocket = given.get('runnerSocket');
   const advertiseUrls = given.get('advertiseUrl') ?? [];
   for (const url of advertiseUrls) requireReachable(url, { tls, behindProxy, listen });
   return {
     dataDir,
     listen,
-    socketDir: given.get('socket') ?? socketDir,
+    socketDir: sockets,
     logLevel: given.get('logLevel') ?? logLevelDefault,
     tls,
     advertiseUrls,
     behindProxy,
     databaseUrl: given.get('databaseUrl') ?? null,
+    notify: given.get('notify') ?? emptyNotifyPlan,
+    proxy: readProxySettings(io),
+    runnerSocket: runnerSocket === undefined ? notifySocketBeside(sockets) : runnerSocket,
   };
 }
 

@@ -9,6 +9,7 @@ import type { ProxySettings } from '../client/proxy.ts';
 import type { Allow } from '../domain/allow.ts';
 import type { CheckSpec } from '../domain/check.ts';
 import type { DetectorSpec } from '../domain/detector.ts';
+import type { NotifyPlan } from '../domain/notify.ts';
 
 export interface Listen {
   readonly host: string;
@@ -35,6 +36,12 @@ export interface RegistryConfig extends RoleConfig {
   readonly behindProxy: boolean;
   /** A secret; null: the embedded SQLite. */
   readonly databaseUrl: string | null;
+  /** Whom it tells of what. */
+  readonly notify: NotifyPlan;
+  /** On the way to sinks. */
+  readonly proxy?: ProxySettings;
+  /** Where the runner listens for it; null: there is none. */
+  readonly runnerSocket: string | null;
 }
 
 /** What agent.yaml says of what the host looks at, and what it lets a registry do: agent and runner both read it. */
@@ -64,6 +71,11 @@ export interface RunnerConfig extends Omit<RoleConfig, 'listen'> {
   readonly agentUser: string | null;
   /** agent.yaml, or the file of `up`; null: nothing is written down for the runner. */
   readonly orders: { readonly file: string; readonly role: 'agent' | 'up' } | null;
+  /** registry.yaml, or the file of `up`, and whose notify.sock is; null: it does nothing for a registry. */
+  readonly registry: {
+    readonly user: string | null;
+    readonly orders: { readonly file: string; readonly role: 'registry' | 'up' } | null;
+  } | null;
   /** Ends what it has started when it is stopped. */
   readonly stopsSteps: boolean;
 }

@@ -10,6 +10,7 @@ import { readDetectors, standardDetectorNames } from '../domain/detector.ts';
 import { AppError } from '../domain/error.ts';
 import { requirePrintable } from '../domain/ids.ts';
 import { type Labels, readLabels } from '../domain/labels.ts';
+import { readNotify } from '../domain/notify.ts';
 import type { Listen } from './roles.ts';
 
 export interface Setting<Value> {
@@ -155,7 +156,7 @@ export const settings = {
     flag: '--runner-socket <file>',
     env: 'HOLDFAST_RUNNER_SOCKET',
     key: 'runnerSocket',
-    help: 'socket of the runner of this host, or none (default: runner/runner.sock beside the folder of its own)',
+    help: 'socket of the runner of this host, or none (default: runner/runner.sock, for a registry runner/notify.sock, beside the folder of its own)',
     read: readRunner,
   },
   agentUser: {
@@ -185,6 +186,27 @@ export const settings = {
     key: 'allow',
     help: 'what a registry may make this host do: drivers, handlers, users, paths',
     read: readAllow,
+  },
+  notify: {
+    flag: null,
+    env: null,
+    key: 'notify',
+    help: 'whom the registry tells of what: sinks and rules (default nobody)',
+    read: readNotify,
+  },
+  registryUser: {
+    flag: '--registry-user <user>',
+    env: 'HOLDFAST_REGISTRY_USER',
+    key: null,
+    help: 'user that the registry of this host runs as, who is given notify.sock (default: the one that runs the runner)',
+    read: readText,
+  },
+  registryConfig: {
+    flag: '--registry-config <file>',
+    env: 'HOLDFAST_REGISTRY_CONFIG',
+    key: null,
+    help: 'registry.yaml, of which the runner reads the commands of sinks; without it there is no notify.sock',
+    read: readPath,
   },
   logLevel: {
     flag: '--log-level <level>',
@@ -218,6 +240,7 @@ export const settingsOf: Readonly<Record<RoleCommand, readonly SettingName[]>> =
     'checks',
     'detectors',
     'allow',
+    'notify',
     'logLevel',
   ],
   registry: [
@@ -230,6 +253,8 @@ export const settingsOf: Readonly<Record<RoleCommand, readonly SettingName[]>> =
     'advertiseUrl',
     'behindProxy',
     'databaseUrl',
+    'runnerSocket',
+    'notify',
     'logLevel',
   ],
   agent: [
@@ -250,7 +275,7 @@ export const settingsOf: Readonly<Record<RoleCommand, readonly SettingName[]>> =
     'logLevel',
   ],
   // Of the file it reads what it does for the agent, and nothing that is the agent's own.
-  runner: ['dataDir', 'socket', 'agentUser', 'logLevel'],
+  runner: ['dataDir', 'socket', 'agentUser', 'registryUser', 'registryConfig', 'logLevel'],
 };
 
 /** Keys that FORMATS has and a later version will act on: refused with better words than "unknown". */

@@ -13,6 +13,7 @@ import type {
   ComponentService,
   HostService,
   LivenessService,
+  NotifyService,
   ReleaseService,
   TokenService,
   TrainService,
@@ -22,6 +23,7 @@ import { Connection, type ConnectionOptions } from './connection.ts';
 import { createHosts } from './host.ts';
 import { createComponents } from './inventory.ts';
 import { createLiveness } from './liveness.ts';
+import { createNotify } from './notify.ts';
 import { createReleases } from './release.ts';
 import { type Answer, type ApiRequest, expectBody } from './request.ts';
 import { backup, systemRequests } from './system.ts';
@@ -47,6 +49,8 @@ export interface HoldfastClient {
   readonly components: ComponentService;
   readonly releases: ReleaseService;
   readonly trains: TrainService;
+  /** The registry's. */
+  readonly notify: NotifyService;
   readonly tokens: TokenService;
   readonly audit: Omit<AuditService, 'refused'>;
   /** What happens, from a position on, across reconnects; see `WatchOptions`. */
@@ -82,6 +86,7 @@ function clientOf(connection: Connection): HoldfastClient {
     components: createComponents(connection),
     releases: createReleases(connection),
     trains: createTrains(connection),
+    notify: createNotify(connection),
     tokens: createTokens(connection),
     audit: createAudit(connection),
     watch: (options) => watch(connection, options),

@@ -433,7 +433,10 @@ function mediaTypeOf(response: Dispatcher.ResponseData): string {
 }
 
 /** RFC 9110 §10.2.3: seconds, or a date. */
-function retryAfterMsOf(response: Dispatcher.ResponseData, now: number): number | undefined {
+export function retryAfterMsOf(
+  response: Pick<Dispatcher.ResponseData, 'headers'>,
+  now: number,
+): number | undefined {
   const header = response.headers['retry-after'];
   if (typeof header !== 'string') return undefined;
   if (/^\d{1,9}$/.test(header)) return Number(header) * 1_000;

@@ -2,7 +2,7 @@
  * How a connection comes to be, for requests and WebSockets alike: to a Unix socket, or over TCP, through a proxy if
  * there is one, with TLS for https.
  */
-import { connect, type NetConnectOpts, type Socket } from 'node:net';
+import { connect, type LookupFunction, type NetConnectOpts, type Socket } from 'node:net';
 import type { Clock } from '../base/clock.ts';
 import { LinkError } from './link.ts';
 import { openTunnel, type ProxySettings, proxyFor } from './proxy.ts';
@@ -19,6 +19,8 @@ export interface DialOptions {
   readonly timeoutMs: number;
   /** Ends what is under way. */
   readonly closed: AbortSignal;
+  /** How names are resolved that no proxy resolves; the system's way when absent. */
+  readonly lookup?: LookupFunction;
 }
 
 /** A socket that is ready for HTTP. Throws `LinkError`, what the socket met, or the reason of `closed`. */
@@ -51,7 +53,7 @@ function overUnix(path: string): Open {
   return (signal) => opened({ path }, signal);
 }
 
-function overTcp(server: URL, { label, tls, proxy: settings, clock }: DialOptions): Open {
+function overTcp(server: URL, { label, tls, proxy: settings, clock, lookup }: DialOptions): Open {
   const host = server.hostname.replace(/^\[|\]$/g, '');
   const secure = server.protocol === 'https:';
   const port = Number(server.port || (secure ? 443 : 80));
@@ -60,7 +62,7 @@ function overTcp(server: URL, { label, tls, proxy: settings, clock }: DialOption
   return async (signal) => {
     const socket =
       proxy === null
-        ? await opened({ host, port }, signal)
+        ? await opened({ host, port, ...(lookup === undefined ? {} : { lookup }) }, signal)
         : await openTunnel(proxy, { host, port, label }, signal);
     socket.setKeepAlive(true, keepAliveMs);
     socket.setNoDelay(true);

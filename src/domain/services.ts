@@ -13,6 +13,7 @@ import type { Beat, BeatAnswer, HostView } from './host.ts';
 import type { HostPatch, VersionCondition } from './host-change.ts';
 import type { CheckIn, CheckInAnswer, ComponentView } from './inventory.ts';
 import type { IsUp, IsUpQuery, RecordFilter, ServicePatch, ServiceView, Status } from './liveness.ts';
+import type { NotifyView, SinkTest } from './notify.ts';
 import type { LatestOrder, Release, ReleaseContent, ReleaseKey, TrainKey } from './release.ts';
 import type { Step, StepResult } from './step.ts';
 import type { SignedTarget } from './target.ts';
@@ -262,6 +263,16 @@ export interface DoctorService {
 export interface ComponentSummary {
   readonly name: string;
   readonly versions: readonly { readonly version: string; readonly hosts: number }[];
+}
+
+/** Telling sinks of what happens, as the rules of registry.yaml have it. */
+export interface NotifyService {
+  status(): Promise<NotifyView>;
+  /**
+   * Sends each of these sinks (null: all) a message that says that it is a test, and waits for what the other side says.
+   * `not-found` for a sink that is none.
+   */
+  test(caller: Caller, sinks: readonly string[] | null): Promise<readonly SinkTest[]>;
 }
 
 /** The part that starts foreign code. It takes steps, not commands. */

@@ -9,6 +9,7 @@ import type { CheckSpec } from './check.ts';
 import type { DetectorSpec } from './detector.ts';
 import { AppError } from './error.ts';
 import { isUserName, ownUsers } from './members.ts';
+import type { SinkSpec } from './sinks.ts';
 import type { SignedTarget } from './target.ts';
 
 export type Step =
@@ -23,7 +24,15 @@ export type Step =
       /** `app/service` */
       readonly service: string;
       readonly command: 'fetch' | 'apply' | 'info';
-    };
+    }
+  | NotifyStep;
+
+/** The command of a sink of registry.yaml, by the sink's name. `input` comes on its stdin. */
+export interface NotifyStep {
+  readonly kind: 'notify';
+  readonly sink: string;
+  readonly input: string;
+}
 
 /**
  * How a step ended. `passed` and `failed` are of steps that look (`process`, `systemd`); what ran a command says how that
@@ -64,6 +73,8 @@ export type Deed =
       /** Null: nobody in particular. */
       readonly user: string | null;
       readonly timeoutMs: number;
+      /** What it finds on stdin; nothing when absent. Whoever the runner dies under may see the end of it early. */
+      readonly input?: string;
     }
   | { readonly kind: 'process'; readonly name: string; readonly timeoutMs: number }
   | { readonly kind: 'systemd'; readonly unit: string; readonly timeoutMs: number };
@@ -94,6 +105,8 @@ function subjectOf(step: Step): readonly [kind: string, subject: string] {
       return ['detector', step.component];
     case 'placement':
       return [step.command, step.service];
+    case 'notify':
+      return ['notify', step.sink];
   }
 }
 
@@ -102,11 +115,30 @@ export function deedDigest(deed: Deed): string {
   return hash('sha256', JSON.stringify(deed));
 }
 
+/** What agent.yaml says of. */
+export type DutyStep = Extract<Step, { kind: 'check' | 'detector' }>;
+
+/**
+ * What the step of a sink comes to. `not-found` when registry.yaml names no such sink with a command, `forbidden` for a
+ * user that nothing foreign may run under.
+ */
+export function decideNotify({ sink, input }: NotifyStep, sinks: readonly SinkSpec[]): Deed {
+  const found = sinks.find(({ name }) => name === sink);
+  if (found?.kind !== 'exec')
+    throw new AppError(
+      'not-found',
+      `Cannot run notify "${sink.slice(0, 128)}": the registry.yaml that the runner reads names no such sink with exec`,
+    );
+  const { command, user, timeoutMs } = found;
+  requireUser(user, `notify "${sink}"`);
+  return { kind: 'command', command, user, timeoutMs, input };
+}
+
 /**
  * What a step of agent.yaml comes to. `not-found` when agent.yaml does not name it, `unprocessable` for a check that the
  * agent does itself, `forbidden` for a user that nothing foreign may run under.
  */
-export function decideDuty(step: Exclude<Step, { kind: 'placement' }>, duties: Duties): Deed {
+export function decideDuty(step: DutyStep, duties: Duties): Deed {
   const deed = step.kind === 'check' ? checkDeed(step.check, duties) : detectorDeed(step.component, duties);
   if (deed.kind === 'command') requireUser(deed.user, stepTitle(step));
   return deed;

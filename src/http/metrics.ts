@@ -16,6 +16,8 @@ export interface Sample {
   readonly help: string;
   readonly type: 'gauge' | 'counter';
   readonly value: number;
+  /** Tells apart samples of one name, all of which have the same ones. */
+  readonly labels?: Readonly<Record<string, string>>;
 }
 
 export interface MetricsOptions {
@@ -106,8 +108,13 @@ export class Metrics {
     gauge('holdfast_watch_subscriptions', 'Watches that are open', hub.size);
     gauge('holdfast_watch_sockets', 'WebSockets that are open', this.#options.sockets());
     gauge('holdfast_http_connections', 'Connections that are open', this.#options.connections());
-    for (const { name, help, type, value } of this.#options.samples())
-      (type === 'gauge' ? gauge : counter)(name, help, value);
+    const families = new Map<string, InstanceType<typeof Gauge> | InstanceType<typeof Counter>>();
+    for (const { name, help, type, value, labels = {} } of this.#options.samples()) {
+      const options = { name, help, registers: [registry], labelNames: Object.keys(labels) };
+      const family = families.get(name) ?? (type === 'gauge' ? new Gauge(options) : new Counter(options));
+      families.set(name, family);
+      family.inc(labels, value);
+    }
     for (const metric of this.#httpMetrics()) registry.registerMetric(metric as unknown as Metric);
     return { type: registry.contentType, text: await registry.metrics() };
   }

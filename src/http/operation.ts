@@ -21,6 +21,7 @@ import type {
   HostService,
   IdempotencyService,
   LivenessService,
+  NotifyService,
   Page,
   ReleaseService,
   SnapshotSource,
@@ -68,6 +69,8 @@ export interface HttpServices {
   readonly idempotency?: IdempotencyService;
   /** The registry's; the agent has no such routes. */
   readonly trust?: TrustService;
+  /** The registry's; the agent has no such routes. */
+  readonly notify?: NotifyService;
   /** None while an agent holds no target. */
   readonly targets?: TargetService;
 }

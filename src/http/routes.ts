@@ -11,6 +11,7 @@ import { events } from './events.ts';
 import * as host from './host.ts';
 import * as inventory from './inventory.ts';
 import * as liveness from './liveness.ts';
+import * as notify from './notify.ts';
 import type { Kind, Operation } from './operation.ts';
 import * as probes from './probes.ts';
 import * as release from './release.ts';
@@ -101,6 +102,9 @@ const table: readonly [Route['method'], string, Route['on'], Access, Operation][
   ['GET',    '/v1/audit',                      'both',     admins,          audit.listAudit],
   ['GET',    '/v1/audit/verification',         'both',     admins,          audit.verifyAudit],
   ['GET',    '/v1/whoami',                     'both',     'known',         token.whoami],
+
+  ['GET',    '/v1/notify',                     'registry', admins,          notify.getNotify],
+  ['POST',   '/v1/notify/test',                'registry', admins,          notify.testNotify],
 
   ['GET',    '/v1/watch',                      'both',     hostsSelf,       watch],
   ['GET',    '/v1/events',                     'both',     hostsSelf,       events],

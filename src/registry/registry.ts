@@ -10,8 +10,11 @@ import { startLoop } from '../base/loop.ts';
 import { Loops } from '../base/loops.ts';
 import { type Surroundings, surroundings } from '../base/surroundings.ts';
 import { Undo } from '../base/undo.ts';
+import type { ProxySettings } from '../client/proxy.ts';
+import { RunnerClient } from '../client/runner.ts';
 import { systemCaller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
+import { emptyNotifyPlan, type NotifyPlan } from '../domain/notify.ts';
 import { isLoopback, roleSockets } from '../http/listen.ts';
 import { createHttpServer, type HttpLimits } from '../http/server.ts';
 import { AccessStore } from '../store/access.ts';
@@ -31,6 +34,8 @@ import { TokenStore } from '../store/token.ts';
 import { TrainStore } from '../store/train.ts';
 import { encodeJoinToken } from '../wire/join-token.ts';
 import { Lead } from './lead.ts';
+import { Notifier } from './notify/notifier.ts';
+import { truthOf } from './notify/truth.ts';
 import { rewinder } from './rewind.ts';
 import { registryChecks, registrySamples, registryStatus } from './status.ts';
 import { Sweep, sweepEveryMs } from './sweep.ts';
@@ -63,6 +68,12 @@ export interface RegistryOptions extends Partial<Surroundings> {
   readonly advertiseUrls?: readonly string[];
   /** A proxy that ends TLS stands in front: Host is not checked, and probes need a token. */
   readonly behindProxy?: boolean;
+  /** Whom it tells of what; nobody when absent. */
+  readonly notify?: NotifyPlan;
+  /** On the way to sinks. */
+  readonly proxy?: ProxySettings;
+  /** The socket `notify.sock` of this host's runner, for sinks that are commands. */
+  readonly runnerSocket?: string | null;
   /** What `GET /v1/config` shows; no secrets. */
   readonly config?: object;
   /** The native addon in the single binary. */
@@ -158,6 +169,16 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
   const audit = new AuditStore({ store, clock });
   const doctor = new DoctorStore({ store, clock });
   const idempotency = new IdempotencyStore({ store, clock });
+  const notifier = new Notifier({
+    ...shared,
+    store,
+    plan: options.notify ?? emptyNotifyPlan,
+    truth: truthOf({ hosts, liveness, clock, isRegionLost: (name) => sweep.isLost(name) }),
+    factsOf: (name) => hosts.memory.named(name),
+    serving: () => lead.serving,
+    proxy: options.proxy ?? {},
+    runner: runnerOf(options.runnerSocket ?? null, undo),
+  });
   const snapshots = new Snapshots({ store, clock, liveness, hosts });
 
   const adminToken = { store, access, file: join(dataDir, 'admin.token') };
@@ -169,6 +190,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       await liveness.load();
       await hosts.load();
       await trust.settle();
+      await notifier.load();
       await writeFirstAdminToken(adminToken);
     },
   });
@@ -176,7 +198,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
 
   const lag = new LagMeter(clock);
   undo.add('lag', () => lag.stop());
-  const sweep = new Sweep({ store, hosts, liveness, clock, lag, logger });
+  const sweep: Sweep = new Sweep({ store, hosts, liveness, clock, lag, logger });
   const sweeping = startLoop({
     ...shared,
     name: 'sweep',
@@ -225,6 +247,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       await access.forget();
       await audit.forget();
       await doctor.forget();
+      await notifier.forget();
     },
   });
   undo.add('compact', () => compacting.stop());
@@ -242,7 +265,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     undo.add('certificate', () => renewing.stop());
   }
 
-  const parts = { store, trust, lead, hosts, liveness, sweep, sweeping, clock };
+  const parts = { store, trust, lead, hosts, liveness, sweep, sweeping, notifier, clock };
   const server = await createHttpServer({
     kind: 'registry',
     services: {
@@ -258,6 +281,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       trains,
       tokens,
       audit,
+      notify: notifier,
       trust,
       targets: targetsOf({ hosts, trust }),
       log: store.log,
@@ -290,6 +314,8 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
   // Counted from here: before, nobody could be heard.
   hosts.memory.ready();
   liveness.ready();
+  notifier.start();
+  undo.add('notify', () => notifier.stop());
 
   let closed: Promise<void> | undefined;
   return {
@@ -303,6 +329,14 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     stuckMs: () => loops.stuckMs(),
     close: () => (closed ??= undo.run()),
   };
+}
+
+/** Connects when a sink asks it something; null without a socket. */
+function runnerOf(socket: string | null, undo: Undo): RunnerClient | null {
+  if (socket === null) return null;
+  const runner = new RunnerClient({ socket });
+  undo.add('runner', () => runner.close());
+  return runner;
 }
 
 /** Credentials must not travel where others listen. */

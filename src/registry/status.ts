@@ -8,6 +8,7 @@ import type { OpenStore } from '../store/engine/core.ts';
 import type { HostStore } from '../store/host.ts';
 import type { LivenessStore } from '../store/liveness.ts';
 import type { Lead } from './lead.ts';
+import type { Notifier } from './notify/notifier.ts';
 import type { Sweep } from './sweep.ts';
 import type { RegistryTrust } from './trust.ts';
 
@@ -19,6 +20,7 @@ export interface RegistryParts {
   readonly liveness: LivenessStore;
   readonly sweep: Sweep;
   readonly sweeping: Loop;
+  readonly notifier: Notifier;
   readonly clock: Clock;
 }
 
@@ -75,7 +77,7 @@ export function registryChecks({ store, trust, lead, sweep, sweeping, clock }: R
   };
 }
 
-export function registrySamples({ hosts, liveness, trust }: RegistryParts): Sample[] {
+export function registrySamples({ hosts, liveness, trust, notifier }: RegistryParts): Sample[] {
   const hostCount = hosts.counts();
   const serviceCount = liveness.counts();
   const endsAtMs = trust.certificate?.endsAtMs();
@@ -94,6 +96,7 @@ export function registrySamples({ hosts, liveness, trust }: RegistryParts): Samp
       type: 'gauge',
       value: serviceCount.down,
     },
+    ...notifier.samples(),
     ...(endsAtMs === undefined
       ? []
       : [

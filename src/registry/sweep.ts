@@ -45,6 +45,11 @@ export class Sweep {
     return this.#suspicion;
   }
 
+  /** Whether most hosts of a region are silent, as of the last look. */
+  isLost(region: string): boolean {
+    return this.#lostRegions.has(region);
+  }
+
   /** Looks once. True: there was more to write than one look does, look again at once. */
   async run(): Promise<boolean> {
     const { hosts, liveness, clock } = this.#options;

@@ -14,6 +14,8 @@ export interface Launch {
   /** The whole environment; nothing is inherited. */
   readonly env: Readonly<Record<string, string>>;
   readonly timeoutMs: number;
+  /** What it finds on stdin, and then its end; only the end when absent. One that does not read it is not harmed. */
+  readonly input?: string;
   readonly limits: LaunchLimits;
 }
 

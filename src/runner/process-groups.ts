@@ -17,6 +17,7 @@ import { limits } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import { AppError } from '../domain/error.ts';
 import type { StepEnd } from '../domain/step.ts';
+import { handOver } from './input.ts';
 import type { Launch, Launcher, Running } from './launcher.ts';
 import { Members, markVariable, ProcessTable, signalAll } from './members.ts';
 import { OutputBudget } from './output.ts';
@@ -240,8 +241,9 @@ class GroupStep implements Running {
       // A session and a group of its own.
       detached: true,
       env: { ...order.env, [markVariable]: mark },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: [order.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     });
+    handOver(child, order.input);
     const pid = child.pid ?? 0;
     this.#child = child;
     preferToUs(pid);

@@ -11,8 +11,10 @@ import { ensurePrivateFolder, writeFileAtomic } from '../base/atomic-file.ts';
 import type { Random } from '../base/random.ts';
 import { type Surroundings, surroundings } from '../base/surroundings.ts';
 import { Undo } from '../base/undo.ts';
+import { AppError } from '../domain/error.ts';
 import { decidePlacement } from '../domain/placement.ts';
-import { type Deed, type Duties, decideDuty, type Step } from '../domain/step.ts';
+import type { SinkSpec } from '../domain/sinks.ts';
+import { type Deed, type Duties, decideDuty, decideNotify, type Step } from '../domain/step.ts';
 import type { Launcher } from './launcher.ts';
 import type { LookOptions } from './looks.ts';
 import { enter } from './presence.ts';
@@ -28,6 +30,14 @@ export interface DutySource {
   read(): Promise<Duties>;
 }
 
+/** The registry of this host, and what its local root has written down for it. */
+export interface RunnerForRegistry {
+  /** Whose `notify.sock` is to be; whoever runs the runner when absent. */
+  readonly socketOwner?: { readonly uid: number; readonly gid: number };
+  /** As registry.yaml is now; throws `AppError` saying what is wrong with it. */
+  readonly sinks: () => Promise<readonly SinkSpec[]>;
+}
+
 export interface RunnerOptions extends Partial<Surroundings> {
   readonly dataDir: string;
   /** Folder of `runner.sock`. */
@@ -35,6 +45,8 @@ export interface RunnerOptions extends Partial<Surroundings> {
   /** Whose the socket is to be; whoever runs the runner when absent. */
   readonly socketOwner?: { readonly uid: number; readonly gid: number };
   readonly duties: DutySource;
+  /** Opens `notify.sock` too, which takes the steps of sinks and nothing else. */
+  readonly registry?: RunnerForRegistry;
   /** How steps are started; process groups when absent. `owner` names this data directory. */
   readonly launcher?: (options: { readonly owner: string } & Surroundings) => Launcher;
   /** Ends at `close` what it has started; else that runs on, and the next runner takes it over. */
@@ -63,7 +75,7 @@ export function createRunner(options: RunnerOptions): Promise<Runner> {
 }
 
 async function build(options: RunnerOptions & Surroundings, undo: Undo): Promise<Runner> {
-  const { dataDir, socketDir, socketOwner, duties, stopsSteps, looks, at, ...rest } = options;
+  const { dataDir, socketDir, socketOwner, duties, registry, stopsSteps, looks, at, ...rest } = options;
   const { clock, random, logger, version, commit } = rest;
 
   await ensurePrivateFolder(dataDir);
@@ -100,6 +112,20 @@ async function build(options: RunnerOptions & Surroundings, undo: Undo): Promise
     handle,
   });
   undo.add('server', () => server.close());
+  if (registry !== undefined) {
+    const { socketOwner: owner } = registry;
+    const notifyServer = await listenForSteps({
+      socket: {
+        path: join(socketDir, 'notify.sock'),
+        mode: 0o600,
+        ...(owner === undefined ? {} : { owner }),
+      },
+      clock,
+      logger,
+      handle: (request, asked) => notify(registry, request, asked),
+    });
+    undo.add('notify server', () => notifyServer.close());
+  }
   // Before the server: whoever waits is still told how it ended.
   undo.add('steps', () => steps.close({ stop: stopsSteps }));
 
@@ -127,7 +153,27 @@ async function build(options: RunnerOptions & Surroundings, undo: Undo): Promise
     }
   }
 
+  /** The registry's socket: it has no say in what the agent may have done. */
+  async function notify(
+    { sinks }: RunnerForRegistry,
+    request: Question,
+    asked: { readonly signal: AbortSignal },
+  ): Promise<Handled> {
+    if (request.op !== 'run' || request.step.kind !== 'notify')
+      throw new AppError(
+        'forbidden',
+        'Cannot do that for the registry: this socket takes the steps of sinks only',
+      );
+    const { result, taken } = await steps.run(request.step, decideNotify(request.step, await sinks()), asked);
+    return { answer: { kind: 'result', result }, taken };
+  }
+
   async function deedOf(step: Step, registryNowMs: number | null): Promise<Deed> {
+    if (step.kind === 'notify')
+      throw new AppError(
+        'forbidden',
+        'Cannot run the command of a sink: only the registry of this host asks for that',
+      );
     if (step.kind !== 'placement') return decideDuty(step, await duties.read());
     const { allow } = await duties.read();
     return decidePlacement(step, await trust.accept(step.target, registryNowMs), allow);

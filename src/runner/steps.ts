@@ -194,6 +194,7 @@ export class Steps {
         user: deed.user,
         env: commandEnvironment,
         timeoutMs: deed.timeoutMs,
+        ...(deed.input === undefined ? {} : { input: deed.input }),
         limits: launchLimits(record),
       });
     } catch (error) {

@@ -264,7 +264,7 @@ class UnitStep implements Running {
   /** Starts the unit; throws as `Launcher.launch` says. */
   async start(order: Launch, budget: OutputBudget): Promise<void> {
     const argv = unitArguments(order, { unit: this.unit, endFile: this.#endFile });
-    const child = await spawnTool('systemd-run', argv);
+    const child = await spawnTool('systemd-run', argv, order.input);
     this.#child = child;
     const closed = new Promise<void>((resolve) => child.once('close', () => resolve()));
     const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));

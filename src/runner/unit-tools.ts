@@ -3,6 +3,7 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { AppError } from '../domain/error.ts';
+import { handOver } from './input.ts';
 import { envProgram, unitPattern } from './unit-words.ts';
 
 /** Nothing of the runner's own: there may be secrets in it. */
@@ -76,10 +77,15 @@ export function systemctl(
   });
 }
 
-/** Starts a tool whose output is read; `unavailable` when it is not there. */
-export function spawnTool(program: string, argv: readonly string[]): Promise<ChildProcess> {
+/** Starts a tool whose output is read, with `input` on its stdin; `unavailable` when it is not there. */
+export function spawnTool(program: string, argv: readonly string[], input?: string): Promise<ChildProcess> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, argv, { cwd: '/', env: toolEnvironment, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(program, argv, {
+      cwd: '/',
+      env: toolEnvironment,
+      stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+    });
+    handOver(child, input);
     child.once('spawn', () => resolve(child));
     child.once('error', (error) => reject(toolFailure(program, error)));
   });

@@ -42,6 +42,8 @@ export const paths = {
   auditVerification: '/v1/audit/verification',
   trust: '/v1/trust',
   trustRotate: '/v1/trust/rotate',
+  notify: '/v1/notify',
+  notifyTest: '/v1/notify/test',
   watch: '/v1/watch',
   events: '/v1/events',
   status: '/v1/status',

@@ -177,8 +177,16 @@ function readStep(value: unknown): Step {
         command,
       };
     }
+    case 'notify': {
+      const { sink, input } = members(value, 'step', ['kind', 'sink', 'input']);
+      const text = readText(input, 'step/input', limits.notifyInputBytes, 0);
+      // A character may have four bytes.
+      if (Buffer.byteLength(text) > limits.notifyInputBytes)
+        throw refusal('step/input', undefined, `a text of at most ${limits.notifyInputBytes} bytes`);
+      return { kind, sink: readText(sink, 'step/sink', limits.nameLengthMax), input: text };
+    }
     default:
-      throw refusal('step/kind', kind, 'one of check, detector, placement');
+      throw refusal('step/kind', kind, 'one of check, detector, placement, notify');
   }
 }
 

@@ -16,7 +16,13 @@ export class ScriptedRunner implements RunnerService {
 
   async run(step: Step, { signal }: { signal: AbortSignal }): Promise<StepResult> {
     const name =
-      step.kind === 'check' ? step.check : step.kind === 'detector' ? step.component : step.service;
+      step.kind === 'check'
+        ? step.check
+        : step.kind === 'detector'
+          ? step.component
+          : step.kind === 'notify'
+            ? step.sink
+            : step.service;
     this.asked.push(name);
     this.underWay += 1;
     this.mostUnderWay = Math.max(this.mostUnderWay, this.underWay);

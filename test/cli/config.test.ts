@@ -93,6 +93,9 @@ test('up starts the registry, a runner, then an agent that reports to the one an
     advertiseUrls: [],
     behindProxy: false,
     databaseUrl: null,
+    notify: { rules: [], sinks: [] },
+    proxy: {},
+    runnerSocket: '/run/user/7/holdfast/runner/notify.sock',
   });
   assert.deepEqual(started.runner, {
     dataDir: '/home/me/.local/share/holdfast/runner',
@@ -100,6 +103,7 @@ test('up starts the registry, a runner, then an agent that reports to the one an
     logLevel: 'info',
     agentUser: null,
     orders: null,
+    registry: { user: null, orders: null },
     stopsSteps: true,
   });
   assert.equal(started.agent?.runnerSocket, '/run/user/7/holdfast/runner/runner.sock');
@@ -136,6 +140,7 @@ test('runner reads of its file what it does for the agent, and nothing that is t
     logLevel: 'info',
     agentUser: 'holdfast-agent',
     orders: { file: config, role: 'agent' },
+    registry: null,
     stopsSteps: false,
   });
   assert.equal((await cli(['config', 'check', 'runner', '--config', config])).code, 0);
@@ -493,6 +498,7 @@ test('config print shows what holds where nobody said anything', async () => {
     checks: { value: 'none', source: 'default' },
     detectors: { value: 'dpkg, os-release, kernel, agent', source: 'default' },
     allow: { value: 'drivers=archive+files,handlers=http+snapshot,users=none,paths=none', source: 'default' },
+    notify: { value: 'none', source: 'default' },
     logLevel: { value: 'info', source: 'default' },
   });
   const { dataDir, socket } = await print('registry', { HOLDFAST_DATA_DIR: '/d' });

@@ -12,16 +12,17 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { OrdersFile } from '../../src/cli/orders-file.ts';
+import { dutiesOf, OrdersFile } from '../../src/cli/orders-file.ts';
 import { allowDefault } from '../../src/domain/allow.ts';
 import { isAppError } from '../../src/domain/error.ts';
+import type { Duties } from '../../src/domain/step.ts';
 import { tempFolder } from '../helpers/temp.ts';
 
 const uid = process.geteuid?.() ?? 0;
 const text = 'registry: none\nchecks: [{type: a, exec: [/bin/true]}]\nallow: {drivers: [exec]}\n';
 
-function fileOf(file: string): OrdersFile {
-  return new OrdersFile({ file, role: 'agent', uid });
+function fileOf(file: string): OrdersFile<Duties> {
+  return new OrdersFile({ file, role: 'agent', uid, ordersOf: dutiesOf });
 }
 
 function unusable(words: RegExp) {
@@ -87,7 +88,7 @@ test('OrdersFile believes no file of another user, nor one below a folder of ano
     chownSync(path, 65_534, 65_534);
     await assert.rejects(fileOf(file).read(), unusable(/belongs to uid 65534.*run chown root/));
     // Whoever runs the runner may write it, as in the home of who starts `up`.
-    await new OrdersFile({ file, role: 'agent', uid: 65_534 }).read();
+    await new OrdersFile({ file, role: 'agent', uid: 65_534, ordersOf: dutiesOf }).read();
     chownSync(path, 0, 0);
   }
   // A link is followed, and what it leads to is looked at like the rest.

@@ -56,6 +56,7 @@ const dependencyReason: Record<string, string> = {
   pino: 'structured logs, one JSON line each',
   'prom-client': 'the Prometheus text format; loaded at the first scrape',
   typebox: 'one schema validates, types and documents a body',
+  nodemailer: 'SMTP with STARTTLS, logins, and headers that nobody can inject into; loaded by the first mail',
   undici: "Node's own HTTP client: pools, time-outs, Unix sockets, proxies",
   uuid: 'UUIDv7 with our clock and randomness',
   ws: 'the WebSocket protocol, and nothing else',

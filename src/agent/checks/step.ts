@@ -99,5 +99,7 @@ function what(step: Step): string {
       return `the detector of "${step.component}"`;
     case 'placement':
       return `${step.command} of ${step.service}`;
+    case 'notify':
+      return `the command of the sink "${step.sink}"`;
   }
 }

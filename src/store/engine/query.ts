@@ -23,6 +23,7 @@ import type { Role, TokenRole } from '../../domain/access.ts';
 import type { DoctorWire } from '../../domain/doctor.ts';
 import type { EventType } from '../../domain/event.ts';
 import type { Holder, Status, StatusReason } from '../../domain/liveness.ts';
+import type { Told } from '../../domain/notify-words.ts';
 import type { TokenKind } from '../../domain/token.ts';
 import type { EpochRow, RevisionRow } from './driver.ts';
 import type { Dialect, Statement } from './port.ts';
@@ -37,6 +38,8 @@ export interface Schema extends CommonSchema {
   releases: ReleaseRow;
   trains: TrainRow;
   doctor_reports: DoctorReportRow;
+  notify_places: NotifyPlaceRow;
+  notify_subjects: NotifySubjectRow;
 }
 
 /** The agent's tables, but for those that only outbox-sql.ts and local-inventory-sql.ts know. */
@@ -249,6 +252,35 @@ export interface DoctorReportRow {
   bytes: number;
   at_ms: number;
   body: string;
+}
+
+export interface NotifyPlaceRow {
+  sink: string;
+  epoch: number;
+  revision: number;
+  /** JSON of a `Sending`. */
+  sending: string | null;
+  delivered: number;
+  failed: number;
+  dropped: number;
+  missed: number;
+  last_success_ms: number | null;
+  last_error_ms: number | null;
+  last_error: string | null;
+}
+
+export interface NotifySubjectRow {
+  sink: string;
+  rule: string;
+  subject: string;
+  title: string | null;
+  told: Told | null;
+  at_ms: number;
+  forget_at_ms: number;
+  /** JSON of an event. */
+  held: string | null;
+  /** JSON of an `Alert`. */
+  alert: string | null;
 }
 
 export interface RemoteAnswerRow {
