@@ -57,7 +57,7 @@ export const commands: readonly CommandEntry[] = [
   {
     name: 'components',
     group: 'Look at it:',
-    summary: 'what is installed: ls',
+    summary: 'what is installed: ls history',
     load: () => import('./components.ts'),
   },
   {

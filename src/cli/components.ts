@@ -2,8 +2,18 @@
 import type { Command } from 'commander';
 import { inventoryRequests } from '../client/inventory.ts';
 import type { ComponentSummary } from '../domain/services.ts';
+import { parseVersionRange } from '../domain/version.ts';
+import { readMoment } from '../wire/schema.ts';
 import type { Flags } from './config.ts';
-import { action, type Context, clientOptions, examples, outputOption, pageOptions } from './context.ts';
+import {
+  action,
+  type Context,
+  clientOptions,
+  collect,
+  examples,
+  outputOption,
+  pageOptions,
+} from './context.ts';
 import { UsageError } from './exit.ts';
 import { type Column, writeTable } from './output.ts';
 import { ago } from './words.ts';
@@ -17,25 +27,28 @@ export function define(command: Command, context: Context): void {
     .description('Lists components with how many hosts have which version; with --host, what is on that one.')
     .option('--host <host>', 'name or id of one host')
     .option('--selector <selector>', 'only of hosts that match, such as "env=prod"')
+    .option('--has <range>', 'only of hosts with such a component, as "openssl<3.0.13"; repeatable', collect)
+    .option('--as-of <moment>', 'as it was then: an instant, or how long ago, as 7d')
     .action(
       action(context, async (flags: Flags) => {
-        const { host, selector } = flags as { host?: string; selector?: string };
-        if (host !== undefined && selector !== undefined)
+        const { host, selector, has, asOf } = flags as ListFlags;
+        if (host !== undefined && (selector !== undefined || has !== undefined))
           throw new UsageError(
-            'Cannot list components of one host and of many: pass either --host or --selector',
+            'Cannot list components of one host and of many: pass either --host or --selector and --has',
           );
+        const at = asOf === undefined ? {} : { asOf: readMoment(asOf, '--as-of') };
+        const filter = {
+          ...(selector === undefined ? {} : { selector }),
+          ...(has === undefined ? {} : { has: has.map((text) => parseVersionRange(text, '--has')) }),
+          ...at,
+        };
         await context.ask(flags, 'registry', (client) =>
           host === undefined
-            ? context.showList(
-                flags,
-                client,
-                (page) => inventoryRequests.list(selector === undefined ? {} : { selector }, page),
-                {
-                  empty: 'no components: hosts report theirs shortly after they join',
-                  write: (summaries, form) => writeTable(io, summaries, summaryColumns, form),
-                },
-              )
-            : context.showList(flags, client, (page) => inventoryRequests.ofHost(host, page), {
+            ? context.showList(flags, client, (page) => inventoryRequests.list(filter, page), {
+                empty: 'no components: hosts report theirs shortly after they join',
+                write: (summaries, form) => writeTable(io, summaries, summaryColumns, form),
+              })
+            : context.showList(flags, client, (page) => inventoryRequests.ofHost(host, page, at), {
                 empty: `no components: ${host} has not reported any yet`,
                 write: (components, form) =>
                   writeTable(io, components, componentColumns(io.clock.now()), form),
@@ -49,9 +62,107 @@ export function define(command: Command, context: Context): void {
     'components ls',
     'components ls --host edge-1',
     'components ls --selector env=prod,tier=web',
+    'components ls --has "openssl<3.0.13" --as-of 7d',
     'components ls --host edge-1 -o json --limit 1000',
   ]);
+  defineHistory(command, context);
 }
+
+function defineHistory(command: Command, context: Context): void {
+  const { io } = context;
+  const history = command
+    .command('history')
+    .summary('what was installed, changed or removed between two moments')
+    .description(
+      'Lists what differs between two moments; with --host and --steps, each change of that host in the order of time.',
+    )
+    .requiredOption('--from <moment>', 'from when: an instant, or how long ago, as 7d')
+    .option('--to <moment>', 'until when (default: now)')
+    .option('--host <host>', 'name or id of one host')
+    .option('--selector <selector>', 'only of hosts that match, such as "env=prod"')
+    .option('--name <component>', 'only of this component')
+    .option('--steps', 'each change, also what was undone in between; needs --host')
+    .action(
+      action(context, async (flags: Flags) => {
+        const { from, to, host, selector, name, steps = false } = flags as unknown as HistoryFlags;
+        if (steps && (host === undefined || selector !== undefined || name !== undefined))
+          throw new UsageError(
+            'Cannot list steps of many: pass --steps with --host, and nothing else to select',
+          );
+        const stretch = {
+          from: readMoment(from, '--from'),
+          ...(to === undefined ? {} : { to: readMoment(to, '--to') }),
+        };
+        const filter = {
+          ...stretch,
+          ...(host === undefined ? {} : { host }),
+          ...(selector === undefined ? {} : { selector }),
+          ...(name === undefined ? {} : { name }),
+        };
+        const empty = 'nothing has changed between these moments';
+        await context.ask(flags, 'registry', (client) =>
+          steps && host !== undefined
+            ? context.showList(flags, client, (page) => inventoryRequests.steps(host, stretch, page), {
+                empty,
+                write: (items, form) => writeTable(io, items, stepColumns, form),
+              })
+            : context.showList(flags, client, (page) => inventoryRequests.differences(filter, page), {
+                empty,
+                write: (items, form) => writeTable(io, items, differenceColumns, form),
+              }),
+        );
+        return 0;
+      }),
+    );
+  pageOptions(outputOption(clientOptions(history)));
+  examples(history, [
+    'components history --from 7d',
+    'components history --from 2026-03-01T00:00:00Z --to 2026-04-01T00:00:00Z --name openssl',
+    'components history --from 1d --host edge-1 --steps',
+  ]);
+}
+
+interface ListFlags {
+  readonly host?: string;
+  readonly selector?: string;
+  readonly has?: readonly string[];
+  readonly asOf?: string;
+}
+
+interface HistoryFlags {
+  readonly from: string;
+  readonly to?: string;
+  readonly host?: string;
+  readonly selector?: string;
+  readonly name?: string;
+  readonly steps?: boolean;
+}
+
+interface TurnRow {
+  readonly kind: string;
+  readonly name: string;
+  readonly detector: string;
+  readonly before: { readonly version: string } | null;
+  readonly after: { readonly version: string } | null;
+}
+
+const turnColumns: readonly Column<TurnRow>[] = [
+  { title: 'WHAT', of: ({ kind }) => kind.replace('component.', '') },
+  { title: 'NAME', of: ({ name }) => name },
+  { title: 'BEFORE', of: ({ before }) => before?.version ?? null },
+  { title: 'AFTER', of: ({ after }) => after?.version ?? null },
+  { title: 'FOUND BY', of: ({ detector }) => detector, wide: true, spare: true },
+];
+
+const differenceColumns: readonly Column<TurnRow & { readonly host: string }>[] = [
+  { title: 'HOST', of: ({ host }) => host },
+  ...turnColumns,
+];
+
+const stepColumns: readonly Column<TurnRow & { readonly at: string }>[] = [
+  { title: 'AT', of: ({ at }) => at },
+  ...turnColumns,
+];
 
 interface ComponentRow {
   readonly name: string;

@@ -10,6 +10,7 @@ import { type Clock, systemClock } from '../base/clock.ts';
 import { type Random, systemRandom } from '../base/random.ts';
 import type {
   AuditService,
+  ComponentHistoryService,
   ComponentService,
   HostService,
   LivenessService,
@@ -21,7 +22,7 @@ import type {
 import { createAudit } from './audit.ts';
 import { Connection, type ConnectionOptions } from './connection.ts';
 import { createHosts } from './host.ts';
-import { createComponents } from './inventory.ts';
+import { createComponentHistory, createComponents } from './inventory.ts';
 import { createLiveness } from './liveness.ts';
 import { createNotify } from './notify.ts';
 import { createReleases } from './release.ts';
@@ -47,6 +48,7 @@ export interface HoldfastClient {
   readonly liveness: LivenessService;
   readonly hosts: HostService;
   readonly components: ComponentService;
+  readonly componentHistory: ComponentHistoryService;
   readonly releases: ReleaseService;
   readonly trains: TrainService;
   /** The registry's. */
@@ -84,6 +86,7 @@ function clientOf(connection: Connection): HoldfastClient {
     liveness: createLiveness(connection),
     hosts: createHosts(connection),
     components: createComponents(connection),
+    componentHistory: createComponentHistory(connection),
     releases: createReleases(connection),
     trains: createTrains(connection),
     notify: createNotify(connection),

@@ -40,6 +40,33 @@ export interface ComponentChange {
   readonly after: Component | null;
 }
 
+/** What a component was or is, beside its name. */
+export interface ComponentState {
+  readonly version: string;
+  readonly architecture?: string;
+}
+
+/** A change of a component on a host: `before` is null when it was not there, `after` when it is not any more. */
+export interface ComponentTurn {
+  readonly kind: ComponentChange['kind'];
+  readonly name: string;
+  readonly detector: string;
+  readonly before: ComponentState | null;
+  readonly after: ComponentState | null;
+}
+
+/** One that happened then. */
+export interface ComponentStep extends ComponentTurn {
+  readonly atMs: number;
+}
+
+/** What became of a component between two moments, on one host. */
+export interface ComponentDifference extends ComponentTurn {
+  readonly hostId: string;
+  /** As it is called now, or was when it was removed. */
+  readonly host: string;
+}
+
 export function componentKey(component: { detector: string; name: string }): string {
   return `${component.detector}\0${component.name}`;
 }

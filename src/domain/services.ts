@@ -11,8 +11,15 @@ import type { DoctorDraft, DoctorReport, DoctorSummary, DoctorWire } from './doc
 import type { Mark, Position, Revision, Selection } from './event.ts';
 import type { Beat, BeatAnswer, HostView } from './host.ts';
 import type { HostPatch, VersionCondition } from './host-change.ts';
-import type { CheckIn, CheckInAnswer, ComponentView } from './inventory.ts';
+import type {
+  CheckIn,
+  CheckInAnswer,
+  ComponentDifference,
+  ComponentStep,
+  ComponentView,
+} from './inventory.ts';
 import type { IsUp, IsUpQuery, RecordFilter, ServicePatch, ServiceView, Status } from './liveness.ts';
+import type { Moment } from './moment.ts';
 import type { NotifyView, SinkTest } from './notify.ts';
 import type { LatestOrder, Release, ReleaseContent, ReleaseKey, TrainKey } from './release.ts';
 import type { Step, StepResult } from './step.ts';
@@ -20,6 +27,7 @@ import type { SignedTarget } from './target.ts';
 import type { TokenKind, TokenRecord, TokenRequest } from './token.ts';
 import type { FollowPlan, TrainView } from './train.ts';
 import type { JoinTrust, Rotation, Trust } from './trust.ts';
+import type { VersionRange } from './version.ts';
 
 export interface PageRequest {
   /** 1–1000. */
@@ -185,11 +193,47 @@ export interface Report {
 export const reportTypes = ['service', 'service-deleted', 'services', 'host'] as const;
 export type ReportType = (typeof reportTypes)[number];
 
+/** When it is asked for; absent: now. `bad-request` for the future, `compacted` (details.oldest) for what is not kept. */
+export interface AsOf {
+  readonly asOf?: Moment;
+}
+
+export interface ComponentFilter extends HostSelection, AsOf {
+  /** Hosts that have a component in each of these ranges. */
+  readonly has?: readonly VersionRange[];
+}
+
 export interface ComponentService {
-  /** Of one host, by id or name; ordered by name, detector. `not-found`. */
-  ofHost(idOrName: string, page: PageRequest): Promise<Page<ComponentView>>;
-  /** Over all hosts that are meant; ordered by name. */
-  list(filter: HostSelection, page: PageRequest): Promise<Page<ComponentSummary>>;
+  /** Of one host, by id or name; ordered by name, detector. `not-found`; `unprocessable` for a moment where none is kept. */
+  ofHost(idOrName: string, page: PageRequest, at?: AsOf): Promise<Page<ComponentView>>;
+  /**
+   * Over all hosts that are meant; ordered by name. A page holds fewer than asked for where many hosts have to be looked
+   * at. `unprocessable` as above.
+   */
+  list(filter: ComponentFilter, page: PageRequest): Promise<Page<ComponentSummary>>;
+}
+
+/** From when until when; `to` is absent for now. As `AsOf`, and `bad-request` when it does not begin before its end. */
+export interface Stretch {
+  readonly from: Moment;
+  readonly to?: Moment;
+}
+
+export interface ComponentChangeFilter extends HostSelection, Stretch {
+  /** By id or by name. */
+  readonly host?: string;
+  /** Of the component, exactly. */
+  readonly name?: string;
+}
+
+export interface ComponentHistoryService {
+  /**
+   * What is different at the end from the beginning, whatever was between; ordered by when hosts joined, then by name,
+   * detector. A page holds fewer than asked for where many hosts have to be looked at. `not-found` for `host`.
+   */
+  differences(filter: ComponentChangeFilter, page: PageRequest): Promise<Page<ComponentDifference>>;
+  /** Each change of one host after `from`, until `to`; in the order of time. `not-found`. */
+  steps(idOrName: string, stretch: Stretch, page: PageRequest): Promise<Page<ComponentStep>>;
 }
 
 export interface ReleaseService {

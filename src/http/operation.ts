@@ -16,6 +16,7 @@ import type { VersionCondition } from '../domain/host-change.ts';
 import type {
   AccessService,
   AuditService,
+  ComponentHistoryService,
   ComponentService,
   EventLog,
   HostService,
@@ -47,6 +48,8 @@ export interface HttpServices {
   /** The registry's; the agent has no such routes. */
   readonly hosts?: HostService;
   readonly components: ComponentService;
+  /** The registry's; the agent has no such routes. */
+  readonly componentHistory?: ComponentHistoryService;
   /** The registry's; the agent has no such routes. */
   readonly releases?: ReleaseService;
   /** The registry's; the agent has no such routes. */

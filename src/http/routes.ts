@@ -81,7 +81,9 @@ const table: readonly [Route['method'], string, Route['on'], Access, Operation][
   ['POST',   '/v1/trust/rotate',               'registry', admins,          trust.rotateTrust],
 
   ['GET',    '/v1/hosts/:host/components',     'both',     hostsSelf,       inventory.listHostComponents],
+  ['GET',    '/v1/hosts/:host/history',        'registry', hostsSelf,       inventory.listHostHistory],
   ['GET',    '/v1/components',                 'both',     viewers,         inventory.listComponents],
+  ['GET',    '/v1/history/components',         'registry', viewers,         inventory.listComponentChanges],
 
   ['GET',    '/v1/components/:component/trains', 'registry', releaseReaders, trains.listTrains],
   ['GET',    train,                            'registry', releaseReaders,  trains.getTrain],

@@ -19,9 +19,11 @@ import { latestNotFound, releaseNotFound, type TrainKey } from '../domain/releas
 import { outOfScope, Scope } from '../domain/scope.ts';
 import type {
   BeatResult,
+  ComponentHistoryService,
   ComponentService,
   HostService,
   LivenessService,
+  Page,
   ReleaseService,
   TargetService,
   TrainService,
@@ -35,11 +37,14 @@ type FactsOf = (name: string) => HostFacts | undefined;
 export function scopedServices(services: HttpServices, limit: TokenScope): HttpServices {
   const scope = new Scope(limit);
   const factsOf: FactsOf = (name) => services.hostFacts?.(name);
-  const { hosts, releases, targets, trains } = services;
+  const { componentHistory, hosts, releases, targets, trains } = services;
   return {
     ...services,
     liveness: scopedLiveness(services.liveness, { scope, limit, factsOf }),
     components: scopedComponents(services.components, { scope, limit, hosts }),
+    ...(componentHistory === undefined
+      ? {}
+      : { componentHistory: scopedComponentHistory(componentHistory, { scope, limit, hosts }) }),
     ...(hosts === undefined ? {} : { hosts: scopedHosts(hosts, { scope, limit }) }),
     ...(releases === undefined ? {} : { releases: scopedReleases(releases, scope) }),
     ...(trains === undefined ? {} : { trains: scopedTrains(trains, scope) }),
@@ -184,14 +189,43 @@ function scopedComponents(
   { scope, limit, hosts }: { scope: Scope; limit: TokenScope; hosts: HostService | undefined },
 ): ComponentService {
   return {
-    async ofHost(idOrName, page) {
-      const view = await hosts?.get(idOrName);
-      if (view === undefined || !scope.coversHost(view.name, view)) throw hostNotFound(idOrName);
-      const found = await inner.ofHost(view.id, page);
+    async ofHost(idOrName, page, at) {
+      const found = await inner.ofHost(await coveredId(idOrName, { scope, hosts }), page, at);
       return { ...found, items: found.items.filter(({ name }) => scope.coversName(name)) };
     },
     list: (filter, page) => inner.list({ ...filter, scope: limit }, page),
   };
+}
+
+/** What was is shown of the hosts that are covered now: of one that is gone nobody can say so any more. */
+function scopedComponentHistory(
+  inner: ComponentHistoryService,
+  { scope, limit, hosts }: { scope: Scope; limit: TokenScope; hosts: HostService | undefined },
+): ComponentHistoryService {
+  const covered = <Item extends { readonly name: string }>(page: Page<Item>): Page<Item> => ({
+    ...page,
+    items: page.items.filter(({ name }) => scope.coversName(name)),
+  });
+  return {
+    async differences(filter, page) {
+      const { host, ...rest } = filter;
+      const id = host === undefined ? {} : { host: await coveredId(host, { scope, hosts }) };
+      return covered(await inner.differences({ ...rest, ...id, scope: limit }, page));
+    },
+    async steps(idOrName, stretch, page) {
+      return covered(await inner.steps(await coveredId(idOrName, { scope, hosts }), stretch, page));
+    },
+  };
+}
+
+/** The id of a host; `not-found` also when it lies outside. */
+async function coveredId(
+  idOrName: string,
+  { scope, hosts }: { scope: Scope; hosts: HostService | undefined },
+): Promise<string> {
+  const view = await hosts?.get(idOrName);
+  if (view === undefined || !scope.coversHost(view.name, view)) throw hostNotFound(idOrName);
+  return view.id;
 }
 
 function scopedReleases(inner: ReleaseService, scope: Scope): ReleaseService {

@@ -27,6 +27,7 @@ import { openStore, type StoreLimits } from '../store/engine/store.ts';
 import { HostStore } from '../store/host.ts';
 import { IdempotencyStore } from '../store/idempotency.ts';
 import { InventoryStore } from '../store/inventory.ts';
+import { InventoryHistory } from '../store/inventory-history.ts';
 import { LivenessStore } from '../store/liveness.ts';
 import { ReleaseStore } from '../store/release.ts';
 import { Snapshots } from '../store/snapshots.ts';
@@ -147,6 +148,13 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     hostNo: (host) => hosts.numberOf(host),
     hostNos: (filter) => hosts.numbersOf(filter),
   });
+  const componentHistory = new InventoryHistory({
+    store,
+    clock,
+    hostNo: (host) => hosts.numberOf(host),
+    hostNos: (filter) => hosts.numbersOf(filter),
+    changedSince: (fromMs) => hosts.memory.changedSince(fromMs),
+  });
   const hosts: HostStore = new HostStore({
     store,
     clock,
@@ -248,6 +256,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       await audit.forget();
       await doctor.forget();
       await notifier.forget();
+      await componentHistory.forget();
     },
   });
   undo.add('compact', () => compacting.stop());
@@ -277,6 +286,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       liveness,
       hosts,
       components: inventory,
+      componentHistory,
       releases,
       trains,
       tokens,

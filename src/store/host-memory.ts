@@ -16,6 +16,7 @@ import type { Status } from '../domain/liveness.ts';
 import { Presence } from '../domain/presence.ts';
 import type { HostRow } from './engine/query.ts';
 import { recordOf } from './host-sql.ts';
+import type { NumberedHost } from './inventory-history.ts';
 
 /** What is kept of a host beside its record; one small object each. */
 export interface HostFacts {
@@ -24,6 +25,8 @@ export interface HostFacts {
   /** The interval that it was last told to beat at. */
   intervalToldMs: number;
   inventoryHash: string | null;
+  /** When its components changed last; null while it has told none. */
+  inventoryAtMs: number | null;
   /** The end of our log as the last answer told it: what the next beat says it has seen, and then needs no look-up. */
   toldMark: Mark | null;
   /** The furthest seen of the agent's own log, of what it was told: it knows that we have seen this. */
@@ -123,6 +126,17 @@ export class HostMemory {
     const id = this.#idByNo.get(no);
     const slot = id === undefined ? undefined : this.presence.find(id);
     return slot === undefined ? undefined : this.presence.record(slot);
+  }
+
+  /** The hosts whose components have changed after a moment, by their numbers. */
+  changedSince(fromMs: number): NumberedHost[] {
+    const changed: NumberedHost[] = [];
+    for (const [id, { no, inventoryAtMs }] of this.#facts) {
+      if (inventoryAtMs === null || inventoryAtMs <= fromMs) continue;
+      const slot = this.presence.find(id);
+      if (slot !== undefined) changed.push({ no, id, name: this.presence.record(slot).name });
+    }
+    return changed.sort((a, b) => a.no - b.no);
   }
 
   /** Replaces the record of a host, whose name may have changed. */
@@ -252,6 +266,7 @@ function factsOf(row: HostRow): HostFacts {
     no: row.no,
     intervalToldMs: row.interval_told_ms,
     inventoryHash: row.inventory_hash,
+    inventoryAtMs: row.inventory_at_ms,
     toldMark: null,
     agentMark: epoch === null || revision === null || hash === null ? null : { epoch, revision, hash },
     heardMark: null,

@@ -202,7 +202,9 @@ export class HostStore implements HostService {
       if (answer.accepted && answer.hash !== hash)
         await tx.run(this.#sql.setInventory, { id, hash: answer.hash, atMs });
       tx.onCommit(() => {
-        this.memory.facts(id).inventoryHash = answer.hash;
+        const facts = this.memory.facts(id);
+        facts.inventoryHash = answer.hash;
+        if (answer.accepted && answer.hash !== hash) facts.inventoryAtMs = atMs;
       });
       return answer;
     });

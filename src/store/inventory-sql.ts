@@ -1,7 +1,7 @@
 /** The statements that read components. Lists travel as one JSON argument. */
-import { type CompiledQuery, type RawBuilder, sql } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
 import type { Dialect } from './engine/port.ts';
-import { type Arg, compile, jsonRows, queryBuilder, type Schema, unseen } from './engine/query.ts';
+import { type Arg, compile, unseen } from './engine/query.ts';
 
 /** A component of a host, with its words. `architecture` is empty where there is none. */
 export interface ComponentRow {
@@ -13,28 +13,12 @@ export interface ComponentRow {
   changed_at_ms: number;
 }
 
-/** On how many hosts a version is. `detectors`: how many have found it by this name; then hosts may be counted twice. */
-export interface SummaryRow {
-  name: string;
-  version: string;
-  hosts: number;
-  detectors: number;
-}
-
 /** `hosts`: on how many it is installed now. */
 export interface KnownVersion {
   id: number;
   version: string;
   hosts: number;
   detector: string;
-}
-
-export interface SummaryOf {
-  /** Numbers of hosts; null: all. */
-  readonly hostNos: readonly number[] | null;
-  readonly apps: readonly string[] | undefined;
-  readonly after: string;
-  readonly limit: number;
 }
 
 export function inventoryStatements(dialect: Dialect) {
@@ -49,29 +33,26 @@ export function inventoryStatements(dialect: Dialect) {
           AND (n.name, n.detector) > (${unseen(dialect, arg('name'))}, ${unseen(dialect, arg('detector'))})
           ORDER BY n.name, n.detector LIMIT ${arg('limit')}`.compile(query),
     ),
-    /** All versions of the next `limit` names. */
-    summary: compile(dialect, (query, arg: Arg<{ after: string; limit: number }>) =>
-      sql<SummaryRow>`SELECT n.name, v.version, SUM(v.hosts) AS hosts, COUNT(DISTINCT n.id) AS detectors
-          FROM component_names AS n JOIN component_versions AS v ON v.name_id = n.id
-          WHERE v.hosts > 0 AND n.name IN (
-            SELECT DISTINCT name FROM component_names AS named WHERE name > ${unseen(dialect, arg('after'))}
-            AND EXISTS (SELECT 1 FROM component_versions WHERE name_id = named.id AND hosts > 0)
-            ORDER BY name LIMIT ${arg('limit')})
-          GROUP BY n.name, v.version ORDER BY n.name, v.version`.compile(query),
+    /** As `page`, as it was at a moment. */
+    pageAt: compile(
+      dialect,
+      (query, arg: Arg<{ hostNo: number; atMs: number; name: string; detector: string; limit: number }>) => {
+        const [hostNo, atMs] = [unseen(dialect, arg('hostNo')), unseen(dialect, arg('atMs'))];
+        return sql<ComponentRow>`
+          SELECT n.detector, n.name, v.version, v.architecture, found.first_seen_ms, found.changed_at_ms
+          FROM (
+            SELECT name_id, version_id, first_seen_ms, changed_at_ms FROM components
+            WHERE host_no = ${hostNo} AND changed_at_ms <= ${atMs}
+            UNION ALL
+            SELECT name_id, version_id, first_seen_ms, from_ms FROM components_past
+            WHERE host_no = ${hostNo} AND to_ms > ${atMs} AND from_ms <= ${atMs}
+          ) AS found
+          JOIN component_names AS n ON n.id = found.name_id
+          JOIN component_versions AS v ON v.id = found.version_id
+          WHERE (n.name, n.detector) > (${unseen(dialect, arg('name'))}, ${unseen(dialect, arg('detector'))})
+          ORDER BY n.name, n.detector LIMIT ${arg('limit')}`.compile(query);
+      },
     ),
-    /** On how many hosts each of `items` is, by whichever detector. */
-    distinct: compile(dialect, (query, arg: Arg<{ items: string }>) => {
-      const given = jsonRows(dialect, 'given', {
-        json: arg('items'),
-        columns: { name: 'text', version: 'text' },
-      });
-      return sql<Omit<SummaryRow, 'detectors'>>`
-        SELECT given.name, given.version, COUNT(DISTINCT c.host_no) AS hosts FROM ${given}
-        JOIN component_names AS n ON n.name = given.name
-        JOIN component_versions AS v ON v.name_id = n.id AND v.version = given.version
-        JOIN components AS c ON c.version_id = v.id
-        GROUP BY given.name, given.version`.compile(query);
-    }),
     /** Every version that a component of this name has or had anywhere. */
     versionsOf: compile(dialect, (query, arg: Arg<{ name: string }>) =>
       sql<KnownVersion>`SELECT v.id, v.version, v.hosts, n.detector
@@ -94,55 +75,27 @@ export function inventoryStatements(dialect: Dialect) {
           WHERE version_id IN (${numbersOf(dialect, arg('ids'))}) AND to_ms > ${atMs} AND from_ms <= ${atMs}
         ) AS found`.compile(query);
     }),
-    /** As `summary`, of some hosts and of some applications only. */
-    summaryOf({ hostNos, apps, after, limit }: SummaryOf): CompiledQuery<SummaryRow> {
-      const meant = sql.join(
-        [
-          hostNos === null
-            ? undefined
-            : sql`c.host_no IN (${numbersOf(dialect, sql`${JSON.stringify(hostNos)}`)})`,
-          apps === undefined ? undefined : sql`${appOf(dialect)} IN (${textsOf(dialect, apps)})`,
-        ].flatMap((condition) => condition ?? []),
-        sql` AND `,
-      );
-      return sql<SummaryRow>`
-        WITH found AS (
-          SELECT n.name, c.host_no, c.version_id
-          FROM components AS c JOIN component_names AS n ON n.id = c.name_id
-          WHERE n.name > ${after} AND ${meant})
-        SELECT found.name, v.version, COUNT(DISTINCT found.host_no) AS hosts, 1 AS detectors
-        FROM found JOIN component_versions AS v ON v.id = found.version_id
-        WHERE found.name IN (SELECT DISTINCT name FROM found ORDER BY name LIMIT ${sql.lit(limit)})
-        GROUP BY found.name, v.version ORDER BY found.name, v.version`.compile(queryBuilder<Schema>(dialect));
-    },
   };
 }
 
 /** The rows of a list of numbers: the JSON of it is one argument. */
-function numbersOf(dialect: Dialect, json: RawBuilder<unknown>): RawBuilder<unknown> {
+export function numbersOf(dialect: Dialect, json: RawBuilder<unknown>): RawBuilder<unknown> {
   return dialect === 'sqlite'
     ? sql`SELECT value FROM json_each(${unseen(dialect, json)})`
     : sql`SELECT value::integer FROM jsonb_array_elements_text(${json}::jsonb) AS given(value)`;
 }
 
 /** A column of all rows as one JSON list. */
-function jsonList(dialect: Dialect, column: RawBuilder<unknown>): RawBuilder<unknown> {
+export function jsonList(dialect: Dialect, column: RawBuilder<unknown>): RawBuilder<unknown> {
   return dialect === 'sqlite'
     ? sql`json_group_array(${column})`
     : sql`COALESCE(json_agg(${column})::text, '[]')`;
 }
 
 /** The rows of a list of texts, as one argument. */
-function textsOf(dialect: Dialect, texts: readonly string[]): RawBuilder<unknown> {
+export function textsOf(dialect: Dialect, texts: readonly string[]): RawBuilder<unknown> {
   const json = JSON.stringify(texts);
   return dialect === 'sqlite'
     ? sql`SELECT value FROM json_each(${unseen(dialect, sql`${json}`)})`
     : sql`SELECT jsonb_array_elements_text(${json}::jsonb)`;
-}
-
-/** The application that a component is of: what stands before the `/` of its name; NULL when it is of none. */
-function appOf(dialect: Dialect): RawBuilder<unknown> {
-  return dialect === 'sqlite'
-    ? sql`CASE WHEN instr(n.name, '/') > 1 THEN substr(n.name, 1, instr(n.name, '/') - 1) END`
-    : sql`CASE WHEN position('/' in n.name) > 1 THEN split_part(n.name, '/', 1) END`;
 }

@@ -1,7 +1,10 @@
 /** Installed components of all hosts on SQL: check-ins in, lists out. */
 import type { Clock } from '../base/clock.ts';
 import type { CheckIn, CheckInAnswer, ComponentView } from '../domain/inventory.ts';
+import { pastMs } from '../domain/moment.ts';
 import type {
+  AsOf,
+  ComponentFilter,
   ComponentService,
   ComponentSummary,
   HostSelection,
@@ -9,10 +12,11 @@ import type {
   PageRequest,
 } from '../domain/services.ts';
 import { isInRange, type VersionRange, versionOrderOf } from '../domain/version.ts';
-import type { Session, Store, Transaction } from './engine/port.ts';
+import type { Store, Transaction } from './engine/port.ts';
 import { type CheckInHost, InventoryChanges } from './inventory-changes.ts';
-import { type ComponentRow, inventoryStatements, type SummaryRow } from './inventory-sql.ts';
-import { decodeCursor, encodeCursor } from './page.ts';
+import { InventoryCounts } from './inventory-counts.ts';
+import { type ComponentRow, inventoryStatements } from './inventory-sql.ts';
+import { decodeCursor, encodeCursor, foreignCursor } from './page.ts';
 
 export class InventoryStore implements ComponentService {
   readonly #store: Store;
@@ -20,6 +24,7 @@ export class InventoryStore implements ComponentService {
   readonly #hostNo: (idOrName: string) => number;
   readonly #hostNos: (filter: HostSelection) => number[] | null;
   readonly #changes: InventoryChanges;
+  readonly #counts: InventoryCounts;
   readonly #sql: ReturnType<typeof inventoryStatements>;
 
   /** `hostNo` finds a host by id or name and throws `not-found`; `hostNos` finds those that are meant, null: all. */
@@ -34,6 +39,7 @@ export class InventoryStore implements ComponentService {
     this.#hostNo = options.hostNo;
     this.#hostNos = options.hostNos;
     this.#changes = new InventoryChanges(options.store.dialect);
+    this.#counts = new InventoryCounts(options.store.dialect);
     this.#sql = inventoryStatements(options.store.dialect);
   }
 
@@ -47,54 +53,47 @@ export class InventoryStore implements ComponentService {
     return this.#changes.forgetHost(tx, host);
   }
 
-  async ofHost(idOrName: string, page: PageRequest): Promise<Page<ComponentView>> {
+  async ofHost(idOrName: string, page: PageRequest, at: AsOf = {}): Promise<Page<ComponentView>> {
     const hostNo = this.#hostNo(idOrName);
-    const head = this.#store.log.head();
-    const [name, detector] = page.cursor === undefined ? ['', ''] : decodeCursor(page.cursor, 2);
+    const { epoch, revision } = this.#store.log.head();
+    const { atMs, after } = this.#placeOf(at, page, 2);
+    const [name = '', detector = ''] = after;
+    const of = { hostNo, name, detector, limit: page.limit + 1 };
     const rows = await this.#store.read((session) =>
-      session.all(this.#sql.page, {
-        hostNo,
-        name: name ?? '',
-        detector: detector ?? '',
-        limit: page.limit + 1,
-      }),
+      atMs === null ? session.all(this.#sql.page, of) : session.all(this.#sql.pageAt, { ...of, atMs }),
     );
     const items = rows.slice(0, page.limit).map(viewOf);
     const last = items.at(-1);
     return {
       items,
-      next: rows.length > page.limit && last !== undefined ? encodeCursor([last.name, last.detector]) : null,
-      asOfMs: this.#clock.now(),
-      position: { epoch: head.epoch, revision: head.revision },
+      next:
+        rows.length > page.limit && last !== undefined
+          ? encodeCursor([...momentKey(atMs), last.name, last.detector])
+          : null,
+      asOfMs: atMs ?? this.#clock.now(),
+      position: { epoch, revision },
       stale: false,
     };
   }
 
-  async list(filter: HostSelection, page: PageRequest): Promise<Page<ComponentSummary>> {
-    const head = this.#store.log.head();
-    const after = page.cursor === undefined ? '' : (decodeCursor(page.cursor, 1)[0] ?? '');
-    const hostNos = this.#hostNos(filter);
-    const apps = filter.scope?.apps;
-    const limit = page.limit + 1;
-    const rows = await this.#store.read((session) =>
-      hostNos === null && apps === undefined
-        ? this.#ofAll(session, { after, limit })
-        : session.query(this.#sql.summaryOf({ hostNos, apps, after, limit })),
+  async list(filter: ComponentFilter, page: PageRequest): Promise<Page<ComponentSummary>> {
+    const { epoch, revision } = this.#store.log.head();
+    const { atMs, after } = this.#placeOf(filter, page, 1);
+    const hosts = await this.#hostsOf(filter, atMs);
+    const { items, next } = await this.#store.read((session) =>
+      this.#counts.page(session, {
+        hosts,
+        apps: filter.scope?.apps,
+        atMs,
+        after: after[0] ?? '',
+        limit: page.limit,
+      }),
     );
-    const versionsByName = new Map<string, { version: string; hosts: number }[]>();
-    for (const { name, version, hosts } of rows) {
-      const versions = versionsByName.get(name) ?? [];
-      versions.push({ version, hosts: Number(hosts) });
-      versionsByName.set(name, versions);
-    }
-    const all = [...versionsByName].map(([name, versions]) => ({ name, versions }));
-    const items = all.slice(0, page.limit);
-    const last = items.at(-1);
     return {
       items,
-      next: all.length > page.limit && last !== undefined ? encodeCursor([last.name]) : null,
-      asOfMs: this.#clock.now(),
-      position: { epoch: head.epoch, revision: head.revision },
+      next: next === null ? null : encodeCursor([...momentKey(atMs), next]),
+      asOfMs: atMs ?? this.#clock.now(),
+      position: { epoch, revision },
       stale: false,
     };
   }
@@ -120,16 +119,30 @@ export class InventoryStore implements ComponentService {
     });
   }
 
-  /** From what is counted with each check-in; only what several detectors have found is counted by its hosts. */
-  async #ofAll(session: Session, page: { after: string; limit: number }): Promise<SummaryRow[]> {
-    const rows = await session.all(this.#sql.summary, page);
-    const twice = rows.filter(({ detectors }) => Number(detectors) > 1);
-    if (twice.length === 0) return rows;
-    const items = JSON.stringify(twice.map(({ name, version }) => ({ name, version })));
-    const counted = await session.all(this.#sql.distinct, { items });
-    const hostsOf = new Map(counted.map(({ name, version, hosts }) => [`${name}\0${version}`, hosts]));
-    return rows.map((row) => ({ ...row, hosts: hostsOf.get(`${row.name}\0${row.version}`) ?? row.hosts }));
+  /** The numbers of the hosts that are meant; null: all. */
+  async #hostsOf(filter: ComponentFilter, atMs: number | null): Promise<readonly number[] | null> {
+    let found = this.#hostNos(filter);
+    for (const range of filter.has ?? []) {
+      const having = await this.hostsWith(range, atMs);
+      found = found === null ? [...having] : found.filter((no) => having.has(no));
+    }
+    return found;
   }
+
+  /** When it is asked for, null for now, and the key of the last item before; a page goes on at the moment of the first. */
+  #placeOf({ asOf }: AsOf, { cursor }: PageRequest, parts: number): { atMs: number | null; after: string[] } {
+    const nowMs = this.#clock.now();
+    if (asOf === undefined)
+      return { atMs: null, after: cursor === undefined ? [] : decodeCursor(cursor, parts) };
+    if (cursor === undefined) return { atMs: pastMs(asOf, nowMs), after: [] };
+    const [at = '', ...after] = decodeCursor(cursor, parts + 1);
+    if (!/^\d{1,16}$/.test(at)) throw foreignCursor();
+    return { atMs: pastMs({ kind: 'at', atMs: Number(at) }, nowMs, 'cursor'), after };
+  }
+}
+
+function momentKey(atMs: number | null): string[] {
+  return atMs === null ? [] : [String(atMs)];
 }
 
 function viewOf(row: ComponentRow): ComponentView {

@@ -24,9 +24,10 @@ import {
 } from '../domain/inventory.ts';
 import { hostSelection } from '../domain/scope.ts';
 import type {
+  AsOf,
+  ComponentFilter,
   ComponentService,
   ComponentSummary,
-  HostSelection,
   Page,
   PageRequest,
 } from '../domain/services.ts';
@@ -167,7 +168,8 @@ export class LocalInventory implements ComponentService {
     await this.#setAcked(tx, null);
   }
 
-  async ofHost(idOrName: string, page: PageRequest): Promise<Page<ComponentView>> {
+  async ofHost(idOrName: string, page: PageRequest, at: AsOf = {}): Promise<Page<ComponentView>> {
+    requireNow(at);
     const { id, name } = this.#host();
     const asked = normaliseHostName(idOrName);
     if (asked !== name && asked !== id) {
@@ -190,7 +192,8 @@ export class LocalInventory implements ComponentService {
   }
 
   /** Over all hosts, which here is one. */
-  async list(filter: HostSelection, page: PageRequest): Promise<Page<ComponentSummary>> {
+  async list(filter: ComponentFilter, page: PageRequest): Promise<Page<ComponentSummary>> {
+    requireNow(filter);
     const [after = ''] = page.cursor === undefined ? [] : decodeCursor(page.cursor, 1);
     const envelope = this.#envelope();
     const { name } = this.#host();
@@ -318,4 +321,15 @@ function toRow(component: Component, times: { firstSeenMs: number; changedAtMs: 
 function toBase({ before, after }: ComponentChange): BaseRow {
   const { detector, name } = (before ?? after) as Component;
   return { detector, name, version: before?.version ?? null, architecture: before?.architecture ?? null };
+}
+
+/** What was, and what is on other hosts, the registry keeps. */
+function requireNow({ asOf, has }: ComponentFilter): void {
+  const field = asOf !== undefined ? 'asOf' : has !== undefined ? 'has' : undefined;
+  if (field === undefined) return;
+  throw new AppError(
+    'unprocessable',
+    `Cannot list components with ${field} here: this agent knows what is installed on its host now, ask the registry`,
+    { field },
+  );
 }

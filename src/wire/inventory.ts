@@ -4,21 +4,30 @@ import { limits } from '../base/limits.ts';
 import { formatInstant } from '../base/time.ts';
 import { AppError } from '../domain/error.ts';
 import { isPrintable } from '../domain/ids.ts';
-import type { CheckIn, ComponentView } from '../domain/inventory.ts';
-import type { HostSelection } from '../domain/services.ts';
+import type { CheckIn, ComponentDifference, ComponentStep, ComponentView } from '../domain/inventory.ts';
+import type { AsOf, ComponentChangeFilter, ComponentFilter, Stretch } from '../domain/services.ts';
+import { parseVersionRange } from '../domain/version.ts';
 import {
+  asOfQuery,
   Count,
   Digest,
   Instant,
+  momentText,
   nullable,
   pageQuery,
   readInstant,
+  readMoment,
   readSelector,
+  repeatable,
   SelectorText,
   strictObject,
+  Uuid,
+  words,
 } from './schema.ts';
 
-const Word = Type.String({ minLength: 1, maxLength: limits.wordLengthMax });
+const wordBounds = { minLength: 1, maxLength: limits.wordLengthMax };
+const Word = Type.String(wordBounds);
+const turnKinds = ['installed', 'changed', 'removed'] as const;
 const Version = Type.String({ minLength: 1, maxLength: limits.versionLengthMax });
 
 export const ComponentSchema = strictObject({
@@ -35,11 +44,61 @@ export const ComponentSummarySchema = strictObject({
   versions: Type.Array(strictObject({ version: Version, hosts: Count })),
 });
 
-export const ComponentPageQuery = strictObject({ ...pageQuery });
+export const ComponentPageQuery = strictObject({ ...asOfQuery, ...pageQuery });
+
+/** A component and a range of its versions; of hosts, those that have one of them. */
+export const hasQuery = {
+  has: repeatable(
+    Type.String({
+      minLength: 1,
+      maxLength: 2 * limits.wordLengthMax + limits.versionLengthMax,
+      description: 'Only hosts with a component in this range: openssl<3.0.13; of several, in each of them',
+    }),
+  ),
+};
 
 export const ComponentFilterQuery = strictObject({
   selector: Type.Optional(SelectorText),
+  ...hasQuery,
+  ...asOfQuery,
   ...pageQuery,
+});
+
+/** Of questions about a stretch of the past. */
+export const stretchQuery = {
+  from: momentText('From when; what was so then already is not told'),
+  to: Type.Optional(momentText('Until when, default now')),
+};
+
+export const ComponentChangeQuery = strictObject({
+  ...stretchQuery,
+  host: Type.Optional(Type.String({ minLength: 1, maxLength: 253, description: 'Name or id of one host' })),
+  selector: Type.Optional(SelectorText),
+  name: Type.Optional(Type.String({ ...wordBounds, description: 'Of the component, exactly' })),
+  ...pageQuery,
+});
+
+export const HostHistoryQuery = strictObject({ ...stretchQuery, ...pageQuery });
+
+const StateSchema = strictObject({ version: Version, architecture: Type.Optional(Word) });
+const turnFields = {
+  name: Word,
+  detector: Word,
+  before: nullable(StateSchema),
+  after: nullable(StateSchema),
+};
+
+export const ComponentDifferenceSchema = strictObject({
+  hostId: Uuid,
+  host: Type.String(),
+  kind: words(turnKinds),
+  ...turnFields,
+});
+
+export const ComponentStepSchema = strictObject({
+  at: Instant,
+  kind: words(turnKinds.map((kind) => `component.${kind}` as const)),
+  ...turnFields,
 });
 
 export const CheckInBody = strictObject({
@@ -56,8 +115,31 @@ export const CheckInBody = strictObject({
 
 export const CheckInAnswerSchema = strictObject({ accepted: Type.Boolean(), hash: nullable(Digest) });
 
-export function readComponentFilter({ selector }: Static<typeof ComponentFilterQuery>): HostSelection {
-  return selector === undefined ? {} : { selector: readSelector(selector) };
+export function readComponentFilter(query: Static<typeof ComponentFilterQuery>): ComponentFilter {
+  const { selector, has } = query;
+  return {
+    ...(selector === undefined ? {} : { selector: readSelector(selector) }),
+    ...readAsOf(query),
+    ...(has === undefined ? {} : { has: has.map((text) => parseVersionRange(text, 'has')) }),
+  };
+}
+
+export function readAsOf({ asOf }: { asOf?: string }): AsOf {
+  return asOf === undefined ? {} : { asOf: readMoment(asOf, 'asOf') };
+}
+
+export function readStretch({ from, to }: { from: string; to?: string }): Stretch {
+  return { from: readMoment(from, 'from'), ...(to === undefined ? {} : { to: readMoment(to, 'to') }) };
+}
+
+export function readComponentChanges(query: Static<typeof ComponentChangeQuery>): ComponentChangeFilter {
+  const { host, selector, name } = query;
+  return {
+    ...readStretch(query),
+    ...(host === undefined ? {} : { host }),
+    ...(selector === undefined ? {} : { selector: readSelector(selector) }),
+    ...(name === undefined ? {} : { name }),
+  };
 }
 
 /** Throws `bad-request` for what is not printable: it goes to terminals, logs and other tools as it is. */
@@ -109,5 +191,23 @@ export function readComponent(document: Static<typeof ComponentSchema>): Compone
     ...same,
     firstSeenMs: readInstant(firstSeen, 'firstSeen'),
     changedAtMs: readInstant(changedAt, 'changedAt'),
+  };
+}
+
+export function differenceDocument(
+  difference: ComponentDifference,
+): Static<typeof ComponentDifferenceSchema> {
+  return difference;
+}
+
+export function stepDocument({ atMs, kind, ...turn }: ComponentStep): Static<typeof ComponentStepSchema> {
+  return { at: formatInstant(atMs), kind: `component.${kind}`, ...turn };
+}
+
+export function readStep({ at, kind, ...turn }: Static<typeof ComponentStepSchema>): ComponentStep {
+  return {
+    atMs: readInstant(at, 'at'),
+    kind: kind.slice('component.'.length) as ComponentStep['kind'],
+    ...turn,
   };
 }

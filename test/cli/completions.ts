@@ -23,7 +23,7 @@ export function completions(folder: string): readonly Completion[] {
     { line: 'holdfast help hosts ', offers: hosts },
     { line: 'holdfast hosts ls --st', offers: ['--stale', '--status'] },
     // "hosts" alone lists them.
-    { line: 'holdfast hosts --st', offers: ['--status'] },
+    { line: 'holdfast hosts --st', offers: ['--stale', '--status'] },
     { line: 'holdfast hosts rm --st', offers: [] },
     { line: 'holdfast hosts ls -o ', offers: ['json', 'table', 'wide', 'yaml'] },
     { line: 'holdfast hosts ls --url http://x --output=j', offers: ['json'] },

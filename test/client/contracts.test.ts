@@ -14,6 +14,7 @@ import { HastyClock } from './hasty-clock.ts';
 const uuid = '3b059e33-bbc4-4bc8-b0d3-7df6e8d70223';
 const at = Date.UTC(2026, 0, 1);
 const trust = { urls: ['https://registry.test'], keys: [], ca: [] };
+const nginx = { version: '1.2' };
 const instant = '2026-01-01T00:00:00.000Z';
 const document = {
   uuid,
@@ -419,9 +420,78 @@ const calls: readonly [
     readPage([{ name: 'nginx', version: '1.2', detector: 'dpkg', firstSeenMs: at, changedAtMs: at }]),
   ],
   [
+    'components.ofHost',
+    (c) => c.components.ofHost('edge-1', { limit: 10 }, { asOf: { kind: 'ago', agoMs: 60_000 } }),
+    ['GET', '/v1/hosts/edge-1/components?asOf=60s&limit=10'],
+    200,
+    page([]),
+    readPage([]),
+  ],
+  [
+    'componentHistory.differences',
+    (c) =>
+      c.componentHistory.differences(
+        {
+          from: { kind: 'at', atMs: at },
+          to: { kind: 'ago', agoMs: 1_000 },
+          name: 'nginx',
+          selector: 'env=prod',
+        },
+        { limit: 10 },
+      ),
+    [
+      'GET',
+      `/v1/history/components?from=${encodeURIComponent(instant)}&to=1s&selector=env%3Dprod&name=nginx&limit=10`,
+    ],
+    200,
+    page([
+      {
+        hostId: uuid,
+        host: 'edge-1',
+        kind: 'installed',
+        name: 'nginx',
+        detector: 'dpkg',
+        before: null,
+        after: nginx,
+      },
+    ]),
+    readPage([
+      {
+        hostId: uuid,
+        host: 'edge-1',
+        kind: 'installed',
+        name: 'nginx',
+        detector: 'dpkg',
+        before: null,
+        after: nginx,
+      },
+    ]),
+  ],
+  [
+    'componentHistory.steps',
+    (c) => c.componentHistory.steps('edge-1', { from: { kind: 'ago', agoMs: 86_400_000 } }, { limit: 10 }),
+    ['GET', '/v1/hosts/edge-1/history?from=86400s&limit=10'],
+    200,
+    page([
+      { at: instant, kind: 'component.removed', name: 'nginx', detector: 'dpkg', before: nginx, after: null },
+    ]),
+    readPage([{ atMs: at, kind: 'removed', name: 'nginx', detector: 'dpkg', before: nginx, after: null }]),
+  ],
+  [
     'components.list',
-    (c) => c.components.list({}, { limit: 1 }),
-    ['GET', '/v1/components?limit=1'],
+    (c) =>
+      c.components.list(
+        {
+          selector: 'env=prod',
+          has: [{ name: 'openssl', operator: '<', version: '3.0.13' }],
+          asOf: { kind: 'at', atMs: at },
+        },
+        { limit: 1 },
+      ),
+    [
+      'GET',
+      `/v1/components?selector=env%3Dprod&has=openssl%3C3.0.13&asOf=${encodeURIComponent(instant)}&limit=1`,
+    ],
     200,
     page([{ name: 'nginx', versions: [{ version: '1.2', hosts: 3 }] }]),
     readPage([{ name: 'nginx', versions: [{ version: '1.2', hosts: 3 }] }]),

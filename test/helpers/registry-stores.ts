@@ -12,6 +12,7 @@ import { AccessStore } from '../../src/store/access.ts';
 import type { Store } from '../../src/store/engine/port.ts';
 import { HostStore } from '../../src/store/host.ts';
 import { InventoryStore } from '../../src/store/inventory.ts';
+import { InventoryHistory } from '../../src/store/inventory-history.ts';
 import { LivenessStore } from '../../src/store/liveness.ts';
 import type { FakeClock } from './clock.ts';
 import type { SeededRandom } from './random.ts';
@@ -22,6 +23,7 @@ export interface WiredStores {
   readonly access: AccessStore;
   readonly liveness: LivenessStore;
   readonly inventory: InventoryStore;
+  readonly componentHistory: InventoryHistory;
   readonly hosts: HostStore;
 }
 
@@ -77,6 +79,13 @@ export async function wireStores(options: {
     hostNo: (name) => hosts.numberOf(name),
     hostNos: (filter) => hosts.numbersOf(filter),
   });
+  const componentHistory = new InventoryHistory({
+    store,
+    clock,
+    hostNo: (name) => hosts.numberOf(name),
+    hostNos: (filter) => hosts.numbersOf(filter),
+    changedSince: (fromMs) => hosts.memory.changedSince(fromMs),
+  });
   const hosts = new HostStore({
     store,
     clock,
@@ -90,7 +99,7 @@ export async function wireStores(options: {
     onRewind,
   });
   await hosts.load();
-  return { access, liveness, inventory, hosts };
+  return { access, liveness, inventory, componentHistory, hosts };
 }
 
 /** Moves time in steps of a sweep and sweeps at each, as the registry's loop does. */

@@ -100,6 +100,10 @@ suite('LocalInventory', () => {
     );
     assert.equal(second.next, null);
     await assert.rejects(inventory.ofHost('edge-2', { limit: 2 }), { code: 'not-found' });
+    const asOf = { kind: 'ago', agoMs: 1 } as const;
+    const elsewhere = { code: 'unprocessable', field: 'asOf', message: /ask the registry/ };
+    await assert.rejects(inventory.ofHost('edge-1', { limit: 2 }, { asOf }), elsewhere);
+    await assert.rejects(inventory.list({ asOf }, { limit: 2 }), elsewhere);
     const summary = await inventory.list({}, { limit: 2 });
     assert.deepEqual(summary.items, [
       { name: 'a', versions: [{ version: '1', hosts: 1 }] },

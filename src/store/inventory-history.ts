@@ -1,0 +1,244 @@
+/**
+ * What became of components: each step of one host, and what differs between two moments over many. The past holds what
+ * was until when; a host whose components have not changed after the first moment is not looked at.
+ */
+import type { Clock } from '../base/clock.ts';
+import { limits } from '../base/limits.ts';
+import { systemCaller } from '../domain/access.ts';
+import type {
+  ComponentDifference,
+  ComponentState,
+  ComponentStep,
+  ComponentTurn,
+} from '../domain/inventory.ts';
+import { pastRange } from '../domain/moment.ts';
+import type {
+  ComponentChangeFilter,
+  ComponentHistoryService,
+  HostSelection,
+  Page,
+  PageRequest,
+  Stretch,
+} from '../domain/services.ts';
+import type { Session, Store } from './engine/port.ts';
+import { inventoryHistoryStatements, type SpanRow, type StepRow } from './inventory-history-sql.ts';
+import { inventoryStatements } from './inventory-sql.ts';
+import { decodeCursor, encodeCursor, foreignCursor } from './page.ts';
+
+/** A host as history calls it. */
+export interface NumberedHost {
+  readonly no: number;
+  readonly id: string;
+  readonly name: string;
+}
+
+/** Hosts on which one page looks: 40 µs each where a host has 500 components. */
+const hostsMax = 1_000;
+/** Hosts of which one write forgets, and rows of names and versions that it looks at. */
+const forgetHosts = 200;
+const forgetRows = 2_000;
+
+export interface InventoryHistoryOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  /** By id or by name; `not-found`. */
+  readonly hostNo: (idOrName: string) => number;
+  /** The numbers of the hosts that are meant; null: all. */
+  readonly hostNos: (filter: HostSelection) => number[] | null;
+  /** The hosts whose components have changed after a moment, by their numbers. */
+  readonly changedSince: (fromMs: number) => readonly NumberedHost[];
+}
+
+export class InventoryHistory implements ComponentHistoryService {
+  readonly #options: InventoryHistoryOptions;
+  readonly #sql: ReturnType<typeof inventoryHistoryStatements>;
+  readonly #versions: ReturnType<typeof inventoryStatements>['versionsOf'];
+  #forgottenMs: number | null = null;
+
+  constructor(options: InventoryHistoryOptions) {
+    this.#options = options;
+    this.#sql = inventoryHistoryStatements(options.store.dialect);
+    this.#versions = inventoryStatements(options.store.dialect).versionsOf;
+  }
+
+  async steps(idOrName: string, stretch: Stretch, page: PageRequest): Promise<Page<ComponentStep>> {
+    const hostNo = this.#options.hostNo(idOrName);
+    const { fromMs, toMs, key } = this.#windowOf(stretch, page, 2);
+    const [afterMs, afterId] = key.length === 0 ? [fromMs, 0] : key.map(Number);
+    const rows = await this.#options.store.read((session) =>
+      session.all(this.#sql.steps, {
+        hostNo,
+        fromMs,
+        toMs,
+        afterMs: afterMs ?? fromMs,
+        afterId: afterId ?? 0,
+        limit: page.limit + 1,
+      }),
+    );
+    const shown = rows.slice(0, page.limit);
+    const last = shown.at(-1);
+    return this.#page(shown.map(stepOf), {
+      toMs,
+      next: rows.length > page.limit && last ? [fromMs, toMs, last.at_ms, last.name_id] : null,
+    });
+  }
+
+  async differences(filter: ComponentChangeFilter, page: PageRequest): Promise<Page<ComponentDifference>> {
+    const { fromMs, toMs, key } = this.#windowOf(filter, page, 3);
+    const [afterNo = '0', afterName = '', afterDetector = ''] = key;
+    const meant = this.#meantHosts(filter, fromMs);
+    const items: ComponentDifference[] = [];
+    let next: (string | number)[] | null = null;
+    await this.#options.store.read(async (session) => {
+      const candidates = await this.#withVersions(session, meant, { filter, fromMs, toMs });
+      // A host of which not all was shown is gone on with.
+      const begin = afterName === '' ? Number(afterNo) + 1 : Number(afterNo);
+      const after = (host: NumberedHost, turn: ComponentTurn) =>
+        host.no !== Number(afterNo) || compareNames(turn, { name: afterName, detector: afterDetector }) > 0;
+      const left = candidates.filter(({ no }) => no >= begin);
+      for (const [index, host] of left.entries()) {
+        const spans = await session.all(this.#sql.spans, { hostNo: host.no, fromMs, toMs });
+        for (const turn of turnsOf(spans, { fromMs, toMs })) {
+          if (filter.name !== undefined && turn.name !== filter.name) continue;
+          if (after(host, turn)) items.push({ hostId: host.id, host: host.name, ...turn });
+        }
+        if (items.length > page.limit) {
+          const last = items[page.limit - 1];
+          const { no } = candidates.find(({ id }) => id === last?.hostId) ?? host;
+          next = [fromMs, toMs, no, last?.name ?? '', last?.detector ?? ''];
+          return;
+        }
+        if (index + 1 === hostsMax && left.length > hostsMax) next = [fromMs, toMs, host.no, '', ''];
+        if (next !== null) return;
+      }
+    });
+    return this.#page(items.slice(0, page.limit), { toMs, next });
+  }
+
+  /**
+   * Forgets what ended longer ago than is kept, and names and versions that nobody has or had, in small writes; once a
+   * day, because it looks at every host.
+   */
+  async forget(): Promise<void> {
+    const { clock, store } = this.#options;
+    const nowMs = clock.now();
+    if (this.#forgottenMs !== null && nowMs < this.#forgottenMs + 86_400_000) return;
+    const beforeMs = nowMs - limits.historyKeptMs;
+    const last = await store.read((session) => session.get(this.#sql.lastIds, {}));
+    const step = <Args>(statement: Parameters<Session['run']>[0], args: Args) =>
+      store.write(systemCaller, (tx) => tx.run(statement, args));
+    for (let no = 0; no < (last?.host ?? 0); no += forgetHosts) {
+      const hosts = JSON.stringify(Array.from({ length: forgetHosts }, (_, at) => no + at + 1));
+      await step(this.#sql.dropPast, { hosts, beforeMs });
+    }
+    for (let id = 0; id < (last?.version ?? 0); id += forgetRows)
+      await step(this.#sql.dropVersions, { afterId: id, throughId: id + forgetRows });
+    for (let id = 0; id < (last?.name ?? 0); id += forgetRows)
+      await step(this.#sql.dropNames, { afterId: id, throughId: id + forgetRows });
+    this.#forgottenMs = nowMs;
+  }
+
+  /** The hosts that are meant and may have changed, by their numbers. */
+  #meantHosts(filter: ComponentChangeFilter, fromMs: number): readonly NumberedHost[] {
+    const { hostNo, hostNos, changedSince } = this.#options;
+    const only = filter.host === undefined ? null : hostNo(filter.host);
+    const selected = hostNos(filter);
+    const meant = selected === null ? null : new Set(selected);
+    return changedSince(fromMs).filter(
+      ({ no }) => (only === null || no === only) && (meant === null || meant.has(no)),
+    );
+  }
+
+  /** Of one name, those hosts only on which it has changed. */
+  async #withVersions(
+    session: Session,
+    hosts: readonly NumberedHost[],
+    { filter, fromMs, toMs }: { filter: ComponentChangeFilter; fromMs: number; toMs: number },
+  ): Promise<readonly NumberedHost[]> {
+    if (filter.name === undefined) return hosts;
+    const known = await session.all(this.#versions, { name: filter.name });
+    if (known.length === 0) return [];
+    const ids = JSON.stringify(known.map(({ id }) => id));
+    const found = await session.get(this.#sql.hostsOfVersions, { ids, fromMs, toMs });
+    const numbers = new Set(JSON.parse(found?.hosts ?? '[]') as number[]);
+    return hosts.filter(({ no }) => numbers.has(no));
+  }
+
+  /** A page goes on in the stretch of the first: relative moments have moved meanwhile. */
+  #windowOf(
+    { from, to = { kind: 'ago', agoMs: 0 } }: Stretch,
+    { cursor }: PageRequest,
+    parts: number,
+  ): { fromMs: number; toMs: number; key: string[] } {
+    const nowMs = this.#options.clock.now();
+    if (cursor === undefined) return { ...pastRange({ from, to }, nowMs), key: [] };
+    const [fromText = '', toText = '', ...key] = decodeCursor(cursor, parts + 2);
+    if (![fromText, toText, key[0] ?? ''].every((text) => /^\d{1,16}$/.test(text))) throw foreignCursor();
+    const at = (text: string) => ({ kind: 'at', atMs: Number(text) }) as const;
+    return { ...pastRange({ from: at(fromText), to: at(toText) }, nowMs), key };
+  }
+
+  #page<Item>(
+    items: readonly Item[],
+    { toMs, next }: { toMs: number; next: readonly (string | number)[] | null },
+  ): Page<Item> {
+    const { epoch, revision } = this.#options.store.log.head();
+    return {
+      items,
+      next: next === null ? null : encodeCursor(next.map(String)),
+      asOfMs: toMs,
+      position: { epoch, revision },
+      stale: false,
+    };
+  }
+}
+
+/** What differs at the end from the beginning, ordered by name, detector. */
+function turnsOf(
+  spans: readonly SpanRow[],
+  { fromMs, toMs }: { fromMs: number; toMs: number },
+): ComponentTurn[] {
+  const byName = new Map<number, { before?: SpanRow; after?: SpanRow }>();
+  for (const span of spans) {
+    const both = byName.get(span.name_id) ?? {};
+    if (span.from_ms <= fromMs) both.before = span;
+    if (span.to_ms === null || span.to_ms > toMs) both.after = span;
+    byName.set(span.name_id, both);
+  }
+  const turns = [...byName.values()].flatMap(({ before, after }) => {
+    const { name, detector } = after ?? before ?? { name: '', detector: '' };
+    if (before?.version_id === after?.version_id) return [];
+    return [turnOf({ name, detector }, stateOf(before), stateOf(after))];
+  });
+  return turns.sort(compareNames);
+}
+
+function stepOf(row: StepRow): ComponentStep {
+  const before = stateOf({ version: row.before_version, architecture: row.before_architecture });
+  const after = stateOf({ version: row.after_version, architecture: row.after_architecture });
+  return { atMs: row.at_ms, ...turnOf(row, before, after) };
+}
+
+function turnOf(
+  { name, detector }: { name: string; detector: string },
+  before: ComponentState | null,
+  after: ComponentState | null,
+): ComponentTurn {
+  const kind = before === null ? 'installed' : after === null ? 'removed' : 'changed';
+  return { kind, name, detector, before, after };
+}
+
+function stateOf(
+  row: { readonly version: string | null; readonly architecture: string | null } | undefined,
+): ComponentState | null {
+  if (row === undefined || row.version === null) return null;
+  return { version: row.version, ...(row.architecture ? { architecture: row.architecture } : {}) };
+}
+
+function compareNames(
+  a: { readonly name: string; readonly detector: string },
+  b: { readonly name: string; readonly detector: string },
+): number {
+  if (a.name !== b.name) return a.name < b.name ? -1 : 1;
+  return a.detector === b.detector ? 0 : a.detector < b.detector ? -1 : 1;
+}
