@@ -1,5 +1,6 @@
 /** What every launcher promises (src/runner/launcher.ts), asked of it alone: no records, no socket, no duties around it. */
 import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
 import { test } from 'node:test';
 import { isAppError } from '../../src/domain/error.ts';
 import type { Launch, Launcher, Running } from '../../src/runner/launcher.ts';
@@ -36,6 +37,17 @@ export function launcherContract({ make }: LauncherSubject): void {
     assert.deepEqual([running.name, running.adopted], ['whole', false]);
     assert.deepEqual(await outputOf(running), { stdout: 'a b|$(id)||', stderr: 'the test\n' });
     assert.deepEqual(await running.ended, { kind: 'exited', exitCode: 9 });
+  });
+
+  test('launcher: a command finds its input on stdin, and then the end; without input only the end', async (t) => {
+    const launcher = make(t, 'here');
+    const input = `${'0123456789abcdef'.repeat(16_383)}the end\n`;
+    const read = await outputOf(await launcher.launch(order('reads', ['sha256sum'], { input })));
+    assert.equal(read.stdout, `${hash('sha256', input)}  -\n`);
+    const none = await outputOf(await launcher.launch(order('nothing', ['sha256sum'])));
+    assert.equal(none.stdout, `${hash('sha256', '')}  -\n`);
+    const deaf = await launcher.launch(order('deaf', ['true'], { input }));
+    assert.deepEqual(await deaf.ended, { kind: 'exited', exitCode: 0 });
   });
 
   test('launcher: a signal, a time limit and a stop are told apart', async (t) => {

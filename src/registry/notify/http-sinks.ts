@@ -63,20 +63,19 @@ export function createSlack(spec: SlackSpec, { clock, proxy }: SenderSurrounding
 
 /** Bold title and a line for each event. Of Slack's own signs none works that came from a host. */
 export function slackText(message: NotifyMessage): string {
-  const lines = messageLines(message).map((line) => `• ${escaped(line)}`);
-  const mark =
-    message.kind === 'test' ? '' : message.entries.some(({ told }) => told === 'DOWN') ? ':red_circle: ' : '';
+  const { kind, entries, more, title } = message;
+  const mark = kind === 'test' ? '' : entries.some(({ told }) => told === 'DOWN') ? ':red_circle: ' : '';
+  // Of one event the title is the line already.
+  const lines = entries.length + more <= 1 ? [] : messageLines({ ...message, more: 0 });
   const shown: string[] = [];
   let length = 0;
-  for (const line of message.entries.length === 1 ? [] : lines) {
-    length += line.length + 1;
-    if (length > slackTextMax) {
-      shown.push(`and ${lines.length - shown.length + message.more} more`);
-      break;
-    }
-    shown.push(line);
+  for (const line of lines) {
+    length += line.length + 3;
+    if (length > slackTextMax) break;
+    shown.push(`• ${escaped(line)}`);
   }
-  return [`${mark}*${escaped(message.title)}*`, ...shown].join('\n');
+  const left = lines.length - shown.length + more;
+  return [`${mark}*${escaped(title)}*`, ...shown, ...(left === 0 ? [] : [`and ${left} more`])].join('\n');
 }
 
 /** As Slack asks for it: these three, and nothing else. A star would end what is bold. */
