@@ -19,6 +19,8 @@ export interface Bench {
   /** How often each side of a comparison runs, in turn with the others. */
   readonly rounds: number;
   readonly seed: number;
+  /** Of the inventory's fleet. */
+  readonly hosts: number;
   readonly tools: Tools;
   readonly processes: Processes;
   /** What is being done, for whoever waits. */

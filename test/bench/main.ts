@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: what DESIGN §12 has to reach, measured side by side in one run on this machine.
  *
- *     node test/bench/main.ts [--only heartbeats,is-up] [--seconds 3] [--rounds 3] [--seed 7] [--json FILE]
+ *     node test/bench/main.ts [--only heartbeats,is-up] [--seconds 3] [--rounds 3] [--seed 7] [--hosts 20000] [--json FILE]
  *
  * The real binary runs as a process of its own on one core, the load generator has the other. Sides of a comparison
  * run in turn (A B C A B C …); what is printed are medians. Nothing here asserts: a slow machine fails no test.
@@ -18,6 +18,7 @@ import { type Bench, type BenchGroup, baseNode, root } from './bench.ts';
 import { binarySize } from './binary.ts';
 import { durable } from './durable.ts';
 import { heartbeats, heartbeatsTls } from './heartbeats.ts';
+import { inventory } from './inventory.ts';
 import { isUp } from './is-up.ts';
 import { describeMachine } from './machine.ts';
 import { offline } from './offline.ts';
@@ -41,6 +42,7 @@ const groups: readonly BenchGroup[] = [
   recovery,
   offline,
   storm,
+  inventory,
   binarySize,
 ];
 
@@ -49,6 +51,8 @@ interface Options {
   readonly seconds: number;
   readonly rounds: number;
   readonly seed: number;
+  /** Of the inventory's fleet. */
+  readonly hosts: number;
   readonly json: string | null;
 }
 
@@ -87,8 +91,8 @@ async function main(options: Options): Promise<void> {
   const machine = await describeMachine({ folder, tools, baseNode, options });
   console.log(machine.text);
   processes.pinSelf();
-  const { seconds, rounds, seed } = options;
-  const bench: Bench = { folder, seconds, rounds, seed, tools, processes, say };
+  const { seconds, rounds, seed, hosts } = options;
+  const bench: Bench = { folder, seconds, rounds, seed, hosts, tools, processes, say };
   const measured: (Group & { name: string })[] = [];
   for (const { name, run } of groups) {
     if (options.only.length > 0 && !options.only.includes(name)) continue;
@@ -133,6 +137,7 @@ function readOptions(): Options {
       seconds: { type: 'string', default: '3' },
       rounds: { type: 'string', default: '3' },
       seed: { type: 'string', default: '7' },
+      hosts: { type: 'string', default: '20000' },
       json: { type: 'string' },
     },
   });
@@ -147,10 +152,11 @@ function readOptions(): Options {
     seconds: whole('seconds'),
     rounds: whole('rounds'),
     seed: whole('seed'),
+    hosts: whole('hosts'),
     json: values.json ?? null,
   };
 
-  function whole(name: 'seconds' | 'rounds' | 'seed'): number {
+  function whole(name: 'seconds' | 'rounds' | 'seed' | 'hosts'): number {
     const value = Number(values[name]);
     if (!Number.isInteger(value) || value < 1)
       throw new Error(`Cannot use --${name} ${values[name]}: expected a whole number from 1`);
