@@ -61,6 +61,8 @@ export interface HttpServices {
   /** Facts of a host by its name, for selectors over events; without it only what the event itself says is known. */
   readonly hostFacts?: (name: string) => HostFacts | undefined;
   readonly health: () => Health;
+  /** Asks the store; rejects when it does not answer. The registry's. */
+  readonly probeStore?: () => Promise<StoreStats>;
   /** `GET /v1/status`: the role's own words, as far as they are the caller's business. */
   readonly status: (caller: Caller) => Promise<object>;
   /** `GET /v1/config`: the effective configuration, without secrets, and its version. */
@@ -85,6 +87,22 @@ export interface Check {
   readonly status: CheckStatus;
   /** For the operator who looks; no secrets, no paths of others. */
   readonly detail?: string;
+  /** Of the store, as it answered just now. */
+  readonly stats?: StoreStats;
+}
+
+/** What a store says when it is asked. */
+export interface StoreStats {
+  readonly dialect: 'sqlite' | 'postgres';
+  /** Whether this process writes. */
+  readonly leader: boolean;
+  readonly position: string;
+  /** Writes that wait for those before them. */
+  readonly writesWaiting: number;
+  /** The whole database, without its write-ahead log. */
+  readonly sizeBytes: number;
+  /** How long the answer took. */
+  readonly answerMs: number;
 }
 
 export interface Health {

@@ -1,13 +1,31 @@
 /** What machines ask about the process: probes, metrics, version, API description. Outside `/v1`. */
 import { Type } from 'typebox';
 import { strictObject, words } from '../wire/schema.ts';
-import { type Answer, type Check, type CheckStatus, checkStatuses, operation } from './operation.ts';
+import {
+  type Answer,
+  type Check,
+  type CheckStatus,
+  checkStatuses,
+  type HttpServices,
+  operation,
+} from './operation.ts';
+import { asAppError } from './problem.ts';
 
 const tag = 'probes';
 
 export const CheckSchema = strictObject({
   status: words(checkStatuses),
   detail: Type.Optional(Type.String()),
+  stats: Type.Optional(
+    strictObject({
+      dialect: words(['sqlite', 'postgres']),
+      leader: Type.Boolean(),
+      position: Type.String(),
+      writesWaiting: Type.Integer(),
+      sizeBytes: Type.Integer(),
+      answerMs: Type.Number(),
+    }),
+  ),
 });
 export const HealthSchema = strictObject({
   status: words(checkStatuses),
@@ -43,10 +61,10 @@ export const healthz = operation({
   id: 'healthz',
   requestClass: 'probe',
   tag,
-  summary: 'How it is doing, part by part; 503 when a part has failed',
+  summary: 'How it is doing, part by part, the store by asking it; 503 when a part has failed',
   answers: { 200: HealthSchema, 503: HealthSchema },
-  handle({ services }) {
-    const { checks } = services.health();
+  async handle({ services }) {
+    const checks = await withStore(services);
     return health(checks, worst(checks) === 'failed' ? 503 : 200);
   },
 });
@@ -90,6 +108,18 @@ export const openApi = operation({
     text: context.openApi(),
   }),
 });
+
+/** What is known of the parts, with what the store answers now. */
+async function withStore({ health, probeStore }: HttpServices): Promise<Readonly<Record<string, Check>>> {
+  const { checks } = health();
+  if (probeStore === undefined) return checks;
+  try {
+    const stats = await probeStore();
+    return { ...checks, store: { status: 'ok', ...checks['store'], stats } };
+  } catch (error) {
+    return { ...checks, store: { status: 'failed', detail: asAppError(error).message } };
+  }
+}
 
 function health(checks: Readonly<Record<string, Check>>, status: 200 | 503): Answer {
   return { kind: 'json', status, body: { status: worst(checks), checks } };

@@ -39,6 +39,7 @@ import { Notifier } from './notify/notifier.ts';
 import { truthOf } from './notify/truth.ts';
 import { rewinder } from './rewind.ts';
 import { registryChecks, registrySamples, registryStatus } from './status.ts';
+import { storeProbe } from './store-probe.ts';
 import { Sweep, sweepEveryMs } from './sweep.ts';
 import { targetsOf } from './targets.ts';
 import { RegistryTrust, type TlsChoice } from './trust.ts';
@@ -299,6 +300,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       idempotency,
       hostFacts: (name) => hosts.memory.named(name),
       health: () => registryChecks(parts),
+      probeStore: storeProbe(store, clock),
       status: async () => registryStatus(parts, { version, dataDir }),
       config: async () => ({ version: 1, config: options.config ?? {} }),
       resetAdmin: async (caller) => {
