@@ -67,6 +67,12 @@ export const commands: readonly CommandEntry[] = [
     load: () => import('./releases.ts'),
   },
   {
+    name: 'updates',
+    group: 'Look at it:',
+    summary: 'what is out of date, of the fleet or of one host',
+    load: () => import('./updates.ts'),
+  },
+  {
     name: 'watch',
     group: 'Look at it:',
     summary: 'changes as they happen',

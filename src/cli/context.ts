@@ -59,22 +59,27 @@ export class Context {
 
   /**
    * A list: JSON and YAML are one page's answer as it is; tables follow the pages. `empty` is said when there is
-   * nothing.
+   * nothing, `page` is given each answer.
    */
-  async showList<Item>(
+  async showList<Item, More extends object>(
     flags: Flags,
     client: HoldfastClient,
     request: (page: {
       limit?: number;
       cursor?: string;
-    }) => ApiRequest<{ items: readonly Item[]; next: string | null; stale: boolean }>,
-    table: { readonly empty: string; write(items: readonly Item[], form: Form): void },
+    }) => ApiRequest<{ items: readonly Item[]; next: string | null; stale: boolean } & More>,
+    table: {
+      readonly empty: string | (() => string);
+      readonly page?: (document: { items: readonly Item[] } & More) => void;
+      write(items: readonly Item[], form: Form): void;
+    },
   ): Promise<void> {
     const page = pageOf(flags);
     const form = formOf(flags);
     if (form === 'json' || form === 'yaml') {
       const answer = await client.call(request(page));
       const { next } = answer.document;
+      table.page?.(answer.document);
       if (next !== null) this.say(`there are more: raise --limit, or go on with --cursor ${next}`);
       return this.show(flags, answer, () => undefined);
     }
@@ -87,12 +92,13 @@ export class Context {
       const { document } = await client.call(
         request({ limit: size, ...(cursor === undefined ? {} : { cursor }) }),
       );
+      table.page?.(document);
       items.push(...document.items);
       stale ||= document.stale;
       cursor = document.next ?? undefined;
     } while (cursor !== undefined && items.length < limit);
     if (items.length > 0) table.write(items, form);
-    else this.say(table.empty);
+    else this.say(typeof table.empty === 'string' ? table.empty : table.empty());
     if (cursor !== undefined)
       this.say(`there are more: --limit shows ${items.length} of them, --cursor ${cursor} goes on`);
     if (stale) this.say('the registry cannot be reached: this is what it said last');

@@ -18,6 +18,7 @@ import type {
   ReleaseService,
   TokenService,
   TrainService,
+  UpdateService,
 } from '../domain/services.ts';
 import { createAudit } from './audit.ts';
 import { Connection, type ConnectionOptions } from './connection.ts';
@@ -30,6 +31,7 @@ import { type Answer, type ApiRequest, expectBody } from './request.ts';
 import { backup, systemRequests } from './system.ts';
 import { createTokens } from './token.ts';
 import { createTrains } from './train.ts';
+import { createUpdates } from './update.ts';
 import { type WatchOptions, type WatchUpdate, watch } from './watch.ts';
 
 export interface ClientOptions extends Omit<ConnectionOptions, 'clock' | 'random'> {
@@ -53,6 +55,7 @@ export interface HoldfastClient {
   readonly trains: TrainService;
   /** The registry's. */
   readonly notify: NotifyService;
+  readonly updates: UpdateService;
   readonly tokens: TokenService;
   readonly audit: Omit<AuditService, 'refused'>;
   /** What happens, from a position on, across reconnects; see `WatchOptions`. */
@@ -90,6 +93,7 @@ function clientOf(connection: Connection): HoldfastClient {
     releases: createReleases(connection),
     trains: createTrains(connection),
     notify: createNotify(connection),
+    updates: createUpdates(connection),
     tokens: createTokens(connection),
     audit: createAudit(connection),
     watch: (options) => watch(connection, options),

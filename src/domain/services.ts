@@ -27,6 +27,7 @@ import type { SignedTarget } from './target.ts';
 import type { TokenKind, TokenRecord, TokenRequest } from './token.ts';
 import type { FollowPlan, TrainView } from './train.ts';
 import type { JoinTrust, Rotation, Trust } from './trust.ts';
+import type { UpdateOrder } from './update.ts';
 import type { VersionRange } from './version.ts';
 
 export interface PageRequest {
@@ -317,6 +318,52 @@ export interface NotifyService {
    * `not-found` for a sink that is none.
    */
   test(caller: Caller, sinks: readonly string[] | null): Promise<readonly SinkTest[]>;
+}
+
+export interface UpdateFilter extends HostSelection {
+  /** One host, by id or name. */
+  readonly host?: string;
+  readonly component?: string;
+  /** `version` when absent. */
+  readonly order?: UpdateOrder;
+}
+
+/** That a host has something older than the latest release of the train that it follows. */
+export interface UpdateView {
+  readonly host: string;
+  readonly hostId: string;
+  readonly component: string;
+  readonly detector: string;
+  readonly installed: string;
+  readonly latest: string;
+  /** That the host follows for this component. */
+  readonly train: string;
+  /** That the latest was published on: another one where the train follows that. */
+  readonly publishedOn: string;
+  readonly releasedMs: number;
+  readonly image: string | null;
+}
+
+/** The same by component, of the hosts that follow one train for it. */
+export interface ComponentUpdates
+  extends Pick<UpdateView, 'component' | 'detector' | 'latest' | 'train' | 'publishedOn' | 'releasedMs'> {
+  readonly hostsOutOfDate: number;
+  readonly hostsUpToDate: number;
+  /** The greatest first. */
+  readonly versions: readonly { readonly version: string; readonly hosts: number }[];
+}
+
+export interface UpdatePage<T> extends Page<T> {
+  /** How many installed components have no release on any train that these hosts follow for them. */
+  readonly unknown: number;
+}
+
+/** What is out of date. Pages hold fewer than asked for where much had to be read. All throw `not-found` for a host. */
+export interface UpdateService {
+  /** One for each host and component: by component, detector, version, since when it is there, host number. */
+  list(filter: UpdateFilter, page: PageRequest): Promise<UpdatePage<UpdateView>>;
+  /** By component, detector and train: those that are out of date on some host. */
+  byComponent(filter: UpdateFilter, page: PageRequest): Promise<UpdatePage<ComponentUpdates>>;
 }
 
 /** The part that starts foreign code. It takes steps, not commands. */

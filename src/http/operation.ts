@@ -30,6 +30,7 @@ import type {
   TokenService,
   TrainService,
   TrustService,
+  UpdateService,
 } from '../domain/services.ts';
 import type { Admission, RequestClass } from './admission.ts';
 import type { HostHistory } from './host-history.ts';
@@ -54,6 +55,8 @@ export interface HttpServices {
   readonly releases?: ReleaseService;
   /** The registry's; the agent has no such routes. */
   readonly trains?: TrainService;
+  /** The registry's; the agent has no such routes. */
+  readonly updates?: UpdateService;
   readonly tokens?: TokenService;
   readonly audit?: AuditService;
   readonly log: EventLog;

@@ -20,6 +20,7 @@ import * as target from './target.ts';
 import * as token from './token.ts';
 import * as trains from './train.ts';
 import * as trust from './trust.ts';
+import * as update from './update.ts';
 import { watch } from './watch.ts';
 
 export interface Route {
@@ -94,6 +95,8 @@ const table: readonly [Route['method'], string, Route['on'], Access, Operation][
   ['GET',    `${train}/releases/:version`,     'registry', releaseReaders,  release.getRelease],
   ['PUT',    `${train}/releases/:version`,     'registry', publishers,      release.putRelease],
   ['DELETE', `${train}/releases/:version`,     'registry', publishers,      release.withdrawRelease],
+  ['GET',    '/v1/updates',                    'registry', viewers,         update.listUpdates],
+  ['GET',    '/v1/updates/components',         'registry', viewers,         update.listComponentUpdates],
   ['POST',   '/v1/releases/latest',            'registry', releaseReaders,  release.getLatestReleases],
 
   ['POST',   '/v1/tokens',                     'both',     admins,          token.createToken],

@@ -27,6 +27,8 @@ import type {
   ReleaseService,
   TargetService,
   TrainService,
+  UpdateFilter,
+  UpdateService,
 } from '../domain/services.ts';
 import { trainNotFound } from '../domain/train.ts';
 import type { HttpServices } from './operation.ts';
@@ -37,7 +39,7 @@ type FactsOf = (name: string) => HostFacts | undefined;
 export function scopedServices(services: HttpServices, limit: TokenScope): HttpServices {
   const scope = new Scope(limit);
   const factsOf: FactsOf = (name) => services.hostFacts?.(name);
-  const { componentHistory, hosts, releases, targets, trains } = services;
+  const { componentHistory, hosts, releases, targets, trains, updates } = services;
   return {
     ...services,
     liveness: scopedLiveness(services.liveness, { scope, limit, factsOf }),
@@ -48,6 +50,9 @@ export function scopedServices(services: HttpServices, limit: TokenScope): HttpS
     ...(hosts === undefined ? {} : { hosts: scopedHosts(hosts, { scope, limit }) }),
     ...(releases === undefined ? {} : { releases: scopedReleases(releases, scope) }),
     ...(trains === undefined ? {} : { trains: scopedTrains(trains, scope) }),
+    ...(updates === undefined || hosts === undefined
+      ? {}
+      : { updates: scopedUpdates(updates, { limit, hosts: scopedHosts(hosts, { scope, limit }) }) }),
     ...(targets === undefined || hosts === undefined
       ? {}
       : { targets: scopedTargets(targets, scopedHosts(hosts, { scope, limit })) }),
@@ -226,6 +231,22 @@ async function coveredId(
   const view = await hosts?.get(idOrName);
   if (view === undefined || !scope.coversHost(view.name, view)) throw hostNotFound(idOrName);
   return view.id;
+}
+
+function scopedUpdates(
+  inner: UpdateService,
+  { limit, hosts }: { limit: TokenScope; hosts: HostService },
+): UpdateService {
+  /** A host outside is not found. */
+  const within = async ({ host, ...filter }: UpdateFilter): Promise<UpdateFilter> => ({
+    ...filter,
+    ...(host === undefined ? {} : { host: (await hosts.get(host)).id }),
+    scope: limit,
+  });
+  return {
+    list: async (filter, page) => inner.list(await within(filter), page),
+    byComponent: async (filter, page) => inner.byComponent(await within(filter), page),
+  };
 }
 
 function scopedReleases(inner: ReleaseService, scope: Scope): ReleaseService {

@@ -33,6 +33,7 @@ import { ReleaseStore } from '../store/release.ts';
 import { Snapshots } from '../store/snapshots.ts';
 import { TokenStore } from '../store/token.ts';
 import { TrainStore } from '../store/train.ts';
+import { UpdateStore } from '../store/update.ts';
 import { encodeJoinToken } from '../wire/join-token.ts';
 import { Lead } from './lead.ts';
 import { Notifier } from './notify/notifier.ts';
@@ -173,6 +174,13 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
   });
   const trains = new TrainStore({ store, clock });
   const releases = new ReleaseStore({ store, clock, trains });
+  const updates = new UpdateStore({
+    ...{ store, clock, trains },
+    hostNo: (host) => hosts.numberOf(host),
+    hostNos: (filter) => hosts.numbersOf(filter),
+    allNos: () => Array.from(hosts.memory.all(), ([, { no }]) => no),
+    numbered: (no) => hosts.memory.numbered(no),
+  });
   const joinText = (bearer: string) => encodeJoinToken(trust.joinTrust(), bearer);
   const tokens = new TokenStore({ store, clock, access, joinText });
   const audit = new AuditStore({ store, clock });
@@ -290,6 +298,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       componentHistory,
       releases,
       trains,
+      updates,
       tokens,
       audit,
       notify: notifier,

@@ -36,6 +36,8 @@ export const paths = {
   release: (key: Train & { version: string }) => `${trainPath(key)}/releases/${segment(key.version)}`,
   latestRelease: (key: Train) => `${trainPath(key)}/releases/latest`,
   latestReleases: '/v1/releases/latest',
+  updates: '/v1/updates',
+  componentUpdates: '/v1/updates/components',
   tokens: '/v1/tokens',
   token: (id: string) => `/v1/tokens/${segment(id)}`,
   adminToken: '/v1/admin-token',

@@ -17,6 +17,7 @@ import { releaseContract } from './release.contract.ts';
 import { selectorContract } from './selector.contract.ts';
 import { trainContract } from './train.contract.ts';
 import { trustContract } from './trust.contract.ts';
+import { updateContract } from './update.contract.ts';
 
 const open: OpenStoreForTest = async (t, clock) => {
   const dataDir = tempFolder(t);
@@ -39,5 +40,6 @@ releaseContract(open);
 trainContract(open);
 doctorContract(open);
 trustContract(open);
+updateContract(open);
 idempotencyContract(open);
 notifyContract(open);
