@@ -268,6 +268,48 @@ export function notifyContract(openStore: OpenStoreForTest): void {
       assert.deepEqual(titles(hook), ['gone on edge-1 is DOWN (not heard of in time)']);
     });
 
+    it('that takes alerts is told again of what fires, and that it is over, whoever missed that', async (t) => {
+      const { stores, start, liveness, clock } = await open(t);
+      const hook = await hookServer(t);
+      const plan = planFor(hook, { select: { types: ['service.lapsed'] } });
+      await start({ ...plan, sinks: { ops: { alertmanager: hook.url } } });
+      const patch = { type: 'api', host: 'edge-1', ttlMs: 60_000 };
+      const { uuid } = await liveness.register(admin, patch, { takeover: false });
+      await passTime(stores, 61_000);
+      await hook.came(1);
+      const alerts = () =>
+        hook.taken.map(({ text }) => {
+          const [alert] = JSON.parse(text) as [
+            { labels: { host: string }; startsAt: string; endsAt: string },
+          ];
+          return { ...alert, fires: Date.parse(alert.endsAt) > clock.now() };
+        });
+      const [first] = alerts();
+      assert.deepEqual([first?.labels.host, first?.fires], ['edge-1', true]);
+      await passTime(stores, 60_000);
+      await hook.came(2);
+      assert.deepEqual(
+        alerts().map(({ startsAt }) => startsAt),
+        [first?.startsAt, first?.startsAt],
+      );
+      // What happens in maintenance is silent, also that it is up again.
+      await liveness.maintain(admin, uuid, {});
+      await liveness.beat(admin, uuid);
+      await passTime(stores, 1_000);
+      assert.equal(hook.taken.length, 2);
+      for (let beats = 0; beats < 3; beats += 1) {
+        await liveness.beat(admin, uuid);
+        await passTime(stores, 50_000);
+      }
+      await hook.came(3);
+      assert.deepEqual([alerts()[2]?.startsAt, alerts()[2]?.fires], [first?.startsAt, false]);
+      for (let beats = 0; beats < 4; beats += 1) {
+        await liveness.beat(admin, uuid);
+        await passTime(stores, 50_000);
+      }
+      assert.equal(hook.taken.length, 3, 'what is over is not told again');
+    });
+
     it('is told of a lost region in place of its hosts', async (t) => {
       const { stores, start, clock } = await open(t);
       const hook = await hookServer(t);

@@ -5,16 +5,23 @@ import { join } from 'node:path';
 import { it, type TestContext } from 'node:test';
 import { createAgent } from '../../src/agent/agent.ts';
 import { createClient } from '../../src/client/client.ts';
+import type { Caller } from '../../src/domain/access.ts';
+import { readNotify } from '../../src/domain/notify.ts';
 import { createRegistry } from '../../src/registry/registry.ts';
+import { hookServer } from '../helpers/hook-server.ts';
 import { usePostgres } from '../helpers/postgres.ts';
 import { tempFolder } from '../helpers/temp.ts';
 import { until } from '../helpers/until.ts';
 
 const postgres = usePostgres();
 
-async function startRegistry(t: TestContext, databaseUrl: string) {
+async function startRegistry(t: TestContext, databaseUrl: string, notify: object = {}) {
   const dataDir = join(tempFolder(t), 'registry');
-  const registry = await createRegistry({ dataDir, databaseUrl, listen: { host: '127.0.0.1', port: 0 } });
+  const registry = await createRegistry({
+    ...{ dataDir, databaseUrl },
+    listen: { host: '127.0.0.1', port: 0 },
+    notify: readNotify(notify),
+  });
   t.after(() => registry.close());
   const token = async () => (await readFile(join(dataDir, 'admin.token'), 'utf8')).trim();
   const client = async (by = token) => createClient({ target: { url: registry.url }, token: await by() });
@@ -66,6 +73,39 @@ it('a registry on PostgreSQL keeps its fleet, and a second one waits until it ma
   const host = await two.hosts.get('edge-1');
   assert.deepEqual([host.name, host.status], ['edge-1', 'UP']);
   await assert.rejects(second.token(), /ENOENT/);
+});
+
+it('a sink is told on by the registry that takes the lead, from where the other one was', async (t) => {
+  const hook = await hookServer(t);
+  const notify = {
+    sinks: { hook: { webhook: hook.url } },
+    rules: [{ select: { types: ['service.registered'] }, to: 'hook', groupWait: 0 }],
+  };
+  const url = await postgres.createDatabase();
+  const first = await startRegistry(t, url, notify);
+  const second = await startRegistry(t, url, notify);
+  const one = await first.client();
+  t.after(() => one.close());
+  const caller: Caller = { role: 'admin', subject: 'test' };
+  const register = (client: typeof one, type: string) =>
+    client.liveness.register(caller, { type, host: 'edge-1' }, { takeover: false });
+  await register(one, 'a');
+  await hook.came(1);
+  // It is taken, and the answer comes too late: whoever leads next tells it again, under the same id.
+  hook.answer = () => undefined;
+  await register(one, 'b');
+  await hook.came(2);
+  hook.answer = (_taken, response) => response.writeHead(204).end();
+  await first.registry.close();
+  await until(async () => (await second.ready()) === 200, 'the second registry did not take the lead');
+  const two = await second.client(first.token);
+  t.after(() => two.close());
+  await hook.came(3);
+  await register(two, 'c');
+  await hook.came(4);
+  const titles = hook.taken.map(({ body }) => body?.title.replace(/ on .*/, ''));
+  assert.deepEqual(titles, ['a', 'b', 'b', 'c']);
+  assert.equal(hook.taken[1]?.body?.id, hook.taken[2]?.body?.id);
 });
 
 it('a backup of a store on PostgreSQL is refused and names pg_dump', async (t) => {

@@ -48,6 +48,8 @@ interface Line {
 
 const backoff = { backoffBaseMs: 1_000, backoffCapMs: 300_000 };
 const lookEveryMs = 60_000;
+/** Between two looks whether this registry has come to lead. */
+const standbyMs = 1_000;
 
 export class Notifier implements NotifyService {
   readonly #options: NotifierOptions;
@@ -88,7 +90,7 @@ export class Notifier implements NotifyService {
         ...{ clock, random, logger, loops, ...backoff },
         name: `notify ${line.spec.name}`,
         everyMs: lookEveryMs,
-        run: async ({ signal }) => (serving() ? line.lane.run({ signal }) : { nextMs: lookEveryMs }),
+        run: async ({ signal }) => (serving() ? line.lane.run({ signal }) : { nextMs: standbyMs }),
       });
     }
     if (this.#lines.length > 0)
