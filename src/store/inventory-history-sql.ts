@@ -1,5 +1,5 @@
 /** The statements of what became of components. */
-import { sql } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
 import type { Dialect } from './engine/port.ts';
 import { type Arg, compile, unseen } from './engine/query.ts';
 import { jsonList, numbersOf } from './inventory-sql.ts';
@@ -37,20 +37,13 @@ interface Window {
 export function inventoryHistoryStatements(dialect: Dialect) {
   return {
     /** The versions that a host had in a stretch of time, but for those that it has had since before it. */
-    spans: compile(dialect, (query, arg: Arg<Window>) => {
-      const [hostNo, fromMs, toMs] = [hidden(arg('hostNo')), hidden(arg('fromMs')), hidden(arg('toMs'))];
-      return sql<SpanRow>`
-        SELECT found.name_id, n.detector, n.name, v.version, v.architecture, found.version_id,
-          found.from_ms, found.to_ms
-        FROM (
-          SELECT name_id, version_id, from_ms, to_ms FROM components_past
-          WHERE host_no = ${hostNo} AND to_ms > ${fromMs} AND from_ms <= ${toMs}
-          UNION ALL
-          SELECT name_id, version_id, changed_at_ms, NULL FROM components
-          WHERE host_no = ${hostNo} AND changed_at_ms > ${fromMs} AND changed_at_ms <= ${toMs}
-        ) AS found
-        JOIN component_names AS n ON n.id = found.name_id
-        JOIN component_versions AS v ON v.id = found.version_id`.compile(query);
+    spans: compile<Window, SpanRow>(dialect, (query, arg) => spans(arg, sql``).compile(query)),
+    /** As `spans`, of the components of one name. */
+    spansOf: compile<Window & { name: string }, SpanRow>(dialect, (query, arg) => {
+      const name = unseen(dialect, arg('name'));
+      return spans(arg, sql`AND name_id IN (SELECT id FROM component_names WHERE name = ${name})`).compile(
+        query,
+      );
     }),
     /** Each moment of a stretch at which something ended or began on a host, after a place in that order. */
     steps: compile(
@@ -121,6 +114,22 @@ export function inventoryHistoryStatements(dialect: Dialect) {
           COALESCE((SELECT MAX(id) FROM component_names), 0) AS name`.compile(query),
     ),
   };
+
+  function spans(arg: Arg<Window>, only: RawBuilder<unknown>) {
+    const [hostNo, fromMs, toMs] = [hidden(arg('hostNo')), hidden(arg('fromMs')), hidden(arg('toMs'))];
+    return sql<SpanRow>`
+      SELECT found.name_id, n.detector, n.name, v.version, v.architecture, found.version_id,
+        found.from_ms, found.to_ms
+      FROM (
+        SELECT name_id, version_id, from_ms, to_ms FROM components_past
+        WHERE host_no = ${hostNo} AND to_ms > ${fromMs} AND from_ms <= ${toMs} ${only}
+        UNION ALL
+        SELECT name_id, version_id, changed_at_ms, NULL FROM components
+        WHERE host_no = ${hostNo} AND changed_at_ms > ${fromMs} AND changed_at_ms <= ${toMs} ${only}
+      ) AS found
+      JOIN component_names AS n ON n.id = found.name_id
+      JOIN component_versions AS v ON v.id = found.version_id`;
+  }
 
   function hidden(value: ReturnType<Arg<{ of: number }>>) {
     return unseen(dialect, value);

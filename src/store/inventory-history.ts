@@ -97,9 +97,12 @@ export class InventoryHistory implements ComponentHistoryService {
         host.no !== Number(afterNo) || compareNames(turn, { name: afterName, detector: afterDetector }) > 0;
       const left = candidates.filter(({ no }) => no >= begin);
       for (const [index, host] of left.entries()) {
-        const spans = await session.all(this.#sql.spans, { hostNo: host.no, fromMs, toMs });
+        const of = { hostNo: host.no, fromMs, toMs };
+        const spans =
+          filter.name === undefined
+            ? await session.all(this.#sql.spans, of)
+            : await session.all(this.#sql.spansOf, { ...of, name: filter.name });
         for (const turn of turnsOf(spans, { fromMs, toMs })) {
-          if (filter.name !== undefined && turn.name !== filter.name) continue;
           if (after(host, turn)) items.push({ hostId: host.id, host: host.name, ...turn });
         }
         if (items.length > page.limit) {
