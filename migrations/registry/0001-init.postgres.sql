@@ -127,6 +127,12 @@ CREATE TABLE hosts (
   inventory_hash text COLLATE "C",
   -- When that last changed: of changes in one host's components none is before an earlier one, whatever the clock does.
   inventory_at_ms safe_integer,
+  -- Check-ins that changed it.
+  checkins safe_integer NOT NULL CHECK (checkins >= 0),
+  -- What is shown of the host, but for when it was seen and what is installed, is so since then.
+  changed_at_ms safe_integer NOT NULL CHECK (changed_at_ms >= first_seen_ms),
+  -- When it was last seen before it went DOWN; null while it is UP.
+  gone_seen_ms safe_integer,
   -- The furthest that this registry has seen of the agent's log.
   agent_epoch safe_integer,
   agent_revision safe_integer,
@@ -141,6 +147,39 @@ CREATE TABLE hosts (
 CREATE INDEX hosts_by_machine ON hosts (machine_id);
 CREATE INDEX hosts_by_region ON hosts (region, name);
 CREATE INDEX hosts_by_status ON hosts (status, name);
+
+-- How hosts were, from `from_ms` to before `to_ms`: also those that are gone. `removed`: it was removed at `to_ms`.
+CREATE TABLE hosts_past (
+  no integer NOT NULL,
+  id text COLLATE "C" NOT NULL CHECK (length(id) = 36),
+  name text COLLATE "C" NOT NULL,
+  region text COLLATE "C",
+  labels text COLLATE "C" NOT NULL,
+  self text COLLATE "C" NOT NULL,
+  status text COLLATE "C" NOT NULL CHECK (status IN ('UP', 'DOWN')),
+  reason text COLLATE "C",
+  first_seen_ms safe_integer NOT NULL,
+  gone_seen_ms safe_integer,
+  revoked_at_ms safe_integer,
+  version safe_integer NOT NULL,
+  from_ms safe_integer NOT NULL CHECK (from_ms >= first_seen_ms),
+  to_ms safe_integer NOT NULL CHECK (to_ms > from_ms),
+  removed integer NOT NULL CHECK (removed IN (0, 1)),
+  PRIMARY KEY (no, to_ms)
+);
+CREATE INDEX hosts_past_by_id ON hosts_past (id, to_ms);
+CREATE INDEX hosts_past_by_name ON hosts_past (name, to_ms);
+CREATE INDEX hosts_past_by_end ON hosts_past (to_ms, from_ms, status);
+CREATE INDEX hosts_past_removed ON hosts_past (to_ms) WHERE removed = 1;
+
+-- Each check-in that changed a host's components; `count`: which one of its own it was.
+CREATE TABLE checkins (
+  host_no integer NOT NULL,
+  at_ms safe_integer NOT NULL,
+  count safe_integer NOT NULL CHECK (count >= 1),
+  PRIMARY KEY (host_no, at_ms)
+);
+CREATE INDEX checkins_by_age ON checkins (at_ms);
 
 -- What is installed anywhere, or was: each name that a detector has found, and each version of it, once.
 CREATE TABLE component_names (

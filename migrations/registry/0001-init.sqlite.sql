@@ -115,6 +115,12 @@ CREATE TABLE hosts (
   inventory_hash TEXT,
   -- When that last changed: of changes in one host's components none is before an earlier one, whatever the clock does.
   inventory_at_ms INTEGER,
+  -- Check-ins that changed it.
+  checkins INTEGER NOT NULL CHECK (checkins >= 0),
+  -- What is shown of the host, but for when it was seen and what is installed, is so since then.
+  changed_at_ms INTEGER NOT NULL CHECK (changed_at_ms >= first_seen_ms),
+  -- When it was last seen before it went DOWN; null while it is UP.
+  gone_seen_ms INTEGER,
   -- The furthest that this registry has seen of the agent's log.
   agent_epoch INTEGER,
   agent_revision INTEGER,
@@ -129,6 +135,39 @@ CREATE TABLE hosts (
 CREATE INDEX hosts_by_machine ON hosts (machine_id);
 CREATE INDEX hosts_by_region ON hosts (region, name);
 CREATE INDEX hosts_by_status ON hosts (status, name);
+
+-- How hosts were, from `from_ms` to before `to_ms`: also those that are gone. `removed`: it was removed at `to_ms`.
+CREATE TABLE hosts_past (
+  no INTEGER NOT NULL,
+  id TEXT NOT NULL CHECK (length(id) = 36),
+  name TEXT NOT NULL,
+  region TEXT,
+  labels TEXT NOT NULL,
+  self TEXT NOT NULL,
+  status TEXT NOT NULL CHECK (status IN ('UP', 'DOWN')),
+  reason TEXT,
+  first_seen_ms INTEGER NOT NULL,
+  gone_seen_ms INTEGER,
+  revoked_at_ms INTEGER,
+  version INTEGER NOT NULL,
+  from_ms INTEGER NOT NULL CHECK (from_ms >= first_seen_ms),
+  to_ms INTEGER NOT NULL CHECK (to_ms > from_ms),
+  removed INTEGER NOT NULL CHECK (removed IN (0, 1)),
+  PRIMARY KEY (no, to_ms)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX hosts_past_by_id ON hosts_past (id, to_ms);
+CREATE INDEX hosts_past_by_name ON hosts_past (name, to_ms);
+CREATE INDEX hosts_past_by_end ON hosts_past (to_ms, from_ms, status);
+CREATE INDEX hosts_past_removed ON hosts_past (to_ms) WHERE removed = 1;
+
+-- Each check-in that changed a host's components; `count`: which one of its own it was.
+CREATE TABLE checkins (
+  host_no INTEGER NOT NULL,
+  at_ms INTEGER NOT NULL,
+  count INTEGER NOT NULL CHECK (count >= 1),
+  PRIMARY KEY (host_no, at_ms)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX checkins_by_age ON checkins (at_ms);
 
 -- What is installed anywhere, or was: each name that a detector has found, and each version of it, once.
 CREATE TABLE component_names (

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { AgeFilter } from '../domain/age.ts';
 import { type Moment, parseMoment } from '../domain/moment.ts';
 import type { HostFilter } from '../domain/services.ts';
+import { parseVersionRange } from '../domain/version.ts';
 import type { Flags } from './config.ts';
 import { collect } from './context.ts';
 import { UsageError } from './exit.ts';
@@ -20,7 +21,7 @@ const ages = [
   ['created', 'first seen within so long'],
   ['persistent', 'first seen at least so long ago, and seen within the last day'],
 ] as const;
-const fields = ['name', 'region', 'status', 'selector'] as const;
+const fields = ['name', 'region', 'status', 'selector', 'has', 'asOf'] as const;
 
 export function hostFilterOptions(command: Command): Command {
   command
@@ -30,15 +31,33 @@ export function hostFilterOptions(command: Command): Command {
     .option('--selector <selector>', 'only hosts that match, such as "env=prod,tier in (web,db)"');
   for (const [, flag, words] of moments) command.option(`--${flag} <when>`, words);
   for (const [flag, words] of ages) command.option(`--${flag} <duration>`, words);
-  return command;
+  command.option(
+    '--has <range>',
+    'only with this installed, such as "openssl<3.0.13"; repeated: all of them',
+    collect,
+  );
+  return asOfOption(command);
+}
+
+export function asOfOption(command: Command): Command {
+  return command.option('--as-of <when>', 'as it was known then: a time, or "7d" ago');
+}
+
+/** What `asOfOption` was given. */
+export function asOfFlag(flags: Flags): Moment | undefined {
+  const text = flags['asOf'] as string | undefined;
+  return text === undefined ? undefined : requireMoment(text, '--as-of');
 }
 
 /** `UsageError` naming the flag that cannot be read; which go together is the registry's to say. */
 export function hostFilterOf(flags: Flags): HostFilter {
-  const { name, region, status } = flags as Record<string, string[] | undefined>;
+  const { name, region, status, has } = flags as Record<string, string[] | undefined>;
   const selector = flags['selector'] as string | undefined;
+  const asOf = asOfFlag(flags);
   return {
     ...agesOf(flags),
+    ...(asOf === undefined ? {} : { asOf }),
+    ...(has === undefined ? {} : { has: has.map((text) => parseVersionRange(text, '--has')) }),
     ...(selector === undefined ? {} : { selector }),
     ...(name === undefined ? {} : { name }),
     ...(region === undefined ? {} : { region }),

@@ -7,7 +7,7 @@ import type { HostPatch } from '../domain/host-change.ts';
 import type { Flags } from './config.ts';
 import { action, type Context, clientOptions, examples, outputOption, pageOptions } from './context.ts';
 import { UsageError } from './exit.ts';
-import { hostFilterOf, hostFilterOptions, isFiltered } from './host-filter.ts';
+import { asOfFlag, asOfOption, hostFilterOf, hostFilterOptions, isFiltered } from './host-filter.ts';
 import { type Column, writeRecord, writeTable } from './output.ts';
 import { ago, statusWords } from './words.ts';
 
@@ -46,6 +46,8 @@ function defineLs(command: Command, context: Context): void {
     'hosts ls --selector env=prod,@region=eu-west',
     'hosts ls --region eu-west -o wide',
     'hosts ls --stale 7d',
+    'hosts ls --has "openssl<3.0.13"',
+    'hosts ls --as-of 2026-01-31T09:30:00Z',
     'hosts ls --created-after 2026-01-01T00:00:00Z --seen-after 1d',
   ]);
 }
@@ -58,14 +60,15 @@ function defineGet(command: Command, context: Context): void {
     .description('Shows one host, with its labels and what it says of itself.')
     .action(
       action(context, async (host: string, flags: Flags) => {
+        const asOf = asOfFlag(flags);
         await context.ask(flags, 'registry', async (client) => {
-          await showHost(context, flags, await client.call(hostRequests.get(host)));
+          await showHost(context, flags, await client.call(hostRequests.get(host, asOf)));
         });
         return 0;
       }),
     );
-  outputOption(clientOptions(get));
-  examples(get, ['hosts get edge-1', 'hosts get edge-1 -o json']);
+  asOfOption(outputOption(clientOptions(get)));
+  examples(get, ['hosts get edge-1', 'hosts get edge-1 -o json', 'hosts get edge-1 --as-of 7d']);
 }
 
 function defineLabel(command: Command, context: Context): void {
@@ -220,6 +223,8 @@ function columns(now: number): Column<HostDocument>[] {
     { title: 'LABELS', of: (host) => pairs(host.labels), wide: true, spare: true },
     { title: 'SEEN', of: (host) => ago(host.lastSeen, now) },
     { title: 'CONFIRMED', of: (host) => (host.confirmed ? 'yes' : 'no'), wide: true, spare: true },
+    { title: 'AGE', of: (host) => ageOf(host, now), wide: true, spare: true },
+    { title: 'CHECK-INS', of: (host) => String(host.checkins), wide: true, spare: true },
     { title: 'FIRST SEEN', of: (host) => host.firstSeen, wide: true, spare: true },
     { title: 'ID', of: (host) => host.id, whole: true },
   ];
@@ -236,9 +241,21 @@ function fields(host: HostDocument, now: number): (readonly [string, string | nu
     ['self', pairs(host.self)],
     ['confirmed', host.confirmed ? 'yes' : 'no: nothing heard since the registry started'],
     ['first seen', host.firstSeen],
+    ['age', ageOf(host, now)],
     ['last seen', ago(host.lastSeen, now)],
+    ['check-ins', checkInWords(host, now)],
     ['id', host.id],
   ];
+}
+
+/** `12 d`; within the first day in hours. */
+function ageOf({ firstSeen }: HostDocument, now: number): string {
+  const hours = Math.max(0, Math.floor((now - Date.parse(firstSeen)) / 3_600_000));
+  return hours < 24 ? `${hours} h` : `${Math.floor(hours / 24)} d`;
+}
+
+function checkInWords({ checkins, lastCheckin }: HostDocument, now: number): string {
+  return lastCheckin === null ? `${checkins}` : `${checkins}, the last ${ago(lastCheckin, now)}`;
 }
 
 const conflictWords = 'clone: more than one machine claims to be this host';

@@ -2,6 +2,7 @@
 import type { Beat } from '../domain/host.ts';
 import type { HostPatch, VersionCondition } from '../domain/host-change.ts';
 import type { CheckIn } from '../domain/inventory.ts';
+import { formatMoment, type Moment } from '../domain/moment.ts';
 import type {
   HostFilter,
   HostService,
@@ -51,8 +52,13 @@ export const hostRequests = {
       body: renewalBody(request),
       answer: expectBody(RenewalAnswerSchema),
     }) satisfies ApiRequest,
-  get: (idOrName: string) =>
-    ({ method: 'GET', path: paths.host(idOrName), answer: expectBody(HostSchema) }) satisfies ApiRequest,
+  get: (idOrName: string, asOf?: Moment) =>
+    ({
+      method: 'GET',
+      path: paths.host(idOrName),
+      ...(asOf === undefined ? {} : { query: { asOf: formatMoment(asOf) } }),
+      answer: expectBody(HostSchema),
+    }) satisfies ApiRequest,
   list: (filter: HostFilter, page: Partial<PageRequest>) =>
     ({
       method: 'GET',
@@ -115,7 +121,8 @@ export function createHosts(connection: Connection): HostService {
       readJoinAnswer((await connection.call(hostRequests.join(request))).document),
     renew: async (id, request) =>
       readRenewalAnswer((await connection.call(hostRequests.renew(id, request))).document),
-    get: async (idOrName) => readHost((await connection.call(hostRequests.get(idOrName))).document),
+    get: async (idOrName, asOf) =>
+      readHost((await connection.call(hostRequests.get(idOrName, asOf))).document),
     list: async (filter, page) =>
       readPage((await connection.call(hostRequests.list(filter, page))).document, readHost),
     change: async (_caller, idOrName, patch, condition) =>

@@ -27,6 +27,10 @@ export interface HostRecord {
 export interface HostView extends HostRecord {
   readonly confirmed: boolean;
   readonly lastSeenMs: number | null;
+  /** Check-ins that changed what is known to be installed. */
+  readonly checkIns: number;
+  /** The last one of them. */
+  readonly lastCheckInMs: number | null;
   /** `clone`: more than one machine claims to be this host. */
   readonly conflict: 'clone' | null;
 }
@@ -46,6 +50,8 @@ export interface HostDocument {
   readonly confirmed: boolean;
   readonly firstSeen: string;
   readonly lastSeen: string | null;
+  readonly checkins: number;
+  readonly lastCheckin: string | null;
   readonly conflict: 'clone' | null;
   readonly revokedAt: string | null;
   readonly version: number;
@@ -174,6 +180,8 @@ export function hostDocument(view: HostView): HostDocument {
     confirmed,
     firstSeen: formatInstant(view.firstSeenMs),
     lastSeen: view.lastSeenMs === null ? null : formatInstant(view.lastSeenMs),
+    checkins: view.checkIns,
+    lastCheckin: view.lastCheckInMs === null ? null : formatInstant(view.lastCheckInMs),
     conflict: view.conflict,
     revokedAt: view.revokedAtMs === null ? null : formatInstant(view.revokedAtMs),
     version,

@@ -95,10 +95,12 @@ export type BeatResult =
   | { readonly uuid: string; readonly code: 'not-found' | 'taken-over' };
 
 /** Everything of it has to hold, as of one moment. */
-export interface HostFilter extends HostSelection, AgeFilter {
+export interface HostFilter extends HostSelection, AgeFilter, AsOf {
   readonly name?: readonly string[];
   readonly region?: readonly string[];
   readonly status?: readonly Status[];
+  /** Has all of these installed. */
+  readonly has?: readonly VersionRange[];
 }
 
 export interface HostService {
@@ -113,9 +115,12 @@ export interface HostService {
    * put back to an earlier state.
    */
   renew(id: string, request: RenewalRequest): Promise<RenewalAnswer>;
-  /** By id or by name. `not-found`. */
-  get(idOrName: string): Promise<HostView>;
-  /** Ordered by name. */
+  /**
+   * By id or by name. As of a moment: by the name that it had then, also when it is gone since; `compacted`.
+   * `not-found`.
+   */
+  get(idOrName: string, asOf?: Moment): Promise<HostView>;
+  /** Ordered by name. `bad-request` naming both bounds for what no host can be. */
   list(filter: HostFilter, page: PageRequest): Promise<Page<HostView>>;
   /**
    * By id or by name; what is on a renamed host follows its name. `not-found`; `conflict` when the name is taken or

@@ -9,6 +9,7 @@ import {
   beatAnswerDocument,
   HostFilterQuery,
   HostPatchBody,
+  HostQuery,
   HostSchema,
   JoinAnswerSchema,
   JoinBody,
@@ -26,7 +27,7 @@ import {
   renewalAnswerDocument,
 } from '../wire/host.ts';
 import { CheckInAnswerSchema, CheckInBody, readCheckIn } from '../wire/inventory.ts';
-import { listOf } from '../wire/schema.ts';
+import { listOf, readAsOf } from '../wire/schema.ts';
 import {
   type Call,
   type HttpServices,
@@ -81,6 +82,7 @@ export const listHosts = operation({
   summary: 'Hosts, ordered by name',
   query: HostFilterQuery,
   answers: { 200: listOf(HostSchema) },
+  codes: ['compacted'],
   async handle({ services, query }) {
     return listAnswer(await hostsOf(services).list(readHostFilter(query), pageRequest(query)), hostDocument);
   },
@@ -90,11 +92,14 @@ export const getHost = operation({
   id: 'getHost',
   scoped: true,
   tag,
-  summary: 'One host, by id or by name',
+  summary:
+    'One host, by id or by name; as of a past moment by the name that it had, also if it is gone since',
+  query: HostQuery,
   answers: { 200: HostSchema },
-  codes: ['not-found'],
+  codes: ['not-found', 'compacted'],
   async handle(call) {
-    return tagged(hostDocument(await hostsOf(call.services).get(param(call, 'host'))));
+    const { asOf } = readAsOf(call.query);
+    return tagged(hostDocument(await hostsOf(call.services).get(param(call, 'host'), asOf)));
   },
 });
 

@@ -11,13 +11,12 @@ import {
   componentDocument,
   differenceDocument,
   HostHistoryQuery,
-  readAsOf,
   readComponentChanges,
   readComponentFilter,
   readStretch,
   stepDocument,
 } from '../wire/inventory.ts';
-import { listOf } from '../wire/schema.ts';
+import { listOf, readAsOf } from '../wire/schema.ts';
 import { type HttpServices, listAnswer, operation, param } from './operation.ts';
 import { pageRequest } from './page.ts';
 

@@ -15,6 +15,7 @@ import {
   type ServiceView,
   serviceNotFound,
 } from '../domain/liveness.ts';
+import type { Moment } from '../domain/moment.ts';
 import { latestNotFound, releaseNotFound, type TrainKey } from '../domain/release.ts';
 import { outOfScope, Scope } from '../domain/scope.ts';
 import type {
@@ -159,8 +160,8 @@ const unknownService = {
 } as const;
 
 function scopedHosts(inner: HostService, { scope, limit }: { scope: Scope; limit: TokenScope }): HostService {
-  const get = async (idOrName: string) => {
-    const view = await inner.get(idOrName);
+  const get = async (idOrName: string, asOf?: Moment) => {
+    const view = await inner.get(idOrName, asOf);
     if (!scope.coversHost(view.name, view)) throw hostNotFound(idOrName);
     return view;
   };

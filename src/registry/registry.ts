@@ -266,6 +266,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       await doctor.forget();
       await notifier.forget();
       await componentHistory.forget();
+      await hosts.forgetPast({ signal });
     },
   });
   undo.add('compact', () => compacting.stop());

@@ -23,6 +23,7 @@ import type { AccessStore } from './access.ts';
 import type { Store, Transaction } from './engine/port.ts';
 import type { HostRow } from './engine/query.ts';
 import type { HostMemory } from './host-memory.ts';
+import type { HostPast } from './host-past.ts';
 import { type hostStatements, recordOf } from './host-sql.ts';
 import type { InventoryStore } from './inventory.ts';
 import type { LivenessStore } from './liveness.ts';
@@ -35,6 +36,7 @@ export interface HostChangesOptions {
   readonly access: AccessStore;
   readonly memory: HostMemory;
   readonly sql: ReturnType<typeof hostStatements>;
+  readonly past: HostPast;
 }
 
 export class HostChanges {
@@ -51,8 +53,8 @@ export class HostChanges {
 
   /** As `HostService.change`. */
   change(caller: Caller, idOrName: string, patch: HostPatch, condition: VersionCondition): Promise<HostView> {
-    const { sql, liveness, access, memory } = this.#options;
-    return this.#write(caller, idOrName, async (tx, before) => {
+    const { sql, liveness, access, memory, past } = this.#options;
+    return this.#write(caller, idOrName, async (tx, before, row) => {
       requireVersion(before, condition);
       const steps = decideHostPatch(before, patch);
       const after = steps.at(-1)?.after;
@@ -63,13 +65,14 @@ export class HostChanges {
       this.#tell(tx, steps);
       const { id, name, region, version } = after;
       const labels = JSON.stringify(after.labels);
-      await tx.run(sql.setFacts, { id, name, region, labels, version });
+      const atMs = await past.keep(tx, row);
+      await tx.run(sql.setFacts, { id, name, region, labels, version, changed_at_ms: atMs });
       if (renamed) {
         await liveness.held.hostRenamed(tx, before.name, name);
         await access.renameHost(tx, after);
       }
       tx.onCommit(() => {
-        memory.remember(after);
+        memory.changed(after, atMs);
         // As `setFacts` counts it.
         memory.facts(id).targetSerial += 1;
       });
@@ -79,7 +82,7 @@ export class HostChanges {
 
   /** As `HostService.remove`. */
   remove(caller: Caller, idOrName: string, condition: VersionCondition): Promise<void> {
-    const { sql, liveness, inventory, access, memory } = this.#options;
+    const { sql, liveness, inventory, access, memory, past } = this.#options;
     return this.#write(caller, idOrName, async (tx, record, row) => {
       requireVersion(record, condition);
       tx.append(hostEvent('host.removed', this.#view(record)));
@@ -92,6 +95,7 @@ export class HostChanges {
         atMs: Math.max(tx.now, changedAtMs ?? 0),
       });
       await access.endHostCredentials(tx, record.id);
+      await past.keep(tx, row, { removed: true });
       await tx.run(sql.remove, { id: record.id });
       tx.onCommit(() => memory.forget(record));
     });
@@ -99,21 +103,22 @@ export class HostChanges {
 
   /** As `HostService.revoke`. Credentials end also where the host was revoked already. */
   revoke(caller: Caller, idOrName: string): Promise<void> {
-    const { sql, access, memory } = this.#options;
-    return this.#write(caller, idOrName, async (tx, record) => {
+    const { sql, access, memory, past } = this.#options;
+    return this.#write(caller, idOrName, async (tx, record, row) => {
       await access.endHostCredentials(tx, record.id);
       const step = decideHostRevoked(record, tx.now);
       if (step === null) return;
       const { id, revokedAtMs, version } = step.after;
-      await tx.run(sql.setRevoked, { id, atMs: revokedAtMs, version });
+      const atMs = await past.keep(tx, row);
+      await tx.run(sql.setRevoked, { id, atMs: revokedAtMs, version, changed_at_ms: atMs });
       this.#tell(tx, [step]);
-      tx.onCommit(() => memory.remember(step.after));
+      tx.onCommit(() => memory.changed(step.after, atMs));
     });
   }
 
   /** In the transaction of a report: what the host says of itself now. */
   async self(tx: Transaction, id: string, self: Labels): Promise<void> {
-    const { sql, memory, clock } = this.#options;
+    const { sql, memory, clock, past } = this.#options;
     // As the reports before it in the batch have left it.
     const row = await tx.get(sql.byId, { id });
     if (row === undefined) throw hostNotFound(id);
@@ -127,10 +132,11 @@ export class HostChanges {
         { retryAfterMs },
       );
     const { version } = step.after;
-    await tx.run(sql.setSelf, { id, self: JSON.stringify(self), version });
+    const atMs = await past.keep(tx, row);
+    await tx.run(sql.setSelf, { id, self: JSON.stringify(self), version, changed_at_ms: atMs });
     this.#tell(tx, [step]);
     tx.onCommit(() => {
-      memory.remember(step.after);
+      memory.changed(step.after, atMs);
       this.#selfChanges.take(id, clock.monotonic());
     });
   }

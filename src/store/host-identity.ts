@@ -16,6 +16,7 @@ import type { AccessStore, CredentialHost, JoinGrant } from './access.ts';
 import type { Store, Transaction } from './engine/port.ts';
 import type { HostRow } from './engine/query.ts';
 import type { HostMemory } from './host-memory.ts';
+import type { HostPast } from './host-past.ts';
 import { type hostStatements, recordOf, rowOf } from './host-sql.ts';
 
 export interface HostIdentityOptions {
@@ -24,6 +25,7 @@ export interface HostIdentityOptions {
   readonly access: AccessStore;
   readonly memory: HostMemory;
   readonly sql: ReturnType<typeof hostStatements>;
+  readonly past: HostPast;
 }
 
 export class HostIdentity {
@@ -141,7 +143,16 @@ export class HostIdentity {
       joinedBy: grant?.tokenId ?? null,
     });
     await tx.run(sql.insert, row);
-    tx.append(hostEvent('host.joined', { ...record, confirmed: true, lastSeenMs: tx.now, conflict: null }));
+    tx.append(
+      hostEvent('host.joined', {
+        ...record,
+        confirmed: true,
+        lastSeenMs: tx.now,
+        checkIns: 0,
+        lastCheckInMs: null,
+        conflict: null,
+      }),
+    );
     tx.onCommit(() => memory.heard(memory.add(row)));
     return { id, name: record.name, generation: row.generation };
   }
@@ -152,10 +163,17 @@ export class HostIdentity {
     row: HostRow,
     { grant, publicKey }: { grant: JoinGrant | null; publicKey: string | null },
   ): Promise<CredentialHost> {
-    const { memory, sql } = this.#options;
+    const { memory, sql, past } = this.#options;
     const { id, name } = row;
     const generation = row.generation + 1;
-    const joined = { id, public_key: publicKey, generation, joined_by: grant?.tokenId ?? null };
+    const atMs = row.revoked_at_ms === null ? row.changed_at_ms : await past.keep(tx, row);
+    const joined = {
+      id,
+      public_key: publicKey,
+      generation,
+      joined_by: grant?.tokenId ?? null,
+      changed_at_ms: atMs,
+    };
     await tx.run(sql.setJoined, joined);
     const record = recordOf({ ...row, revoked_at_ms: null });
     // Who let it in again is as much worth knowing as who turned it away.
@@ -165,11 +183,13 @@ export class HostIdentity {
           ...record,
           confirmed: true,
           lastSeenMs: row.last_seen_ms,
+          checkIns: row.checkins,
+          lastCheckInMs: row.inventory_at_ms,
           conflict: null,
         }),
       );
     tx.onCommit(() => {
-      memory.remember(record);
+      memory.changed(record, atMs);
       const facts = memory.facts(id);
       facts.publicKey = publicKey;
       facts.sessions = noSessions;

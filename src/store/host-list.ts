@@ -1,31 +1,53 @@
-/** Which hosts are meant, and lists of them. As they are now, from memory; pages are by name. */
+/**
+ * Which hosts are meant, and lists of them: as they are, from memory, or as they were (hosts-as-of.ts). Pages are by
+ * name.
+ */
 import type { Clock } from '../base/clock.ts';
 import { ageSelection } from '../domain/age.ts';
-import type { HostRecord, HostView } from '../domain/host.ts';
+import { type HostRecord, type HostView, hostNotFound } from '../domain/host.ts';
+import { type Moment, pastMs } from '../domain/moment.ts';
 import { hostSelection } from '../domain/scope.ts';
 import type { HostFilter, HostSelection, Page, PageRequest } from '../domain/services.ts';
+import type { VersionRange } from '../domain/version.ts';
 import type { Store } from './engine/port.ts';
 import type { HostMemory } from './host-memory.ts';
 import type { hostStatements } from './host-sql.ts';
-import { decodeCursor, encodeCursor } from './page.ts';
+import { HostsAsOf, type HostThen } from './hosts-as-of.ts';
+import { decodeCursor, encodeCursor, foreignCursor } from './page.ts';
 
 export interface HostListsOptions {
   readonly store: Store;
   readonly clock: Clock;
   readonly memory: HostMemory;
   readonly sql: ReturnType<typeof hostStatements>;
+  /** The numbers of the hosts that have, or had at a moment, a component in the range. */
+  readonly hostsWith: (range: VersionRange, asOfMs: number | null) => Promise<ReadonlySet<number>>;
 }
 
 export class HostLists {
   readonly #options: HostListsOptions;
+  readonly past: HostsAsOf;
 
   constructor(options: HostListsOptions) {
     this.#options = options;
+    this.past = new HostsAsOf(options.store, options.memory);
+  }
+
+  /** As `HostService.get`. */
+  async get(idOrName: string, asOf: Moment | undefined): Promise<HostView> {
+    const { memory, clock } = this.#options;
+    if (asOf === undefined) return memory.view(memory.slotOf(idOrName));
+    const atMs = pastMs(asOf, clock.now());
+    const found = await this.past.find(idOrName, atMs);
+    const [view] = found === undefined ? [] : await this.past.views([found], atMs);
+    if (view === undefined) throw hostNotFound(idOrName);
+    return view;
   }
 
   /** As `HostService.list`. */
   async list(filter: HostFilter, page: PageRequest): Promise<Page<HostView>> {
     const { store, clock, memory } = this.#options;
+    if (filter.asOf !== undefined) return this.#listAsOf(filter, filter.asOf, page);
     const { epoch, revision } = store.log.head();
     const after = page.cursor === undefined ? '' : (decodeCursor(page.cursor, 1)[0] ?? '');
     const found = await this.#namesAfter(after, filter, page.limit + 1);
@@ -47,13 +69,52 @@ export class HostLists {
   numbersOf(filter: HostSelection): number[] | null {
     const selects = hostSelection(filter);
     if (selects === null) return null;
-    const { presence } = this.#options.memory;
+    const { memory } = this.#options;
     const numbers: number[] = [];
-    for (const slot of presence.slots()) {
-      const record = presence.record(slot);
-      if (selects(record.name, record)) numbers.push(this.#options.memory.facts(record.id).no);
+    for (const slot of memory.presence.slots()) {
+      const record = memory.presence.record(slot);
+      if (selects(record.name, record)) numbers.push(memory.facts(record.id).no);
     }
     return numbers;
+  }
+
+  /** The numbers of the hosts that were meant at a moment of the past, as they were then; null: all. */
+  async numbersAsOf(filter: HostSelection, atMs: number): Promise<number[] | null> {
+    const selects = hostSelection(filter);
+    if (selects === null) return null;
+    const { hosts } = await this.past.at(atMs, this.#options.clock.now());
+    return hosts.flatMap(({ no, record }) => (selects(record.name, record) ? [no] : []));
+  }
+
+  /** A later page is of the moment of the first, though "7d" ago is another one by now. */
+  async #listAsOf(filter: HostFilter, asOf: Moment, page: PageRequest): Promise<Page<HostView>> {
+    const now = this.#options.clock.now();
+    const [after = '', text] = page.cursor === undefined ? [] : decodeCursor(page.cursor, 2);
+    const moment: Moment = text === undefined ? asOf : { kind: 'at', atMs: cursorMs(text) };
+    const atMs = pastMs(moment, now);
+    const is = await this.#test(filter, atMs, atMs);
+    const { hosts } = await this.past.at(atMs, now);
+    const items: HostThen[] = [];
+    for (
+      let index = firstAfter(hosts, after);
+      index < hosts.length && items.length <= page.limit;
+      index += 1
+    ) {
+      const host = hosts[index];
+      if (host !== undefined && (is === null || is(host.record, host))) items.push(host);
+    }
+    const shown = items.slice(0, page.limit);
+    const last = shown.at(-1);
+    return {
+      items: await this.past.views(shown, atMs),
+      next:
+        items.length > page.limit && last !== undefined
+          ? encodeCursor([last.record.name, String(atMs)])
+          : null,
+      asOfMs: atMs,
+      position: null,
+      stale: false,
+    };
   }
 
   /**
@@ -62,29 +123,73 @@ export class HostLists {
    */
   async #namesAfter(after: string, filter: HostFilter, limit: number): Promise<string[]> {
     const { store, clock, memory, sql } = this.#options;
-    const selects = hostSelection(filter);
-    const isOfAge = ageSelection(filter, clock.now());
-    if (selects === null && isOfAge === null) {
+    const is = await this.#test(filter, clock.now(), null);
+    if (is === null || isOfFieldsOnly(filter)) {
       const rows = await store.read((session) => session.query(sql.list(filter, after, limit)));
       return rows.map(({ name }) => name);
     }
     const names: string[] = [];
     for (const name of memory.namesAfter(after)) {
       const record = memory.named(name);
-      if (record === undefined || !hasFields(filter, record)) continue;
-      if (selects !== null && !selects(name, record)) continue;
-      if (isOfAge !== null && !isOfAge(memory.seen(record))) continue;
+      if (record === undefined) continue;
+      if (!is(record, memory)) continue;
       names.push(name);
       if (names.length === limit) break;
     }
     return names;
   }
+
+  /** What the filter says of a host; null: nothing. `asOfMs` null: as it is. */
+  async #test(filter: HostFilter, atMs: number, asOfMs: number | null): Promise<HostTest | null> {
+    const selects = hostSelection(filter);
+    const isOfAge = ageSelection(filter, atMs);
+    const having: ReadonlySet<number>[] = [];
+    for (const range of filter.has ?? []) having.push(await this.#options.hostsWith(range, asOfMs));
+    if (selects === null && isOfAge === null && having.length === 0 && !hasFields(filter)) return null;
+    return (record, of) =>
+      matchesFields(filter, record) &&
+      (selects === null || selects(record.name, record)) &&
+      (isOfAge === null || isOfAge('seen' in of ? of.seen(record) : of)) &&
+      (having.length === 0 || having.every((numbers) => numbers.has(numberIn(record, of))));
+  }
 }
 
-function hasFields({ name, region, status }: HostFilter, record: HostRecord): boolean {
+/** Whether a host is meant; what is known of it beside its record is looked up only where it is asked for. */
+type HostTest = (record: HostRecord, of: HostMemory | HostThen) => boolean;
+
+function numberIn({ id }: HostRecord, of: HostMemory | HostThen): number {
+  return 'seen' in of ? of.facts(id).no : of.no;
+}
+
+function hasFields({ name, region, status }: HostFilter): boolean {
+  return name !== undefined || region !== undefined || status !== undefined;
+}
+
+/** What the database has indexes for. */
+function isOfFieldsOnly({ name: _n, region: _r, status: _s, ...rest }: HostFilter): boolean {
+  return Object.values(rest).every((value) => value === undefined);
+}
+
+function matchesFields({ name, region, status }: HostFilter, record: HostRecord): boolean {
   return (
     (name?.includes(record.name) ?? true) &&
     (region === undefined || (record.region !== null && region.includes(record.region))) &&
     (status?.includes(record.status) ?? true)
   );
+}
+
+function firstAfter(hosts: readonly HostThen[], name: string): number {
+  let [low, high] = [0, hosts.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((hosts[middle]?.record.name ?? '') <= name) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function cursorMs(text: string): number {
+  const atMs = Number(text);
+  if (!Number.isSafeInteger(atMs) || Math.abs(atMs) > 8.64e15) throw foreignCursor();
+  return atMs;
 }

@@ -27,6 +27,11 @@ export interface HostFacts {
   inventoryHash: string | null;
   /** When its components changed last; null while it has told none. */
   inventoryAtMs: number | null;
+  checkIns: number;
+  /** Its record is so since then. */
+  changedAtMs: number;
+  /** When it was last seen before it went DOWN; null while it is UP. */
+  goneSeenMs: number | null;
   /** The end of our log as the last answer told it: what the next beat says it has seen, and then needs no look-up. */
   toldMark: Mark | null;
   /** The furthest seen of the agent's own log, of what it was told: it knows that we have seen this. */
@@ -198,14 +203,24 @@ export class HostMemory {
     const record = this.presence.record(slot);
     const overdue = record.status === 'UP' && !this.#inTime(slot);
     const confirmed = this.presence.confirmed(slot) && (this.#trusted || !overdue);
-    const conflict = this.conflictOf(record.id);
-    return { ...record, confirmed, lastSeenMs: this.presence.lastSeenMs(slot), conflict };
+    return { ...record, confirmed, lastSeenMs: this.presence.lastSeenMs(slot), ...this.#beside(record.id) };
   }
 
   /** When a host was first and last seen, as far as is known now. */
   seen({ id, firstSeenMs }: HostRecord): Seen {
     const slot = this.presence.find(id);
     return { firstSeenMs, lastSeenMs: slot === undefined ? null : this.presence.lastSeenMs(slot) };
+  }
+
+  /** Of a change of the record: it is so since `atMs`. */
+  changed(record: HostRecord, atMs: number): number {
+    this.facts(record.id).changedAtMs = atMs;
+    return this.remember(record);
+  }
+
+  #beside(id: string): Pick<HostView, 'checkIns' | 'lastCheckInMs' | 'conflict'> {
+    const { checkIns, inventoryAtMs } = this.facts(id);
+    return { checkIns, lastCheckInMs: inventoryAtMs, conflict: this.conflictOf(id) };
   }
 
   /** Whether more than one machine claims to be this host. */
@@ -267,6 +282,9 @@ function factsOf(row: HostRow): HostFacts {
     intervalToldMs: row.interval_told_ms,
     inventoryHash: row.inventory_hash,
     inventoryAtMs: row.inventory_at_ms,
+    checkIns: row.checkins,
+    changedAtMs: row.changed_at_ms,
+    goneSeenMs: row.gone_seen_ms,
     toldMark: null,
     agentMark: epoch === null || revision === null || hash === null ? null : { epoch, revision, hash },
     heardMark: null,

@@ -1,7 +1,6 @@
 /** The statements of hosts, compiled at their first use. */
 import { type CompiledQuery, type Kysely, sql } from 'kysely';
 import type { HostRecord } from '../domain/host.ts';
-import type { Status, StatusReason } from '../domain/liveness.ts';
 import type { HostFilter } from '../domain/services.ts';
 import type { Dialect } from './engine/port.ts';
 import { type Arg, compile, type HostRow, jsonRows, queryBuilder, type Schema } from './engine/query.ts';
@@ -60,6 +59,9 @@ export function hostStatements(dialect: Dialect) {
         target_serial: arg('target_serial'),
         inventory_hash: arg('inventory_hash'),
         inventory_at_ms: arg('inventory_at_ms'),
+        checkins: arg('checkins'),
+        changed_at_ms: arg('changed_at_ms'),
+        gone_seen_ms: arg('gone_seen_ms'),
         agent_epoch: arg('agent_epoch'),
         agent_revision: arg('agent_revision'),
         agent_hash: arg('agent_hash'),
@@ -77,7 +79,7 @@ export function hostStatements(dialect: Dialect) {
     /** What selectors and its target show of a host; each change counts in its target. */
     setFacts: compile(
       dialect,
-      (query, arg: Arg<Pick<HostRow, 'id' | 'name' | 'region' | 'labels' | 'version'>>) =>
+      (query, arg: Arg<Pick<HostRow, 'id' | 'name' | 'region' | 'labels' | 'version' | 'changed_at_ms'>>) =>
         query
           .updateTable('hosts')
           .set((row) => ({
@@ -85,37 +87,49 @@ export function hostStatements(dialect: Dialect) {
             region: arg('region'),
             labels: arg('labels'),
             version: arg('version'),
+            changed_at_ms: arg('changed_at_ms'),
             target_serial: row('target_serial', '+', 1),
           }))
           .where('id', '=', arg('id')),
     ),
-    setSelf: compile(dialect, (query, arg: Arg<Pick<HostRow, 'id' | 'self' | 'version'>>) =>
+    setSelf: compile(dialect, (query, arg: Arg<Pick<HostRow, 'id' | 'self' | 'version' | 'changed_at_ms'>>) =>
       query
         .updateTable('hosts')
-        .set({ self: arg('self'), version: arg('version') })
+        .set({ self: arg('self'), version: arg('version'), changed_at_ms: arg('changed_at_ms') })
         .where('id', '=', arg('id')),
     ),
-    setRevoked: compile(dialect, (query, arg: Arg<{ id: string; atMs: number | null; version: number }>) =>
-      query
-        .updateTable('hosts')
-        .set({ revoked_at_ms: arg('atMs'), version: arg('version') })
-        .where('id', '=', arg('id')),
+    setRevoked: compile(
+      dialect,
+      (query, arg: Arg<{ id: string; atMs: number | null; version: number; changed_at_ms: number }>) =>
+        query
+          .updateTable('hosts')
+          .set({ revoked_at_ms: arg('atMs'), version: arg('version'), changed_at_ms: arg('changed_at_ms') })
+          .where('id', '=', arg('id')),
     ),
     remove: compile(dialect, (query, arg: Arg<{ id: string }>) =>
       query.deleteFrom('hosts').where('id', '=', arg('id')),
     ),
     setStatus: compile(
       dialect,
-      (query, arg: Arg<{ id: string; status: Status; reason: StatusReason | null; version: number }>) =>
+      (
+        query,
+        arg: Arg<Pick<HostRow, 'id' | 'status' | 'reason' | 'version' | 'changed_at_ms' | 'gone_seen_ms'>>,
+      ) =>
         query
           .updateTable('hosts')
-          .set({ status: arg('status'), reason: arg('reason'), version: arg('version') })
+          .set({
+            status: arg('status'),
+            reason: arg('reason'),
+            version: arg('version'),
+            changed_at_ms: arg('changed_at_ms'),
+            gone_seen_ms: arg('gone_seen_ms'),
+          })
           .where('id', '=', arg('id')),
     ),
     /** What a join changes of a host that is known: its key, its generation, who let it in; it is not revoked any more. */
     setJoined: compile(
       dialect,
-      (query, arg: Arg<Pick<HostRow, 'id' | 'public_key' | 'generation' | 'joined_by'>>) =>
+      (query, arg: Arg<Pick<HostRow, 'id' | 'public_key' | 'generation' | 'joined_by' | 'changed_at_ms'>>) =>
         query
           .updateTable('hosts')
           .set({
@@ -123,6 +137,7 @@ export function hostStatements(dialect: Dialect) {
             generation: arg('generation'),
             joined_by: arg('joined_by'),
             revoked_at_ms: null,
+            changed_at_ms: arg('changed_at_ms'),
           })
           .where('id', '=', arg('id')),
     ),
@@ -132,11 +147,13 @@ export function hostStatements(dialect: Dialect) {
         .set({ generation: arg('generation') })
         .where('id', '=', arg('id')),
     ),
-    setInventory: compile(dialect, (query, arg: Arg<{ id: string; hash: string | null; atMs: number }>) =>
-      query
-        .updateTable('hosts')
-        .set({ inventory_hash: arg('hash'), inventory_at_ms: arg('atMs') })
-        .where('id', '=', arg('id')),
+    setInventory: compile(
+      dialect,
+      (query, arg: Arg<{ id: string; hash: string | null; atMs: number; count: number }>) =>
+        query
+          .updateTable('hosts')
+          .set({ inventory_hash: arg('hash'), inventory_at_ms: arg('atMs'), checkins: arg('count') })
+          .where('id', '=', arg('id')),
     ),
     setOutbox: compile(dialect, (query, arg: Arg<{ id: string; epoch: number; seq: number }>) =>
       query
@@ -224,6 +241,9 @@ export function rowOf(
     target_serial: 1,
     inventory_hash: null,
     inventory_at_ms: null,
+    checkins: 0,
+    changed_at_ms: record.firstSeenMs,
+    gone_seen_ms: null,
     agent_epoch: null,
     agent_revision: null,
     agent_hash: null,

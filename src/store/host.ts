@@ -29,6 +29,7 @@ import {
 } from '../domain/host.ts';
 import type { HostPatch, VersionCondition } from '../domain/host-change.ts';
 import type { CheckIn, CheckInAnswer } from '../domain/inventory.ts';
+import type { Moment } from '../domain/moment.ts';
 import { type StatusCounts, statusCounts } from '../domain/presence.ts';
 import type {
   HostFilter,
@@ -51,6 +52,7 @@ import { HostChanges } from './host-changes.ts';
 import { clonedHost, HostIdentity } from './host-identity.ts';
 import { HostLists } from './host-list.ts';
 import { type HostCapacity, type HostFacts, HostMemory } from './host-memory.ts';
+import { HostPast } from './host-past.ts';
 import { HostReports } from './host-reports.ts';
 import { type HeardRow, hostStatements, recordOf } from './host-sql.ts';
 import type { InventoryStore } from './inventory.ts';
@@ -91,6 +93,7 @@ export class HostStore implements HostService {
   readonly #changes: HostChanges;
   readonly #reports: HostReports;
   readonly #lists: HostLists;
+  readonly #past: HostPast;
 
   constructor(options: HostStoreOptions) {
     this.memory = new HostMemory(options.clock, options.capacity);
@@ -102,9 +105,12 @@ export class HostStore implements HostService {
     this.#sql = hostStatements(options.store.dialect);
     this.#trust = options.trust;
     this.#trustSerial = options.trustSerial;
-    this.#identity = new HostIdentity({ ...options, memory: this.memory, sql: this.#sql });
-    this.#changes = new HostChanges({ ...options, memory: this.memory, sql: this.#sql });
-    this.#lists = new HostLists({ ...options, memory: this.memory, sql: this.#sql });
+    this.#past = new HostPast(options.store.dialect);
+    const parts = { ...options, memory: this.memory, sql: this.#sql, past: this.#past };
+    this.#identity = new HostIdentity(parts);
+    this.#changes = new HostChanges(parts);
+    const hostsWith = options.inventory.hostsWith.bind(options.inventory);
+    this.#lists = new HostLists({ ...parts, hostsWith });
     this.#reports = new HostReports({
       ...options,
       memory: this.memory,
@@ -142,8 +148,8 @@ export class HostStore implements HostService {
     return this.#changes.revoke(caller, idOrName);
   }
 
-  async get(idOrName: string): Promise<HostView> {
-    return this.memory.view(this.memory.slotOf(idOrName));
+  async get(idOrName: string, asOf?: Moment): Promise<HostView> {
+    return this.#lists.get(idOrName, asOf);
   }
 
   list(filter: HostFilter, page: PageRequest): Promise<Page<HostView>> {
@@ -196,15 +202,20 @@ export class HostStore implements HostService {
     this.memory.slotOfId(id);
     this.#refuseUndecided(id, 'check in');
     return this.#store.write(caller, async (tx) => {
-      const { no, name, inventory_hash: hash, inventory_at_ms: changedAtMs } = await this.#load(tx, id);
+      const row = await this.#load(tx, id);
+      const { no, name, inventory_hash: hash, inventory_at_ms: changedAtMs } = row;
       const atMs = Math.max(tx.now, changedAtMs ?? 0);
       const answer = await this.#inventory.apply(tx, { no, name, hash, atMs }, checkIn);
-      if (answer.accepted && answer.hash !== hash)
-        await tx.run(this.#sql.setInventory, { id, hash: answer.hash, atMs });
+      const changed = answer.accepted && answer.hash !== hash;
+      const count = row.checkins + 1;
+      if (changed) {
+        await tx.run(this.#sql.setInventory, { id, hash: answer.hash, atMs, count });
+        await this.#past.checkedIn(tx, { no, atMs, count });
+      }
       tx.onCommit(() => {
         const facts = this.memory.facts(id);
         facts.inventoryHash = answer.hash;
-        if (answer.accepted && answer.hash !== hash) facts.inventoryAtMs = atMs;
+        if (changed) Object.assign(facts, { checkIns: count, inventoryAtMs: atMs });
       });
       return answer;
     });
@@ -247,9 +258,16 @@ export class HostStore implements HostService {
   /** A record of `records`, with what is known of the host now. */
   viewOf(record: HostRecord): HostView {
     const slot = this.memory.presence.find(record.id);
-    if (slot === undefined) return { ...record, confirmed: true, lastSeenMs: null, conflict: null };
-    const { confirmed, lastSeenMs, conflict } = this.memory.view(slot);
-    return { ...record, confirmed, lastSeenMs, conflict };
+    if (slot === undefined)
+      return {
+        ...record,
+        confirmed: true,
+        lastSeenMs: null,
+        checkIns: 0,
+        lastCheckInMs: null,
+        conflict: null,
+      };
+    return { ...this.memory.view(slot), ...record };
   }
 
   /** Writes that a host is lost, with the records that its agent holds, in one revision, unless it was heard meanwhile. */
@@ -281,7 +299,10 @@ export class HostStore implements HostService {
       await this.#store.write(systemCaller, async (tx) => {
         const row = await tx.get(this.#sql.byId, { id });
         if (row !== undefined)
-          await this.#write(tx, { ...recordOf(row), version: row.version + 1 }, changeTo(row));
+          await this.#write(tx, row, {
+            record: { ...recordOf(row), version: row.version + 1 },
+            change: changeTo(row),
+          });
       });
     }
   }
@@ -301,6 +322,23 @@ export class HostStore implements HostService {
   /** The numbers of the hosts that are meant; null: all. */
   numbersOf(filter: HostSelection): number[] | null {
     return this.#lists.numbersOf(filter);
+  }
+
+  /** The numbers of the hosts that were meant at a moment of the past, as they were then; null: all. */
+  numbersAsOf(filter: HostSelection, atMs: number): Promise<number[] | null> {
+    return this.#lists.numbersAsOf(filter, atMs);
+  }
+
+  /** The number of a host given by id, or by the name that it had at a moment of the past; `not-found`. */
+  async numberAsOf(idOrName: string, atMs: number): Promise<number> {
+    const found = await this.#lists.past.find(idOrName, atMs);
+    if (found === undefined) throw hostNotFound(idOrName);
+    return found.no;
+  }
+
+  /** Deletes what is kept no more of how hosts were. */
+  forgetPast(options: { signal?: AbortSignal } = {}): Promise<void> {
+    return this.#past.forget(this.#store, options);
   }
 
   /** None of a host that is gone. */
@@ -394,7 +432,10 @@ export class HostStore implements HostService {
     const facts = this.memory.facts(row.id);
     const flapping = noteTransition(facts.flapping, nowMs);
     const quiet = change !== 'host.left' && thinned(flapping, nowMs);
-    await this.#write(tx, quiet ? { ...record, version: row.version } : record, quiet ? null : change);
+    await this.#write(tx, row, {
+      record: quiet ? { ...record, version: row.version } : record,
+      change: quiet ? null : change,
+    });
     if (record.status === 'UP') await this.#liveness.held.hostReturned(tx, row.name);
     else await this.#liveness.held.hostGone(tx, row.name, record.reason === 'left' ? 'left' : 'host');
     tx.onCommit(() => {
@@ -402,17 +443,30 @@ export class HostStore implements HostService {
     });
   }
 
-  async #write(tx: Transaction, record: HostRecord, change: EventType | null): Promise<void> {
+  async #write(
+    tx: Transaction,
+    row: HostRow,
+    { record, change }: { readonly record: HostRecord; readonly change: EventType | null },
+  ): Promise<void> {
     const { id, status, reason, version } = record;
-    await tx.run(this.#sql.setStatus, { id, status, reason, version });
     const slot = this.memory.find(id);
     const lastSeenMs = slot === undefined ? tx.now : this.memory.presence.lastSeenMs(slot);
-    const conflict = this.memory.conflictOf(id);
-    if (change !== null) tx.append(hostEvent(change, { ...record, confirmed: true, lastSeenMs, conflict }));
+    const goneSeenMs = status === 'UP' ? null : row.status === 'DOWN' ? row.gone_seen_ms : lastSeenMs;
+    const atMs = await this.#past.keep(tx, row);
+    const since = { changed_at_ms: atMs, gone_seen_ms: goneSeenMs };
+    await tx.run(this.#sql.setStatus, { id, status, reason, version, ...since });
+    if (change !== null) {
+      const { checkins: checkIns, inventory_at_ms: lastCheckInMs } = row;
+      const conflict = this.memory.conflictOf(id);
+      tx.append(
+        hostEvent(change, { ...record, confirmed: true, lastSeenMs, checkIns, lastCheckInMs, conflict }),
+      );
+    }
     tx.onCommit(() => {
-      this.memory.presence.confirm(this.memory.remember(record));
-      if (change === null) return;
+      this.memory.presence.confirm(this.memory.changed(record, atMs));
       const facts = this.memory.facts(id);
+      facts.goneSeenMs = goneSeenMs;
+      if (change === null) return;
       facts.toldStatus = status;
       if (facts.flapping !== undefined) {
         facts.flapping = { ...facts.flapping, eventAtMs: this.#clock.monotonic() };

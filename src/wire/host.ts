@@ -17,8 +17,10 @@ import {
   type ReportBatch,
   reportTypes,
 } from '../domain/services.ts';
+import { parseVersionRange } from '../domain/version.ts';
 import { ReasonSchema, StatusSchema } from './liveness.ts';
 import {
+  asOfQuery,
   Count,
   Digest,
   durationText,
@@ -28,6 +30,7 @@ import {
   nullable,
   pageQuery,
   readAge,
+  readAsOf,
   readInstant,
   readMoment,
   readSelector,
@@ -65,13 +68,32 @@ export const HostSchema = strictObject(
     reason: nullable(ReasonSchema),
     confirmed: Type.Boolean(),
     firstSeen: Instant,
-    lastSeen: nullable(Instant),
+    lastSeen: nullable(
+      Type.String({
+        maxLength: 64,
+        description:
+          'As of a past moment: that moment for a host that was UP then, which was heard all along; else when it was last seen before',
+      }),
+    ),
+    checkins: Type.Integer({
+      minimum: 0,
+      maximum: Number.MAX_SAFE_INTEGER,
+      description: 'Check-ins that changed what is known to be installed',
+    }),
+    lastCheckin: nullable(Instant),
     conflict: nullable(words(['clone'], { description: 'More than one machine claims to be this host' })),
     revokedAt: nullable(Instant),
     version: Count,
   },
   { description: 'A host' },
 );
+
+const RangeText = Type.String({
+  minLength: 1,
+  maxLength: 300,
+  description:
+    'Has this installed: openssl, or openssl<3.0.13 in the order that belongs to its detector; all of them',
+});
 
 export const HostFilterQuery = strictObject({
   name: repeatable(Name),
@@ -88,8 +110,13 @@ export const HostFilterQuery = strictObject({
   persistent: Type.Optional(
     durationText('First seen at least so long ago, and seen within the last day: still there'),
   ),
+  has: repeatable(RangeText),
+  ...asOfQuery,
   ...pageQuery,
 });
+
+/** Of one host. */
+export const HostQuery = strictObject({ ...asOfQuery });
 
 /** A merge patch: what is absent stays, null removes a label or the region. */
 export const HostPatchBody = strictObject({
@@ -174,9 +201,11 @@ export const ReportAnswer = strictObject({ acked: Count });
 
 /** `bad-request` naming what is no moment or duration; which of them can be together is the store's to say. */
 export function readHostFilter(query: Static<typeof HostFilterQuery>): HostFilter {
-  const { name, region, status, selector } = query;
+  const { name, region, status, selector, has } = query;
   return {
     ...readAges(query),
+    ...readAsOf(query),
+    ...(has === undefined ? {} : { has: has.map((text) => parseVersionRange(text, 'has')) }),
     ...(selector === undefined ? {} : { selector: readSelector(selector) }),
     ...(name === undefined ? {} : { name: name.map(normaliseHostName) }),
     ...(region === undefined ? {} : { region }),
@@ -202,12 +231,16 @@ function readAges(query: Static<typeof HostFilterQuery>): AgeFilter {
 
 /** As a client asks for it. */
 export function hostFilterQuery({ scope: _scope, ...filter }: HostFilter): Static<typeof HostFilterQuery> {
-  const { name, region, status, selector } = filter;
+  const { name, region, status, selector, has, asOf } = filter;
   const query: Static<typeof HostFilterQuery> = {
     ...(selector === undefined ? {} : { selector }),
     ...(name === undefined ? {} : { name: [...name] }),
     ...(region === undefined ? {} : { region: [...region] }),
     ...(status === undefined ? {} : { status: [...status] }),
+    ...(has === undefined
+      ? {}
+      : { has: has.map(({ name, operator, version }) => `${name}${operator}${version}`) }),
+    ...(asOf === undefined ? {} : { asOf: formatMoment(asOf) }),
   };
   for (const key of momentKeys) {
     const moment = filter[key];
@@ -226,11 +259,13 @@ export function readHostPatch(body: Static<typeof HostPatchBody>): HostPatch {
 }
 
 export function readHost(document: HostDocument): HostView {
-  const { firstSeen, lastSeen, revokedAt, ...same } = document;
+  const { firstSeen, lastSeen, revokedAt, checkins, lastCheckin, ...same } = document;
   return {
     ...same,
     firstSeenMs: readInstant(firstSeen, 'firstSeen'),
     lastSeenMs: lastSeen === null ? null : readInstant(lastSeen, 'lastSeen'),
+    checkIns: checkins,
+    lastCheckInMs: lastCheckin === null ? null : readInstant(lastCheckin, 'lastCheckin'),
     revokedAtMs: revokedAt === null ? null : readInstant(revokedAt, 'revokedAt'),
   };
 }

@@ -5,7 +5,7 @@ import { formatInstant } from '../base/time.ts';
 import { AppError } from '../domain/error.ts';
 import { isPrintable } from '../domain/ids.ts';
 import type { CheckIn, ComponentDifference, ComponentStep, ComponentView } from '../domain/inventory.ts';
-import type { AsOf, ComponentChangeFilter, ComponentFilter, Stretch } from '../domain/services.ts';
+import type { ComponentChangeFilter, ComponentFilter, Stretch } from '../domain/services.ts';
 import { parseVersionRange } from '../domain/version.ts';
 import {
   asOfQuery,
@@ -15,6 +15,7 @@ import {
   momentText,
   nullable,
   pageQuery,
+  readAsOf,
   readInstant,
   readMoment,
   readSelector,
@@ -122,10 +123,6 @@ export function readComponentFilter(query: Static<typeof ComponentFilterQuery>):
     ...readAsOf(query),
     ...(has === undefined ? {} : { has: has.map((text) => parseVersionRange(text, 'has')) }),
   };
-}
-
-export function readAsOf({ asOf }: { asOf?: string }): AsOf {
-  return asOf === undefined ? {} : { asOf: readMoment(asOf, 'asOf') };
 }
 
 export function readStretch({ from, to }: { from: string; to?: string }): Stretch {

@@ -334,6 +334,8 @@ export class FakeHosts implements HostService {
       lastSeenMs: now,
       version: 4,
       confirmed: true,
+      checkIns: 0,
+      lastCheckInMs: null,
       conflict: null,
     };
   }

@@ -44,6 +44,8 @@ class FakeFleet {
       version: 1,
       confirmed: true,
       lastSeenMs: 0,
+      checkIns: 0,
+      lastCheckInMs: null,
       conflict: null,
       ...more,
     };

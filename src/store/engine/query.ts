@@ -31,6 +31,8 @@ import type { Dialect, Statement } from './port.ts';
 /** The registry's tables. Times are UTC milliseconds; `labels`, `self`, `events`, `body` and `answer` hold JSON text. */
 export interface Schema extends CommonSchema {
   hosts: HostRow;
+  hosts_past: PastHostRow;
+  checkins: CheckInRow;
   component_names: ComponentNameRow;
   component_versions: ComponentVersionRow;
   components: HostComponentRow;
@@ -171,11 +173,41 @@ export interface HostRow {
   target_serial: number;
   inventory_hash: string | null;
   inventory_at_ms: number | null;
+  checkins: number;
+  changed_at_ms: number;
+  gone_seen_ms: number | null;
   agent_epoch: number | null;
   agent_revision: number | null;
   agent_hash: string | null;
   outbox_epoch: number | null;
   outbox_seq: number | null;
+}
+
+export interface PastHostRow
+  extends Pick<
+    HostRow,
+    | 'no'
+    | 'id'
+    | 'name'
+    | 'region'
+    | 'labels'
+    | 'self'
+    | 'status'
+    | 'reason'
+    | 'first_seen_ms'
+    | 'gone_seen_ms'
+    | 'revoked_at_ms'
+    | 'version'
+  > {
+  from_ms: number;
+  to_ms: number;
+  removed: 0 | 1;
+}
+
+export interface CheckInRow {
+  host_no: number;
+  at_ms: number;
+  count: number;
 }
 
 export interface OwnComponentRow {

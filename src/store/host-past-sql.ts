@@ -1,0 +1,110 @@
+/** The statements of how hosts were, compiled at their first use. */
+import { sql } from 'kysely';
+import type { Dialect } from './engine/port.ts';
+import { type Arg, compile, type PastHostRow, unseen } from './engine/query.ts';
+
+const shown = [
+  'no',
+  'id',
+  'name',
+  'region',
+  'labels',
+  'self',
+  'status',
+  'reason',
+  'first_seen_ms',
+  'gone_seen_ms',
+  'revoked_at_ms',
+  'version',
+] as const;
+const columns = sql.join(shown.map((name) => sql.ref(name)));
+const all = sql.join([...shown, 'from_ms', 'to_ms', 'removed'].map((name) => sql.ref(name)));
+
+/** How a host was at a moment; `removed` says that it is gone since. */
+export function hostPastStatements(dialect: Dialect) {
+  const items = (json: ReturnType<Arg<{ json: string }>>) =>
+    dialect === 'sqlite'
+      ? sql`(SELECT value AS no FROM json_each(${unseen(dialect, json)}))`
+      : sql`(SELECT value::integer AS no FROM jsonb_array_elements_text(${json}::jsonb))`;
+  return {
+    keep: compile(dialect, (query, arg: Arg<{ id: string; atMs: number; removed: 0 | 1 }>) =>
+      sql`
+        INSERT INTO hosts_past (${all})
+        SELECT ${columns}, changed_at_ms, ${arg('atMs')}, ${arg('removed')} FROM hosts WHERE id = ${arg('id')}`.compile(
+        query,
+      ),
+    ),
+    /** Of a host that is removed in the very millisecond of its last change. */
+    markRemoved: compile(dialect, (query, arg: Arg<{ no: number; atMs: number }>) =>
+      query
+        .updateTable('hosts_past')
+        .set({ removed: 1 })
+        .where('no', '=', arg('no'))
+        .where('to_ms', '=', arg('atMs')),
+    ),
+    addCheckIn: compile(dialect, (query, arg: Arg<{ no: number; atMs: number; count: number }>) =>
+      sql`
+        INSERT INTO checkins (host_no, at_ms, count) VALUES (${arg('no')}, ${arg('atMs')}, ${arg('count')})
+        ON CONFLICT (host_no, at_ms) DO UPDATE SET count = excluded.count`.compile(query),
+    ),
+    /** How each of these hosts was, of those that have changed since: `json` is a list of numbers. */
+    ofNumbers: compile(dialect, (query, arg: Arg<{ json: string; atMs: number }>) =>
+      sql<PastHostRow>`
+        SELECT past.* FROM ${items(arg('json'))} AS wanted
+        JOIN hosts_past AS past ON past.no = wanted.no AND past.to_ms = (
+          SELECT MIN(to_ms) FROM hosts_past WHERE no = wanted.no AND to_ms > ${arg('atMs')})
+        WHERE past.from_ms <= ${arg('atMs')}`.compile(query),
+    ),
+    /** The numbers of hosts that were removed after a moment. */
+    removedAfter: compile(dialect, (query, arg: Arg<{ atMs: number }>) =>
+      query.selectFrom('hosts_past').select('no').where('removed', '=', 1).where('to_ms', '>', arg('atMs')),
+    ),
+    byId: compile(dialect, (query, arg: Arg<{ id: string; atMs: number }>) =>
+      query
+        .selectFrom('hosts_past')
+        .selectAll()
+        .where('id', '=', arg('id'))
+        .where('to_ms', '>', arg('atMs'))
+        .where('from_ms', '<=', arg('atMs'))
+        .orderBy('to_ms')
+        .limit(1),
+    ),
+    byName: compile(dialect, (query, arg: Arg<{ name: string; atMs: number }>) =>
+      query
+        .selectFrom('hosts_past')
+        .selectAll()
+        .where('name', '=', arg('name'))
+        .where('to_ms', '>', arg('atMs'))
+        .where('from_ms', '<=', arg('atMs'))
+        .orderBy('to_ms')
+        .limit(1),
+    ),
+    /** Their check-ins up to a moment. */
+    checkInsOf: compile(dialect, (query, arg: Arg<{ json: string; atMs: number }>) =>
+      sql<{ no: number; at_ms: number; count: number }>`
+        SELECT wanted.no AS no, checkins.at_ms, checkins.count FROM ${items(arg('json'))} AS wanted
+        JOIN checkins ON checkins.host_no = wanted.no AND checkins.at_ms = (
+          SELECT MAX(at_ms) FROM checkins WHERE host_no = wanted.no AND at_ms <= ${arg('atMs')})`.compile(
+        query,
+      ),
+    ),
+    purge: compile(dialect, (query, arg: Arg<{ beforeMs: number; limit: number }>) =>
+      sql`
+        DELETE FROM hosts_past WHERE (no, to_ms) IN (
+          SELECT no, to_ms FROM hosts_past WHERE to_ms < ${arg('beforeMs')} ORDER BY to_ms LIMIT ${arg('limit')})`.compile(
+        query,
+      ),
+    ),
+    /** All but the last one before it, which still says how many there were then; that of a host of which nothing is left goes too. */
+    purgeCheckIns: compile(dialect, (query, arg: Arg<{ beforeMs: number; limit: number }>) =>
+      sql`
+        DELETE FROM checkins WHERE (host_no, at_ms) IN (
+          SELECT host_no, at_ms FROM checkins AS old WHERE at_ms < ${arg('beforeMs')} AND (
+            EXISTS (SELECT 1 FROM checkins AS later WHERE later.host_no = old.host_no
+              AND later.at_ms > old.at_ms AND later.at_ms <= ${arg('beforeMs')})
+            OR (NOT EXISTS (SELECT 1 FROM hosts WHERE hosts.no = old.host_no)
+              AND NOT EXISTS (SELECT 1 FROM hosts_past WHERE hosts_past.no = old.host_no)))
+          ORDER BY at_ms LIMIT ${arg('limit')})`.compile(query),
+    ),
+  };
+}

@@ -1,0 +1,145 @@
+/**
+ * All hosts as they were at a moment: those in memory that have not changed since, and of the others what replaced rows
+ * say. What was so at a past moment stays so, whatever comes later; that makes it worth keeping for the next page.
+ */
+import type { Seen } from '../domain/age.ts';
+import type { HostRecord, HostView } from '../domain/host.ts';
+import { normaliseHostName, parseUuid } from '../domain/ids.ts';
+import type { Session, Store } from './engine/port.ts';
+import type { PastHostRow } from './engine/query.ts';
+import type { HostMemory } from './host-memory.ts';
+import { hostPastStatements } from './host-past-sql.ts';
+
+/** One host at a moment. */
+export interface HostThen extends Seen {
+  readonly no: number;
+  readonly record: HostRecord;
+}
+
+export interface HostsThen {
+  readonly atMs: number;
+  /** Ordered by the names that they had. */
+  readonly hosts: readonly HostThen[];
+}
+
+/** Moments that are kept: those of a comparison, and one that is being paged through. */
+const keptMax = 3;
+/** A write that is under way bears the time of its beginning: what is younger may still be written. */
+const settledMs = 60_000;
+
+export class HostsAsOf {
+  readonly #store: Store;
+  readonly #memory: HostMemory;
+  readonly #sql: ReturnType<typeof hostPastStatements>;
+  /** The last one asked for last. */
+  readonly #kept = new Map<number, Promise<HostsThen>>();
+
+  constructor(store: Store, memory: HostMemory) {
+    this.#store = store;
+    this.#memory = memory;
+    this.#sql = hostPastStatements(store.dialect);
+  }
+
+  /** `now`: by the clock that writes are dated by. */
+  at(atMs: number, now: number): Promise<HostsThen> {
+    const known = this.#kept.get(atMs);
+    const found = known ?? this.#read(atMs);
+    if (now - atMs < settledMs) return found;
+    this.#kept.delete(atMs);
+    this.#kept.set(atMs, found);
+    const [oldest] = this.#kept.keys();
+    if (this.#kept.size > keptMax && oldest !== undefined) this.#kept.delete(oldest);
+    // Whoever comes after a failure asks anew.
+    found.catch(() => this.#kept.delete(atMs));
+    return found;
+  }
+
+  /** One host, by its id or by the name that it had; undefined when there was none. */
+  async find(idOrName: string, atMs: number): Promise<HostThen | undefined> {
+    const slot = this.#memory.find(idOrName);
+    const now = slot === undefined ? undefined : this.#unchanged(slot, atMs);
+    if (now !== undefined) return now;
+    const id = parseUuid(idOrName);
+    return this.#store.read(async (session) => {
+      const byId = id === undefined ? undefined : await session.get(this.#sql.byId, { id, atMs });
+      const row = byId ?? (await session.get(this.#sql.byName, { name: normaliseHostName(idOrName), atMs }));
+      return row === undefined ? undefined : thenOf(row, atMs);
+    });
+  }
+
+  /** As GET shows them, with the check-ins that they had then. */
+  async views(hosts: readonly HostThen[], atMs: number): Promise<HostView[]> {
+    const json = JSON.stringify(hosts.map(({ no }) => no));
+    const rows = await this.#store.read((session) => session.all(this.#sql.checkInsOf, { json, atMs }));
+    const byNo = new Map(rows.map((row) => [row.no, row]));
+    return hosts.map(({ no, record, lastSeenMs }) => ({
+      ...record,
+      confirmed: true,
+      lastSeenMs,
+      checkIns: byNo.get(no)?.count ?? 0,
+      lastCheckInMs: byNo.get(no)?.at_ms ?? null,
+      conflict: null,
+    }));
+  }
+
+  async #read(atMs: number): Promise<HostsThen> {
+    // Memory first: a host that changes while the rows are read is then found in both, and never in none.
+    const hosts: HostThen[] = [];
+    const changed: number[] = [];
+    const { presence } = this.#memory;
+    for (const slot of presence.slots()) {
+      const host = this.#unchanged(slot, atMs);
+      if (host !== undefined) hosts.push(host);
+      else changed.push(this.#memory.facts(presence.record(slot).id).no);
+    }
+    const known = new Set(hosts.map(({ no }) => no));
+    for (const row of await this.#store.read((session) => this.#pastRows(session, changed, atMs)))
+      if (!known.has(row.no)) hosts.push(thenOf(row, atMs));
+    hosts.sort((a, b) => (a.record.name < b.record.name ? -1 : 1));
+    return { atMs, hosts };
+  }
+
+  async #pastRows(session: Session, changed: readonly number[], atMs: number): Promise<PastHostRow[]> {
+    const removed = await session.all(this.#sql.removedAfter, { atMs });
+    const numbers = [...changed, ...removed.map(({ no }) => no)];
+    if (numbers.length === 0) return [];
+    return session.all(this.#sql.ofNumbers, { json: JSON.stringify(numbers), atMs });
+  }
+
+  /** A host that is as it was then. */
+  #unchanged(slot: number, atMs: number): HostThen | undefined {
+    const record = this.#memory.presence.record(slot);
+    const { no, changedAtMs, goneSeenMs } = this.#memory.facts(record.id);
+    return changedAtMs <= atMs ? { no, record, ...seenThen(record, goneSeenMs, atMs) } : undefined;
+  }
+}
+
+/** A row that a change has replaced, as of a moment within its time. */
+export function thenOf(row: PastHostRow, atMs: number): HostThen {
+  const record = pastRecordOf(row);
+  return { no: row.no, record, ...seenThen(record, row.gone_seen_ms, atMs) };
+}
+
+/** The record of a row that a change has replaced. */
+export function pastRecordOf(row: PastHostRow): HostRecord {
+  return {
+    id: row.id,
+    name: row.name,
+    region: row.region,
+    labels: JSON.parse(row.labels) as Record<string, string>,
+    self: JSON.parse(row.self) as Record<string, string>,
+    status: row.status,
+    reason: row.reason,
+    firstSeenMs: row.first_seen_ms,
+    revokedAtMs: row.revoked_at_ms,
+    version: row.version,
+  };
+}
+
+/**
+ * Beats leave no trace but the last one: a host that was UP was heard at that moment, as far as anybody knew, and one
+ * that was DOWN when it was last heard before. Both stay so whatever it does later.
+ */
+function seenThen({ firstSeenMs, status }: HostRecord, goneSeenMs: number | null, atMs: number): Seen {
+  return { firstSeenMs, lastSeenMs: status === 'UP' ? atMs : (goneSeenMs ?? firstSeenMs) };
+}
