@@ -26,7 +26,7 @@ import type { OpenStore } from '../store/engine/core.ts';
 import { openStore, type StoreLimits } from '../store/engine/store.ts';
 import { HostStore } from '../store/host.ts';
 import { IdempotencyStore } from '../store/idempotency.ts';
-import { InventoryStore } from '../store/inventory.ts';
+import { type HostNumbers, InventoryStore } from '../store/inventory.ts';
 import { InventoryHistory } from '../store/inventory-history.ts';
 import { LivenessStore } from '../store/liveness.ts';
 import { ReleaseStore } from '../store/release.ts';
@@ -144,17 +144,17 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     hostOf: (name) => hosts.find(name),
     factsOf: (name) => hosts.memory.named(name),
   });
-  const inventory = new InventoryStore({
-    store,
-    clock,
-    hostNo: (host) => hosts.numberOf(host),
-    hostNos: (filter) => hosts.numbersOf(filter),
-  });
+  const hostNumbers: HostNumbers = {
+    numberOf: (host) => hosts.numberOf(host),
+    numberAsOf: (host, atMs) => hosts.numberAsOf(host, atMs),
+    numbersOf: (filter) => hosts.numbersOf(filter),
+    numbersAsOf: (filter, atMs) => hosts.numbersAsOf(filter, atMs),
+  };
+  const inventory = new InventoryStore({ store, clock, hosts: hostNumbers });
   const componentHistory = new InventoryHistory({
     store,
     clock,
-    hostNo: (host) => hosts.numberOf(host),
-    hostNos: (filter) => hosts.numbersOf(filter),
+    hosts: hostNumbers,
     changedSince: (fromMs) => hosts.memory.changedSince(fromMs),
   });
   const hosts: HostStore = new HostStore({

@@ -75,6 +75,20 @@ export function inventoryHistoryStatements(dialect: Dialect) {
         ORDER BY step.at_ms, step.name_id`.compile(query);
       },
     ),
+    /** The hosts that were removed after a moment, as they were called then. */
+    removedAfter: compile(dialect, (query, arg: Arg<{ fromMs: number }>) =>
+      sql<{ no: number; id: string; name: string; to_ms: number }>`SELECT no, id, name, to_ms FROM hosts_past
+          WHERE removed = 1 AND to_ms > ${arg('fromMs')}`.compile(query),
+    ),
+    /** The hosts that have checked in changes within a stretch, as JSON, and how many check-ins were looked at. */
+    busyHosts: compile(dialect, (query, arg: Arg<{ fromMs: number; toMs: number; limit: number }>) =>
+      sql<{ hosts: string; checkins: number }>`SELECT ${jsonList(dialect, sql`host_no`)} AS hosts,
+            COALESCE(SUM(found), 0) AS checkins FROM (
+              SELECT host_no, COUNT(*) AS found FROM (
+                SELECT host_no FROM checkins WHERE at_ms > ${arg('fromMs')} AND at_ms <= ${arg('toMs')}
+                LIMIT ${arg('limit')}) AS looked
+              GROUP BY host_no) AS busy`.compile(query),
+    ),
     /** The hosts on which one of these versions began or ended in a stretch, as JSON. */
     hostsOfVersions: compile(dialect, (query, arg: Arg<{ ids: string; fromMs: number; toMs: number }>) => {
       const [fromMs, toMs] = [hidden(arg('fromMs')), hidden(arg('toMs'))];

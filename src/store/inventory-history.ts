@@ -5,6 +5,7 @@
 import type { Clock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { systemCaller } from '../domain/access.ts';
+import { isAppError } from '../domain/error.ts';
 import type {
   ComponentDifference,
   ComponentState,
@@ -15,12 +16,12 @@ import { pastRange } from '../domain/moment.ts';
 import type {
   ComponentChangeFilter,
   ComponentHistoryService,
-  HostSelection,
   Page,
   PageRequest,
   Stretch,
 } from '../domain/services.ts';
 import type { Session, Store } from './engine/port.ts';
+import type { HostNumbers } from './inventory.ts';
 import { inventoryHistoryStatements, type SpanRow, type StepRow } from './inventory-history-sql.ts';
 import { inventoryStatements } from './inventory-sql.ts';
 import { decodeCursor, encodeCursor, foreignCursor } from './page.ts';
@@ -32,6 +33,13 @@ export interface NumberedHost {
   readonly name: string;
 }
 
+interface Span {
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
+/** Check-ins within a stretch that are looked through for their hosts: some milliseconds. */
+const busyMax = 50_000;
 /** Hosts on which one page looks: 40 µs each where a host has 500 components. */
 const hostsMax = 1_000;
 /** Hosts of which one write forgets, and rows of names and versions that it looks at. */
@@ -41,10 +49,7 @@ const forgetRows = 2_000;
 export interface InventoryHistoryOptions {
   readonly store: Store;
   readonly clock: Clock;
-  /** By id or by name; `not-found`. */
-  readonly hostNo: (idOrName: string) => number;
-  /** The numbers of the hosts that are meant; null: all. */
-  readonly hostNos: (filter: HostSelection) => number[] | null;
+  readonly hosts: HostNumbers;
   /** The hosts whose components have changed after a moment, by their numbers. */
   readonly changedSince: (fromMs: number) => readonly NumberedHost[];
 }
@@ -62,8 +67,8 @@ export class InventoryHistory implements ComponentHistoryService {
   }
 
   async steps(idOrName: string, stretch: Stretch, page: PageRequest): Promise<Page<ComponentStep>> {
-    const hostNo = this.#options.hostNo(idOrName);
     const { fromMs, toMs, key } = this.#windowOf(stretch, page, 2);
+    const hostNo = await this.#numberIn(idOrName, { fromMs, toMs });
     const [afterMs, afterId] = key.length === 0 ? [fromMs, 0] : key.map(Number);
     const rows = await this.#options.store.read((session) =>
       session.all(this.#sql.steps, {
@@ -86,7 +91,7 @@ export class InventoryHistory implements ComponentHistoryService {
   async differences(filter: ComponentChangeFilter, page: PageRequest): Promise<Page<ComponentDifference>> {
     const { fromMs, toMs, key } = this.#windowOf(filter, page, 3);
     const [afterNo = '0', afterName = '', afterDetector = ''] = key;
-    const meant = this.#meantHosts(filter, fromMs);
+    const meant = await this.#meantHosts(filter, { fromMs, toMs });
     const items: ComponentDifference[] = [];
     let next: (string | number)[] | null = null;
     await this.#options.store.read(async (session) => {
@@ -141,15 +146,45 @@ export class InventoryHistory implements ComponentHistoryService {
     this.#forgottenMs = nowMs;
   }
 
-  /** The hosts that are meant and may have changed, by their numbers. */
-  #meantHosts(filter: ComponentChangeFilter, fromMs: number): readonly NumberedHost[] {
-    const { hostNo, hostNos, changedSince } = this.#options;
-    const only = filter.host === undefined ? null : hostNo(filter.host);
-    const selected = hostNos(filter);
+  /** The hosts that were meant at the end and may have changed, by their numbers; also those that are gone since. */
+  async #meantHosts(filter: ComponentChangeFilter, stretch: Span): Promise<readonly NumberedHost[]> {
+    const { hosts, store, changedSince } = this.#options;
+    const only = filter.host === undefined ? null : await this.#numberIn(filter.host, stretch);
+    // A host that was removed meanwhile is not there at the end: it is meant as it was at the beginning.
+    const selected = await hosts.numbersAsOf(filter, stretch.toMs);
+    const before = selected === null ? null : await hosts.numbersAsOf(filter, stretch.fromMs);
     const meant = selected === null ? null : new Set(selected);
-    return changedSince(fromMs).filter(
-      ({ no }) => (only === null || no === only) && (meant === null || meant.has(no)),
+    const meantBefore = before === null ? null : new Set(before);
+    const { removed, busy } = await store.read(async (session) => ({
+      removed: await session.all(this.#sql.removedAfter, { fromMs: stretch.fromMs }),
+      busy: await this.#busyHosts(session, stretch),
+    }));
+    const there = changedSince(stretch.fromMs).filter(
+      ({ no }) => (busy === null || busy.has(no)) && (meant === null || meant.has(no)),
     );
+    const gone = removed.filter(({ no, to_ms: goneMs }) =>
+      goneMs <= stretch.toMs
+        ? meantBefore === null || meantBefore.has(no) || meant?.has(no) === true
+        : meant === null || meant.has(no),
+    );
+    return [...there, ...gone.map(({ no, id, name }) => ({ no, id, name }))]
+      .filter(({ no }) => only === null || no === only)
+      .sort((a, b) => a.no - b.no);
+  }
+
+  /** Those that have checked in changes within a stretch; null where that is no help: it reaches until now, or they are many. */
+  async #busyHosts(session: Session, { fromMs, toMs }: Span): Promise<Set<number> | null> {
+    if (toMs >= this.#options.clock.now() - 60_000) return null;
+    const found = await session.get(this.#sql.busyHosts, { fromMs, toMs, limit: busyMax });
+    if (found === undefined || Number(found.checkins) >= busyMax) return null;
+    return new Set(JSON.parse(found.hosts) as number[]);
+  }
+
+  /** A host by id, or by the name that it had at the end, or else at the beginning; `not-found`. */
+  async #numberIn(idOrName: string, { fromMs, toMs }: Span): Promise<number> {
+    const { hosts } = this.#options;
+    const atEnd = await hosts.numberAsOf(idOrName, toMs).catch(missing);
+    return atEnd ?? (await hosts.numberAsOf(idOrName, fromMs).catch(missing)) ?? hosts.numberOf(idOrName);
   }
 
   /** Of one name, those hosts only on which it has changed. */
@@ -194,6 +229,10 @@ export class InventoryHistory implements ComponentHistoryService {
       stale: false,
     };
   }
+}
+
+function missing(error: unknown): undefined {
+  if (!isAppError(error, 'not-found')) throw error;
 }
 
 /** What differs at the end from the beginning, ordered by name, detector. */

@@ -18,26 +18,30 @@ import { InventoryCounts } from './inventory-counts.ts';
 import { type ComponentRow, inventoryStatements } from './inventory-sql.ts';
 import { decodeCursor, encodeCursor, foreignCursor } from './page.ts';
 
+/** Hosts by their numbers, as `HostStore` knows them. */
+export interface HostNumbers {
+  /** By id or by name; `not-found`. */
+  numberOf(idOrName: string): number;
+  /** By id, or by the name that it had at a moment; `not-found`. */
+  numberAsOf(idOrName: string, atMs: number): Promise<number>;
+  /** Those that are meant; null: all. */
+  numbersOf(filter: HostSelection): readonly number[] | null;
+  /** Those that were meant at a moment, as they were then; null: all. */
+  numbersAsOf(filter: HostSelection, atMs: number): Promise<readonly number[] | null>;
+}
+
 export class InventoryStore implements ComponentService {
   readonly #store: Store;
   readonly #clock: Clock;
-  readonly #hostNo: (idOrName: string) => number;
-  readonly #hostNos: (filter: HostSelection) => number[] | null;
+  readonly #hosts: HostNumbers;
   readonly #changes: InventoryChanges;
   readonly #counts: InventoryCounts;
   readonly #sql: ReturnType<typeof inventoryStatements>;
 
-  /** `hostNo` finds a host by id or name and throws `not-found`; `hostNos` finds those that are meant, null: all. */
-  constructor(options: {
-    store: Store;
-    clock: Clock;
-    hostNo: (idOrName: string) => number;
-    hostNos: (filter: HostSelection) => number[] | null;
-  }) {
+  constructor(options: { store: Store; clock: Clock; hosts: HostNumbers }) {
     this.#store = options.store;
     this.#clock = options.clock;
-    this.#hostNo = options.hostNo;
-    this.#hostNos = options.hostNos;
+    this.#hosts = options.hosts;
     this.#changes = new InventoryChanges(options.store.dialect);
     this.#counts = new InventoryCounts(options.store.dialect);
     this.#sql = inventoryStatements(options.store.dialect);
@@ -54,9 +58,10 @@ export class InventoryStore implements ComponentService {
   }
 
   async ofHost(idOrName: string, page: PageRequest, at: AsOf = {}): Promise<Page<ComponentView>> {
-    const hostNo = this.#hostNo(idOrName);
-    const { epoch, revision } = this.#store.log.head();
     const { atMs, after } = this.#placeOf(at, page, 2);
+    const hostNo =
+      atMs === null ? this.#hosts.numberOf(idOrName) : await this.#hosts.numberAsOf(idOrName, atMs);
+    const { epoch, revision } = this.#store.log.head();
     const [name = '', detector = ''] = after;
     const of = { hostNo, name, detector, limit: page.limit + 1 };
     const rows = await this.#store.read((session) =>
@@ -121,7 +126,7 @@ export class InventoryStore implements ComponentService {
 
   /** The numbers of the hosts that are meant; null: all. */
   async #hostsOf(filter: ComponentFilter, atMs: number | null): Promise<readonly number[] | null> {
-    let found = this.#hostNos(filter);
+    let found = atMs === null ? this.#hosts.numbersOf(filter) : await this.#hosts.numbersAsOf(filter, atMs);
     for (const range of filter.has ?? []) {
       const having = await this.hostsWith(range, atMs);
       found = found === null ? [...having] : found.filter((no) => having.has(no));

@@ -79,7 +79,11 @@ export const ComponentChangeQuery = strictObject({
   ...pageQuery,
 });
 
-export const HostHistoryQuery = strictObject({ ...stretchQuery, ...pageQuery });
+export const HostHistoryQuery = strictObject({
+  from: Type.Optional(momentText('From when, default as far back as is kept')),
+  to: stretchQuery.to,
+  ...pageQuery,
+});
 
 const StateSchema = strictObject({ version: Version, architecture: Type.Optional(Word) });
 const turnFields = {
@@ -116,6 +120,9 @@ export const CheckInBody = strictObject({
 
 export const CheckInAnswerSchema = strictObject({ accepted: Type.Boolean(), hash: nullable(Digest) });
 
+/** An hour less than is kept, for those who read it page by page. */
+const longestAgoMs = limits.historyKeptMs - 3_600_000;
+
 export function readComponentFilter(query: Static<typeof ComponentFilterQuery>): ComponentFilter {
   const { selector, has } = query;
   return {
@@ -125,8 +132,11 @@ export function readComponentFilter(query: Static<typeof ComponentFilterQuery>):
   };
 }
 
-export function readStretch({ from, to }: { from: string; to?: string }): Stretch {
-  return { from: readMoment(from, 'from'), ...(to === undefined ? {} : { to: readMoment(to, 'to') }) };
+export function readStretch({ from, to }: { from?: string; to?: string }): Stretch {
+  return {
+    from: from === undefined ? { kind: 'ago', agoMs: longestAgoMs } : readMoment(from, 'from'),
+    ...(to === undefined ? {} : { to: readMoment(to, 'to') }),
+  };
 }
 
 export function readComponentChanges(query: Static<typeof ComponentChangeQuery>): ComponentChangeFilter {

@@ -148,8 +148,8 @@ class World {
   readonly #joined = new Map<string, Joined & { readonly no: number }>();
   readonly #history: { atMs: number; state: State }[];
   readonly #startMs: number;
-  /** Numbers of hosts that are gone. */
-  readonly #gone = new Map<number, string>();
+  /** All that ever joined, in that order. */
+  readonly #ever: { readonly no: number; readonly id: string; readonly name: string }[] = [];
 
   constructor(stores: RegistryStores, seed: number) {
     this.stores = stores;
@@ -208,17 +208,27 @@ class World {
     );
     const pages = await follow((page) => inventory.list({ asOf }, page), 2);
     assert.deepEqual(pages, summaryOf([...state.values()]));
-    const some = [...this.#joined.keys()].filter(() => this.#below(2) === 0);
-    const meant = some.map((name) => state.get(this.#keyOf(name)) ?? []);
-    const selector = `@name in (nobody,${some.join(',') || 'none'})`;
+    const some: readonly string[] = hostNames.filter(() => this.#below(2) === 0);
+    const then = this.#ever.filter(({ name, no }) => some.includes(name) && this.#was(no, atMs));
+    const meant = then.map(({ no }) => state.get(String(no)) ?? []);
+    const selector = `@name in (nobody${some.map((name) => `,${name}`).join('')})`;
     assert.deepEqual((await inventory.list({ asOf, selector }, all)).items, summaryOf(meant));
-    for (const name of this.#joined.keys()) {
-      const { items } = await inventory.ofHost(name, all, { asOf });
+    for (const { id, name, no } of this.#ever) {
+      // Before it joined, and once it was gone, there is no such host.
+      if (!this.#was(no, atMs)) {
+        await assert.rejects(
+          inventory.ofHost(id, all, { asOf }),
+          { code: 'not-found' },
+          `${name} as of ${atMs}`,
+        );
+        continue;
+      }
+      const { items } = await inventory.ofHost(this.#below(2) === 0 ? id : name, all, { asOf });
       const has = items.map(({ firstSeenMs: _, changedAtMs, ...component }) => {
         assert.ok(changedAtMs <= atMs, 'it was so already');
         return component;
       });
-      assert.deepEqual(has, sorted(state.get(this.#keyOf(name)) ?? []), `${name} as of ${atMs}`);
+      assert.deepEqual(has, sorted(state.get(String(no)) ?? []), `${name} as of ${atMs}`);
     }
     const range = parseVersionRange(`${this.#one(names)}<${this.#one(versions)}`, 'has');
     const found = await inventory.hostsWith(range, atMs);
@@ -233,9 +243,8 @@ class World {
     const [fromMs, toMs] = [Math.min(oneMs, otherMs), Math.max(oneMs, otherMs)];
     const { componentHistory } = this.stores;
     const stretch = { from: { kind: 'at', atMs: fromMs }, to: { kind: 'at', atMs: toMs } } as const;
-    const hosts = [...this.#joined].sort(([, a], [, b]) => a.no - b.no);
-    const expected = hosts.flatMap(([name, { id }]) =>
-      this.#turns(name, fromMs, toMs).map((turn) => ({ hostId: id, host: name, ...turn })),
+    const expected = this.#ever.flatMap(({ no, id, name }) =>
+      this.#turns(no, fromMs, toMs).map((turn) => ({ hostId: id, host: name, ...turn })),
     );
     const differences = (more: object) => (page: { limit: number; cursor?: string }) =>
       componentHistory.differences({ ...stretch, ...more }, page);
@@ -243,11 +252,12 @@ class World {
     const name = this.#one(names);
     const ofName = expected.filter((turn) => turn.name === name);
     assert.deepEqual(await follow(differences({ name }), 1), ofName);
-    for (const [host, { id }] of hosts) {
+    for (const { id, no, name: host } of this.#ever) {
+      if (!this.#was(no, fromMs) && !this.#was(no, toMs)) continue;
       const ofHost = expected.filter(({ hostId }) => hostId === id);
-      assert.deepEqual(await follow(differences({ host }), 100), ofHost);
-      const steps = await follow((page) => componentHistory.steps(host, stretch, page), 2);
-      assert.deepEqual(stepsByTime(steps), stepsByTime(this.#steps(host, fromMs, toMs)), host);
+      assert.deepEqual(await follow(differences({ host: id }), 100), ofHost);
+      const steps = await follow((page) => componentHistory.steps(id, stretch, page), 2);
+      assert.deepEqual(stepsByTime(steps), stepsByTime(this.#steps(no, fromMs, toMs)), host);
     }
   }
 
@@ -257,15 +267,20 @@ class World {
     assert.deepEqual(wrong, []);
   }
 
-  #steps(name: string, fromMs: number, toMs: number) {
+  /** Whether the host was there. */
+  #was(no: number, atMs: number): boolean {
+    return this.#at(atMs).has(String(no));
+  }
+
+  #steps(no: number, fromMs: number, toMs: number) {
     const moments = this.#history.map(({ atMs }) => atMs).filter((atMs) => atMs > fromMs && atMs <= toMs);
     return [...new Set(moments)].flatMap((atMs) =>
-      this.#turns(name, atMs - 1, atMs).map((turn) => ({ atMs, ...turn })),
+      this.#turns(no, atMs - 1, atMs).map((turn) => ({ atMs, ...turn })),
     );
   }
 
-  #turns(name: string, fromMs: number, toMs: number) {
-    const key = this.#keyOf(name);
+  #turns(no: number, fromMs: number, toMs: number) {
+    const key = String(no);
     const [before, after] = [this.#at(fromMs).get(key) ?? [], this.#at(toMs).get(key) ?? []];
     const turns = diffComponents(before, after).map((change) => {
       const { name: component, detector } = change.after ?? change.before ?? assert.fail();
@@ -290,7 +305,7 @@ class World {
   async #remove(name: string): Promise<void> {
     const host = await this.#host(name);
     await this.stores.hosts.remove(admin, name, null);
-    this.#gone.set(host.no, name);
+    assert.equal(this.stores.hosts.memory.numbered(host.no), undefined);
     this.#note((state) => state.delete(this.#keyOf(name)));
     this.#joined.delete(name);
   }
@@ -300,7 +315,8 @@ class World {
     if (known !== undefined) return known;
     const host = await joinHost(this.stores, name);
     const joined = { ...host, no: this.stores.hosts.numberOf(name) };
-    assert.ok(!this.#gone.has(joined.no), `${joined.no} was the number of another host`);
+    assert.ok(joined.no > (this.#ever.at(-1)?.no ?? 0), `${joined.no} was the number of another host`);
+    this.#ever.push({ no: joined.no, id: joined.id, name });
     this.#joined.set(name, joined);
     return joined;
   }

@@ -11,7 +11,7 @@ import { Sweep } from '../../src/registry/sweep.ts';
 import { AccessStore } from '../../src/store/access.ts';
 import type { Store } from '../../src/store/engine/port.ts';
 import { HostStore } from '../../src/store/host.ts';
-import { InventoryStore } from '../../src/store/inventory.ts';
+import { type HostNumbers, InventoryStore } from '../../src/store/inventory.ts';
 import { InventoryHistory } from '../../src/store/inventory-history.ts';
 import { LivenessStore } from '../../src/store/liveness.ts';
 import type { FakeClock } from './clock.ts';
@@ -73,17 +73,17 @@ export async function wireStores(options: {
     hostOf: (name) => hosts.find(name),
     factsOf: (name) => hosts.memory.named(name),
   });
-  const inventory = new InventoryStore({
-    store,
-    clock,
-    hostNo: (name) => hosts.numberOf(name),
-    hostNos: (filter) => hosts.numbersOf(filter),
-  });
+  const hostNumbers: HostNumbers = {
+    numberOf: (host) => hosts.numberOf(host),
+    numberAsOf: (host, atMs) => hosts.numberAsOf(host, atMs),
+    numbersOf: (filter) => hosts.numbersOf(filter),
+    numbersAsOf: (filter, atMs) => hosts.numbersAsOf(filter, atMs),
+  };
+  const inventory = new InventoryStore({ store, clock, hosts: hostNumbers });
   const componentHistory = new InventoryHistory({
     store,
     clock,
-    hostNo: (name) => hosts.numberOf(name),
-    hostNos: (filter) => hosts.numbersOf(filter),
+    hosts: hostNumbers,
     changedSince: (fromMs) => hosts.memory.changedSince(fromMs),
   });
   const hosts = new HostStore({

@@ -60,6 +60,7 @@ test('listComponentChanges tells the difference, listHostHistory each step', asy
       { kind: 'component.changed', ...turn, before: b, after: c },
     ],
   );
+  assert.equal((await get(`/v1/hosts/${id}/history`)).json.items.length, 3);
 });
 
 test('what cannot be answered of the past is refused, and says why', async (t) => {
