@@ -9,6 +9,14 @@ export function requirePackage(name: string): void {
   apt('install', name);
 }
 
+/** The first of these that is not installed, and can be. */
+export function freshPackage(names: readonly string[]): string {
+  apt('update');
+  const name = names.find((one) => installedVersion(one) === null);
+  assert.ok(name, `expected one of ${names.join(', ')} not to be installed`);
+  return name;
+}
+
 export function installPackage(name: string): void {
   apt('install', name);
 }
@@ -26,7 +34,7 @@ export function installedVersion(name: string): string | null {
 }
 
 function apt(...args: string[]): void {
-  const { status, stderr, error } = spawnSync('apt-get', ['-qq', '-y', '--no-install-recommends', ...args], {
+  const { status, stderr, error } = spawnSync('apt-get', ['-qq', '-y', '--no-install-recommends', '-o', 'DPkg::Lock::Timeout=120', ...args], {
     encoding: 'utf8',
     env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
     timeout: 180_000,
