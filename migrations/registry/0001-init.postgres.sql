@@ -239,6 +239,24 @@ CREATE TABLE releases (
 );
 CREATE INDEX releases_by_date ON releases (component, train, released_ms, published_at_ms, version);
 
+-- What was published, from `from_ms` to before `to_ms`.
+CREATE TABLE releases_past (
+  component text COLLATE "C" NOT NULL,
+  train text COLLATE "C" NOT NULL,
+  version text COLLATE "C" NOT NULL,
+  released_ms safe_integer NOT NULL,
+  description text,
+  fixes text,
+  image text,
+  data text CHECK (json_typeof(data::json) = 'object'),
+  published_by text COLLATE "C" NOT NULL,
+  published_at_ms safe_integer NOT NULL,
+  from_ms safe_integer NOT NULL,
+  to_ms safe_integer NOT NULL CHECK (to_ms > from_ms),
+  PRIMARY KEY (component, train, version, to_ms)
+);
+CREATE INDEX releases_past_by_end ON releases_past (to_ms);
+
 -- Trains that follow another one of the same component: its releases arrive here `delay_ms` after they came out.
 CREATE TABLE trains (
   component text COLLATE "C" NOT NULL CHECK (component <> ''),
@@ -248,6 +266,18 @@ CREATE TABLE trains (
   changed_at_ms safe_integer NOT NULL,
   PRIMARY KEY (component, train)
 );
+
+-- Which trains followed others, from `from_ms` to before `to_ms`.
+CREATE TABLE trains_past (
+  component text COLLATE "C" NOT NULL,
+  train text COLLATE "C" NOT NULL,
+  follows text COLLATE "C" NOT NULL,
+  delay_ms safe_integer NOT NULL,
+  from_ms safe_integer NOT NULL,
+  to_ms safe_integer NOT NULL CHECK (to_ms > from_ms),
+  PRIMARY KEY (component, train, to_ms)
+);
+CREATE INDEX trains_past_by_end ON trains_past (to_ms);
 
 -- What hosts told of themselves when they were ill, as JSON. `host` of v3, the old wire format, is the id of a cluster.
 CREATE TABLE doctor_reports (

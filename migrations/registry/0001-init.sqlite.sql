@@ -227,6 +227,24 @@ CREATE TABLE releases (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX releases_by_date ON releases (component, train, released_ms, published_at_ms, version);
 
+-- What was published, from `from_ms` to before `to_ms`.
+CREATE TABLE releases_past (
+  component TEXT NOT NULL,
+  train TEXT NOT NULL,
+  version TEXT NOT NULL,
+  released_ms INTEGER NOT NULL,
+  description TEXT,
+  fixes TEXT,
+  image TEXT,
+  data TEXT CHECK (json_type(data) = 'object'),
+  published_by TEXT NOT NULL,
+  published_at_ms INTEGER NOT NULL,
+  from_ms INTEGER NOT NULL,
+  to_ms INTEGER NOT NULL CHECK (to_ms > from_ms),
+  PRIMARY KEY (component, train, version, to_ms)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX releases_past_by_end ON releases_past (to_ms);
+
 -- Trains that follow another one of the same component: its releases arrive here `delay_ms` after they came out.
 CREATE TABLE trains (
   component TEXT NOT NULL CHECK (component <> ''),
@@ -236,6 +254,18 @@ CREATE TABLE trains (
   changed_at_ms INTEGER NOT NULL,
   PRIMARY KEY (component, train)
 ) STRICT, WITHOUT ROWID;
+
+-- Which trains followed others, from `from_ms` to before `to_ms`.
+CREATE TABLE trains_past (
+  component TEXT NOT NULL,
+  train TEXT NOT NULL,
+  follows TEXT NOT NULL,
+  delay_ms INTEGER NOT NULL,
+  from_ms INTEGER NOT NULL,
+  to_ms INTEGER NOT NULL CHECK (to_ms > from_ms),
+  PRIMARY KEY (component, train, to_ms)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX trains_past_by_end ON trains_past (to_ms);
 
 -- What hosts told of themselves when they were ill, as JSON. `host` of v3, the old wire format, is the id of a cluster.
 CREATE TABLE doctor_reports (

@@ -2,7 +2,9 @@
 import { type Command, Option } from 'commander';
 import { formatDuration } from '../base/time.ts';
 import { trainRequests } from '../client/train.ts';
+import type { AsOf } from '../domain/services.ts';
 import type { TrainDocument } from '../domain/train.ts';
+import { readMoment } from '../wire/schema.ts';
 import type { Flags } from './config.ts';
 import { action, type Context, clientOptions, examples, outputOption, pageOptions } from './context.ts';
 import { type Column, writeRecord, writeTable } from './output.ts';
@@ -22,6 +24,17 @@ export function trainOption(command: Command): Command {
   );
 }
 
+/** `--as-of`, for commands that show what is published. */
+export function asOfOption(command: Command): Command {
+  return command.option('--as-of <moment>', 'as it was then: an instant, or how long ago, such as 7d');
+}
+
+/** What `--as-of` says. `bad-request` for what is no moment. */
+export function asOf(flags: Flags): AsOf {
+  const text = flags['asOf'] as string | undefined;
+  return text === undefined ? {} : { asOf: readMoment(text, '--as-of') };
+}
+
 export function trainOf(flags: Flags): string {
   return flags['train'] as string;
 }
@@ -36,7 +49,7 @@ function defineLs(command: Command, context: Context): void {
     .action(
       action(context, async (component: string, flags: Flags) => {
         await context.ask(flags, 'registry', (client) =>
-          context.showList(flags, client, (page) => trainRequests.list(component, page), {
+          context.showList(flags, client, (page) => trainRequests.list(component, page, asOf(flags)), {
             empty: `no trains: nothing of ${component} is published`,
             write: (found, form) => writeTable(io, found as readonly TrainDocument[], columns, form),
           }),
@@ -44,7 +57,7 @@ function defineLs(command: Command, context: Context): void {
         return 0;
       }),
     );
-  pageOptions(outputOption(clientOptions(trains)));
+  pageOptions(outputOption(clientOptions(asOfOption(trains))));
   examples(trains, ['releases trains shop/api']);
 }
 

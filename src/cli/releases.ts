@@ -14,7 +14,7 @@ import { action, type Context, clientOptions, examples, outputOption, pageOption
 import { readGiven, requireObject } from './given.ts';
 import type { Io } from './io.ts';
 import { type Column, printable, writeRecord, writeTable } from './output.ts';
-import { defineTrains, trainOf, trainOption } from './release-trains.ts';
+import { asOf, asOfOption, defineTrains, trainOf, trainOption } from './release-trains.ts';
 import { ago, requireInstant } from './words.ts';
 
 export function define(command: Command, context: Context): void {
@@ -79,13 +79,13 @@ function defineLatest(command: Command, context: Context): void {
       action(context, async (component: string, flags: Flags) => {
         const key = { component, train: trainOf(flags) };
         await context.ask(flags, 'registry', async (client) => {
-          const request = releaseRequests.latest(key, flags['by'] as LatestOrder);
+          const request = releaseRequests.latest(key, flags['by'] as LatestOrder, asOf(flags));
           await showRelease(context, flags, await client.call(request));
         });
         return 0;
       }),
     );
-  outputOption(clientOptions(latest));
+  outputOption(clientOptions(asOfOption(latest)));
   examples(latest, [
     'releases latest shop/api --train stable',
     'releases latest shop/api --train beta --by semver -o json',
@@ -101,7 +101,7 @@ function defineLs(command: Command, context: Context): void {
       action(context, async (component: string, flags: Flags) => {
         const key = { component, train: trainOf(flags) };
         await context.ask(flags, 'registry', (client) =>
-          context.showList(flags, client, (page) => releaseRequests.list(key, page), {
+          context.showList(flags, client, (page) => releaseRequests.list(key, page, asOf(flags)), {
             empty: `no releases: nothing of ${component} is published on train ${key.train}`,
             write: (releases, form) =>
               writeTable(io, releases as readonly ReleaseDocument[], columns(io.clock.now()), form),
@@ -110,8 +110,8 @@ function defineLs(command: Command, context: Context): void {
         return 0;
       }),
     );
-  pageOptions(outputOption(clientOptions(ls)));
-  examples(ls, ['releases ls shop/api --train stable', 'releases ls shop/api --train stable -o wide']);
+  pageOptions(outputOption(clientOptions(asOfOption(ls))));
+  examples(ls, ['releases ls shop/api --train stable', 'releases ls shop/api --train stable --as-of 7d']);
 }
 
 function defineGet(command: Command, context: Context): void {
@@ -124,12 +124,12 @@ function defineGet(command: Command, context: Context): void {
       action(context, async (component: string, version: string, flags: Flags) => {
         const key: ReleaseKey = { component, train: trainOf(flags), version };
         await context.ask(flags, 'registry', async (client) => {
-          await showRelease(context, flags, await client.call(releaseRequests.get(key)));
+          await showRelease(context, flags, await client.call(releaseRequests.get(key, asOf(flags))));
         });
         return 0;
       }),
     );
-  outputOption(clientOptions(get));
+  outputOption(clientOptions(asOfOption(get)));
   examples(get, ['releases get shop/api 1.4.2 --train stable']);
 }
 

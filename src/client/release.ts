@@ -1,10 +1,10 @@
 /** Releases over the wire: requests as data, and the contract made of them. */
 import type { VersionCondition } from '../domain/host-change.ts';
 import type { LatestOrder, ReleaseContent, ReleaseKey, TrainKey } from '../domain/release.ts';
-import type { PageRequest, ReleaseService } from '../domain/services.ts';
+import type { AsOf, PageRequest, ReleaseService } from '../domain/services.ts';
 import { paths } from '../wire/paths.ts';
 import { LatestManySchema, ReleaseSchema, readRelease, releaseBody } from '../wire/release.ts';
-import { listOf } from '../wire/schema.ts';
+import { asOfText, listOf } from '../wire/schema.ts';
 import type { Connection } from './connection.ts';
 import { readPage } from './page.ts';
 import { type ApiRequest, expectBody, expectNothing } from './request.ts';
@@ -22,20 +22,25 @@ export const releaseRequests = {
       // A tag is good once: the second attempt finds the next one.
       idempotent: condition === null,
     }) satisfies ApiRequest,
-  get: (key: ReleaseKey) =>
-    ({ method: 'GET', path: paths.release(key), answer: release }) satisfies ApiRequest,
-  list: (key: TrainKey, page: Partial<PageRequest>) =>
+  get: (key: ReleaseKey, at: AsOf = {}) =>
+    ({
+      method: 'GET',
+      path: paths.release(key),
+      query: asOfText(at),
+      answer: release,
+    }) satisfies ApiRequest,
+  list: (key: TrainKey, page: Partial<PageRequest>, at: AsOf = {}) =>
     ({
       method: 'GET',
       path: paths.releases(key),
-      query: { ...page },
+      query: { ...asOfText(at), ...page },
       answer: expectBody(listOf(ReleaseSchema)),
     }) satisfies ApiRequest,
-  latest: (key: TrainKey, by: LatestOrder) =>
+  latest: (key: TrainKey, by: LatestOrder, at: AsOf = {}) =>
     ({
       method: 'GET',
       path: paths.latestRelease(key),
-      query: { by },
+      query: { by, ...asOfText(at) },
       answer: release,
     }) satisfies ApiRequest,
   latestOf: (keys: readonly TrainKey[]) =>
@@ -63,11 +68,11 @@ export function createReleases(connection: Connection): ReleaseService {
       const { status, document } = await connection.call(releaseRequests.publish(key, content, condition));
       return { created: status === 201, release: readRelease(document) };
     },
-    get: async (key) => readRelease((await connection.call(releaseRequests.get(key))).document),
-    list: async (key, page) =>
-      readPage((await connection.call(releaseRequests.list(key, page))).document, readRelease),
-    latest: async (key, order) =>
-      readRelease((await connection.call(releaseRequests.latest(key, order))).document),
+    get: async (key, at) => readRelease((await connection.call(releaseRequests.get(key, at))).document),
+    list: async (key, page, at) =>
+      readPage((await connection.call(releaseRequests.list(key, page, at))).document, readRelease),
+    latest: async (key, order, at) =>
+      readRelease((await connection.call(releaseRequests.latest(key, order, at))).document),
     async latestOf(keys) {
       const { document } = await connection.call(releaseRequests.latestOf(keys));
       return document.items.map((item) => (item === null ? null : readRelease(item)));

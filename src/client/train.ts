@@ -1,10 +1,10 @@
 /** Trains over the wire: requests as data, and the contract made of them. */
 import type { StrictCondition } from '../domain/condition.ts';
 import type { TrainKey } from '../domain/release.ts';
-import type { PageRequest, TrainService } from '../domain/services.ts';
+import type { AsOf, PageRequest, TrainService } from '../domain/services.ts';
 import type { FollowPlan } from '../domain/train.ts';
 import { paths } from '../wire/paths.ts';
-import { listOf } from '../wire/schema.ts';
+import { asOfText, listOf } from '../wire/schema.ts';
 import { readTrain, TrainSchema, trainBody } from '../wire/train.ts';
 import type { Connection } from './connection.ts';
 import { readPage } from './page.ts';
@@ -13,12 +13,13 @@ import { type ApiRequest, expectBody, expectNothing } from './request.ts';
 const train = expectBody(TrainSchema);
 
 export const trainRequests = {
-  get: (key: TrainKey) => ({ method: 'GET', path: paths.train(key), answer: train }) satisfies ApiRequest,
-  list: (component: string, page: Partial<PageRequest>) =>
+  get: (key: TrainKey, at: AsOf = {}) =>
+    ({ method: 'GET', path: paths.train(key), query: asOfText(at), answer: train }) satisfies ApiRequest,
+  list: (component: string, page: Partial<PageRequest>, at: AsOf = {}) =>
     ({
       method: 'GET',
       path: paths.trains(component),
-      query: { ...page },
+      query: { ...asOfText(at), ...page },
       answer: expectBody(listOf(TrainSchema)),
     }) satisfies ApiRequest,
   follow: (key: TrainKey, plan: FollowPlan, condition: StrictCondition) =>
@@ -44,9 +45,9 @@ export const trainRequests = {
 /** The `caller` arguments are ignored: the server establishes who calls from the connection's credential. */
 export function createTrains(connection: Connection): TrainService {
   return {
-    get: async (key) => readTrain((await connection.call(trainRequests.get(key))).document),
-    list: async (component, page) =>
-      readPage((await connection.call(trainRequests.list(component, page))).document, readTrain),
+    get: async (key, at) => readTrain((await connection.call(trainRequests.get(key, at))).document),
+    list: async (component, page, at) =>
+      readPage((await connection.call(trainRequests.list(component, page, at))).document, readTrain),
     async follow(_caller, key, plan, condition) {
       const { status, document } = await connection.call(trainRequests.follow(key, plan, condition));
       return { created: status === 201, train: readTrain(document) };

@@ -255,18 +255,18 @@ export interface ReleaseService {
     condition: VersionCondition,
   ): Promise<{ readonly created: boolean; readonly release: Release }>;
   /** `not-found`. */
-  get(key: ReleaseKey): Promise<Release>;
+  get(key: ReleaseKey, at?: AsOf): Promise<Release>;
   /**
    * Of one train, the latest first: by release date, then by the date of publishing, then by the text of the version.
    * A page holds fewer than asked for where they are large.
    */
-  list(key: TrainKey, page: PageRequest): Promise<Page<Release>>;
+  list(key: TrainKey, page: PageRequest, at?: AsOf): Promise<Page<Release>>;
   /**
    * Exactly one of what has arrived on the train (train.ts): by date, the one that arrived last, which is the first of the
    * list where nothing is followed; by version, the first of those that no other is later than. It names the train that
    * it was published on. `not-found` when there is none.
    */
-  latest(key: TrainKey, order: LatestOrder): Promise<Release>;
+  latest(key: TrainKey, order: LatestOrder, at?: AsOf): Promise<Release>;
   /** The latest by date of each, in the order asked for; null where there is none. `too-large` for too much at once. */
   latestOf(keys: readonly TrainKey[]): Promise<readonly (Release | null)[]>;
   /** `not-found`; `precondition-failed`. */
@@ -275,9 +275,9 @@ export interface ReleaseService {
 
 export interface TrainService {
   /** `not-found` when nothing is published on it and it follows none. */
-  get(key: TrainKey): Promise<TrainView>;
+  get(key: TrainKey, at?: AsOf): Promise<TrainView>;
   /** Of one component, ordered by name. */
-  list(component: string, page: PageRequest): Promise<Page<TrainView>>;
+  list(component: string, page: PageRequest, at?: AsOf): Promise<Page<TrainView>>;
   /**
    * From now on the one follows the other (`created`: it followed none before). `bad-request`, `unprocessable` for what
    * would follow itself; `precondition-required`, `precondition-failed`.

@@ -7,10 +7,11 @@ import {
   LatestQuery,
   ReleaseBody,
   ReleasePageQuery,
+  ReleaseQuery,
   ReleaseSchema,
   readReleaseContent,
 } from '../wire/release.ts';
-import { listOf } from '../wire/schema.ts';
+import { listOf, readAsOf } from '../wire/schema.ts';
 import {
   type Answer,
   type Call,
@@ -52,10 +53,11 @@ export const getRelease = operation({
   scoped: true,
   tag,
   summary: 'One release',
+  query: ReleaseQuery,
   answers: { 200: ReleaseSchema },
-  codes: ['not-found'],
+  codes: ['not-found', 'compacted'],
   async handle(call) {
-    return one(await releasesOf(call.services).get(keyOf(call)));
+    return one(await releasesOf(call.services).get(keyOf(call), readAsOf(call.query)));
   },
 });
 
@@ -80,8 +82,13 @@ export const listReleases = operation({
   summary: 'Releases of a train, the latest first: by release date, then publishing date, then version text',
   query: ReleasePageQuery,
   answers: { 200: listOf(ReleaseSchema) },
+  codes: ['compacted'],
   async handle(call) {
-    const page = await releasesOf(call.services).list(keyOf(call), pageRequest(call.query));
+    const page = await releasesOf(call.services).list(
+      keyOf(call),
+      pageRequest(call.query),
+      readAsOf(call.query),
+    );
     return listAnswer(page, releaseDocument);
   },
 });
@@ -93,9 +100,11 @@ export const getLatestRelease = operation({
   summary: 'The latest release of a train, exactly one: the first of the list, or the highest version',
   query: LatestQuery,
   answers: { 200: ReleaseSchema },
-  codes: ['not-found'],
+  codes: ['not-found', 'compacted'],
   async handle(call) {
-    return one(await releasesOf(call.services).latest(keyOf(call), call.query.by ?? 'date'));
+    return one(
+      await releasesOf(call.services).latest(keyOf(call), call.query.by ?? 'date', readAsOf(call.query)),
+    );
   },
 });
 

@@ -260,17 +260,17 @@ function scopedReleases(inner: ReleaseService, scope: Scope): ReleaseService {
       requireWrite(key, 'publish the release');
       return inner.publish(caller, key, content, condition);
     },
-    async get(key) {
+    async get(key, at) {
       if (!reads(key)) throw releaseNotFound(key);
-      return inner.get(key);
+      return inner.get(key, at);
     },
-    async list(key, page) {
-      const found = await inner.list(key, page);
+    async list(key, page, at) {
+      const found = await inner.list(key, page, at);
       return reads(key) ? found : { ...found, items: [], next: null };
     },
-    async latest(key, order) {
+    async latest(key, order, at) {
       if (!reads(key)) throw latestNotFound(key);
-      return inner.latest(key, order);
+      return inner.latest(key, order, at);
     },
     async latestOf(keys) {
       const found = await inner.latestOf(keys.filter(reads));
@@ -290,12 +290,12 @@ function scopedTrains(inner: TrainService, scope: Scope): TrainService {
     if (!scope.coversReleases(component, 'write')) throw outOfScope('change the train');
   };
   return {
-    async get(key) {
+    async get(key, at) {
       if (!reads(key.component)) throw trainNotFound(key);
-      return inner.get(key);
+      return inner.get(key, at);
     },
-    async list(component, page) {
-      const found = await inner.list(component, page);
+    async list(component, page, at) {
+      const found = await inner.list(component, page, at);
       return reads(component) ? found : { ...found, items: [], next: null };
     },
     async follow(caller, key, plan, condition) {

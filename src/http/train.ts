@@ -2,8 +2,8 @@
 import type { TrainKey } from '../domain/release.ts';
 import type { TrainService } from '../domain/services.ts';
 import { type TrainView, trainDocument } from '../domain/train.ts';
-import { listOf } from '../wire/schema.ts';
-import { readFollowPlan, TrainBody, TrainPageQuery, TrainSchema } from '../wire/train.ts';
+import { listOf, readAsOf } from '../wire/schema.ts';
+import { readFollowPlan, TrainBody, TrainPageQuery, TrainQuery, TrainSchema } from '../wire/train.ts';
 import {
   type Answer,
   type Call,
@@ -24,8 +24,13 @@ export const listTrains = operation({
   summary: 'Trains of a component, ordered by name: those with releases, and those that follow others',
   query: TrainPageQuery,
   answers: { 200: listOf(TrainSchema) },
+  codes: ['compacted'],
   async handle(call) {
-    const page = await trainsOf(call.services).list(param(call, 'component'), pageRequest(call.query));
+    const page = await trainsOf(call.services).list(
+      param(call, 'component'),
+      pageRequest(call.query),
+      readAsOf(call.query),
+    );
     return listAnswer(page, trainDocument);
   },
 });
@@ -35,10 +40,11 @@ export const getTrain = operation({
   scoped: true,
   tag,
   summary: 'One train, and which other one it follows',
+  query: TrainQuery,
   answers: { 200: TrainSchema },
-  codes: ['not-found'],
+  codes: ['not-found', 'compacted'],
   async handle(call) {
-    return one(await trainsOf(call.services).get(keyOf(call)));
+    return one(await trainsOf(call.services).get(keyOf(call), readAsOf(call.query)));
   },
 });
 

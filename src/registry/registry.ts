@@ -30,6 +30,7 @@ import { type HostNumbers, InventoryStore } from '../store/inventory.ts';
 import { InventoryHistory } from '../store/inventory-history.ts';
 import { LivenessStore } from '../store/liveness.ts';
 import { ReleaseStore } from '../store/release.ts';
+import { ReleasePast } from '../store/release-past.ts';
 import { Snapshots } from '../store/snapshots.ts';
 import { TokenStore } from '../store/token.ts';
 import { TrainStore } from '../store/train.ts';
@@ -174,6 +175,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
   });
   const trains = new TrainStore({ store, clock });
   const releases = new ReleaseStore({ store, clock, trains });
+  const releasePast = new ReleasePast({ store, clock });
   const updates = new UpdateStore({
     ...{ store, clock, trains },
     hostNo: (host) => hosts.numberOf(host),
@@ -266,6 +268,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       await doctor.forget();
       await notifier.forget();
       await componentHistory.forget();
+      await releasePast.forget();
       await hosts.forgetPast({ signal });
     },
   });

@@ -1,5 +1,7 @@
 /** Cursors of lists: the key of the last item, so that a page costs the same however deep it is. */
 import { AppError } from '../domain/error.ts';
+import { pastMs } from '../domain/moment.ts';
+import type { AsOf, PageRequest } from '../domain/services.ts';
 
 export function encodeCursor(key: readonly string[]): string {
   return Buffer.from(JSON.stringify(key)).toString('base64url');
@@ -27,6 +29,29 @@ export function decodeCursor(cursor: string, parts: number): string[] {
   const key = parse(Buffer.from(cursor, 'base64url').toString());
   if (Array.isArray(key) && key.length === parts && key.every(isText)) return key;
   throw foreignCursor();
+}
+
+/**
+ * Where a list of the past goes on: at the moment of its first page, which is the first part of its cursors, behind the
+ * key of the last item. `atMs` is null for now.
+ */
+export function placeAt(
+  { asOf }: AsOf,
+  { cursor }: PageRequest,
+  options: { readonly parts: number; readonly now: number },
+): { readonly atMs: number | null; readonly after: readonly string[] | null } {
+  const { parts, now } = options;
+  if (asOf === undefined)
+    return { atMs: null, after: cursor === undefined ? null : decodeCursor(cursor, parts) };
+  if (cursor === undefined) return { atMs: pastMs(asOf, now), after: null };
+  const [at = '', ...after] = decodeCursor(cursor, parts + 1);
+  if (!/^\d{1,16}$/.test(at)) throw foreignCursor();
+  return { atMs: pastMs({ kind: 'at', atMs: Number(at) }, now, 'cursor'), after };
+}
+
+/** A cursor that `placeAt` reads. */
+export function encodeCursorAt(atMs: number | null, key: readonly string[]): string {
+  return encodeCursor(atMs === null ? key : [String(atMs), ...key]);
 }
 
 /** What is no cursor, or one of another list. */

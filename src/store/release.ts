@@ -4,6 +4,7 @@ import { limits } from '../base/limits.ts';
 import type { Caller } from '../domain/access.ts';
 import { AppError } from '../domain/error.ts';
 import type { VersionCondition } from '../domain/host-change.ts';
+import { pastMs } from '../domain/moment.ts';
 import {
   decidePublish,
   decideWithdraw,
@@ -20,11 +21,12 @@ import {
   requireTrainKey,
   type TrainKey,
 } from '../domain/release.ts';
-import type { Page, PageRequest, ReleaseService } from '../domain/services.ts';
+import type { AsOf, Page, PageRequest, ReleaseService } from '../domain/services.ts';
 import { legsOf } from '../domain/train.ts';
 import type { VersionOrder } from '../domain/version.ts';
 import type { Session, Store, Transaction } from './engine/port.ts';
-import { decodeCursor, encodeCursor, foreignCursor } from './page.ts';
+import { encodeCursorAt, foreignCursor, placeAt } from './page.ts';
+import { releasePastStatements } from './release-past-sql.ts';
 import { type ListPlace, type Place, releaseOf, releaseRow, releaseStatements } from './release-sql.ts';
 import type { TrainStore } from './train.ts';
 
@@ -40,6 +42,7 @@ export class ReleaseStore implements ReleaseService {
   readonly #clock: Clock;
   readonly #trains: Pick<TrainStore, 'following'>;
   readonly #sql: ReturnType<typeof releaseStatements>;
+  readonly #past: ReturnType<typeof releasePastStatements>;
 
   constructor({
     store,
@@ -50,6 +53,7 @@ export class ReleaseStore implements ReleaseService {
     this.#clock = clock;
     this.#trains = trains;
     this.#sql = releaseStatements(store.dialect);
+    this.#past = releasePastStatements(store.dialect);
   }
 
   async publish(
@@ -65,33 +69,40 @@ export class ReleaseStore implements ReleaseService {
       const { release, change } = decidePublish(before, key, given);
       if (change === null) return { created: false, release };
       if (before === null) await this.#requireRoom(tx, key);
+      else await this.#keep(tx, key, release.changedAtMs);
       await tx.run(this.#sql.put, releaseRow(release));
       tx.append(releaseEvent(change, release));
       return { created: before === null, release };
     });
   }
 
-  async get(key: ReleaseKey): Promise<Release> {
+  async get(key: ReleaseKey, at: AsOf = {}): Promise<Release> {
     requireReleaseKey(key);
-    const release = await this.#store.read((session) => this.#find(session, key));
+    const atMs = this.#momentOf(at);
+    const release = await this.#store.read((session) => this.#find(session, key, atMs));
     if (release === null) throw releaseNotFound(key);
     return release;
   }
 
-  async list(key: TrainKey, page: PageRequest): Promise<Page<Release>> {
+  async list(key: TrainKey, page: PageRequest, at: AsOf = {}): Promise<Page<Release>> {
     requireTrainKey(key);
     const { epoch, revision } = this.#store.log.head();
-    const start = page.cursor === undefined ? listStart : placeOf(page.cursor);
-    const { items, next } = await this.#store.read((session) => this.#page(session, key, { start, page }));
-    return { items, next, asOfMs: this.#clock.now(), position: { epoch, revision }, stale: false };
+    const now = this.#clock.now();
+    const { atMs, after } = placeAt(at, page, { parts: 3, now });
+    const start = after === null ? listStart : placeOf(after);
+    const { items, next } = await this.#store.read((session) =>
+      this.#page(session, key, { start, page, atMs }),
+    );
+    return { items, next, asOfMs: atMs ?? now, position: { epoch, revision }, stale: false };
   }
 
-  async latest(key: TrainKey, order: LatestOrder): Promise<Release> {
+  async latest(key: TrainKey, order: LatestOrder, at: AsOf = {}): Promise<Release> {
     requireTrainKey(key);
+    const atMs = this.#momentOf(at);
     const release = await this.#store.read((session) =>
       order === 'date'
-        ? this.#latestOf(session, [key]).then((found) => found.get(trainId(key)) ?? null)
-        : this.#latestByVersion(session, key, order),
+        ? this.#latestOf(session, [key], atMs).then((found) => found.get(trainId(key)) ?? null)
+        : this.#latestByVersion(session, key, { order, atMs }),
     );
     if (release === null) throw latestNotFound(key);
     return release;
@@ -99,7 +110,7 @@ export class ReleaseStore implements ReleaseService {
 
   async latestOf(keys: readonly TrainKey[]): Promise<readonly (Release | null)[]> {
     for (const key of keys) requireTrainKey(key);
-    const found = await this.#store.read((session) => this.#latestOf(session, keys));
+    const found = await this.#store.read((session) => this.#latestOf(session, keys, null));
     return keys.map((key) => found.get(trainId(key)) ?? null);
   }
 
@@ -108,13 +119,32 @@ export class ReleaseStore implements ReleaseService {
     return this.#store.write(caller, async (tx) => {
       const release = decideWithdraw(await this.#find(tx, key), key, condition);
       const { component, train, version } = key;
+      await this.#keep(tx, key, tx.now);
       await tx.run(this.#sql.remove, { component, train, version });
       tx.append(releaseEvent('release.withdrawn', release));
     });
   }
 
-  async #find(session: Session, { component, train, version }: ReleaseKey): Promise<Release | null> {
-    const row = await session.get(this.#sql.one, { component, train, version });
+  /** Null: now. */
+  #momentOf({ asOf }: AsOf): number | null {
+    return asOf === undefined ? null : pastMs(asOf, this.#clock.now());
+  }
+
+  /** What it was, until it is another or gone. */
+  async #keep(tx: Transaction, { component, train, version }: ReleaseKey, toMs: number): Promise<void> {
+    await tx.run(this.#past.keepRelease, { component, train, version, toMs });
+  }
+
+  async #find(
+    session: Session,
+    { component, train, version }: ReleaseKey,
+    atMs: number | null = null,
+  ): Promise<Release | null> {
+    const key = { component, train, version };
+    const row =
+      atMs === null
+        ? await session.get(this.#sql.one, key)
+        : await session.get(this.#past.one, { ...key, atMs });
     return row === undefined ? null : releaseOf(row);
   }
 
@@ -132,19 +162,23 @@ export class ReleaseStore implements ReleaseService {
   async #page(
     session: Session,
     { component, train }: TrainKey,
-    { start, page }: { start: ListPlace; page: PageRequest },
+    { start, page, atMs }: { start: ListPlace; page: PageRequest; atMs: number | null },
   ): Promise<{ items: Release[]; next: string | null }> {
     const items: Release[] = [];
     let place = start;
     let bytes = 0;
     for (;;) {
       const limit = Math.min(stepMax, page.limit - items.length + 1);
-      const rows = await session.all(this.#sql.page, { component, train, ...place, limit });
+      const asked = { component, train, ...place, limit };
+      const rows =
+        atMs === null
+          ? await session.all(this.#sql.page, asked)
+          : await session.all(this.#past.page, { ...asked, atMs, before: Number.MAX_SAFE_INTEGER });
       for (const row of rows) {
         if (items.length === page.limit || bytes >= limits.pageBytes)
           return {
             items,
-            next: encodeCursor([place.released, place.published].map(String).concat(place.version)),
+            next: encodeCursorAt(atMs, [String(place.released), String(place.published), place.version]),
           };
         const release = releaseOf(row);
         items.push(release);
@@ -156,9 +190,15 @@ export class ReleaseStore implements ReleaseService {
   }
 
   /** The one that arrived last on each train; of the same instant, the one that was published on the nearest. */
-  async #latestOf(session: Session, keys: readonly TrainKey[]): Promise<Map<string, Release>> {
-    const legs = await this.#legsOf(session, keys);
-    const firsts = await this.#firstOf(session, [...legs.values()].flat());
+  async #latestOf(
+    session: Session,
+    keys: readonly TrainKey[],
+    atMs: number | null,
+  ): Promise<Map<string, Release>> {
+    const legs = await this.#legsOf(session, keys, atMs);
+    const places = [...legs.values()].flat();
+    const firsts =
+      atMs === null ? await this.#firstOf(session, places) : await this.#firstAt(session, places, atMs);
     const found = new Map<string, Release>();
     for (const [id, places] of legs) {
       let arrivedMs = Number.NEGATIVE_INFINITY;
@@ -172,12 +212,20 @@ export class ReleaseStore implements ReleaseService {
     return found;
   }
 
-  async #latestByVersion(session: Session, key: TrainKey, order: VersionOrder): Promise<Release | null> {
-    const legs = await this.#legsOf(session, [key]);
+  async #latestByVersion(
+    session: Session,
+    key: TrainKey,
+    { order, atMs }: { order: VersionOrder; atMs: number | null },
+  ): Promise<Release | null> {
+    const legs = await this.#legsOf(session, [key], atMs);
     let latest: ReleaseKey | null = null;
     for (const { component, train, before } of [...legs.values()].flat()) {
       const limit = limits.trainReleasesMax;
-      const rows = await session.all(this.#sql.versions, { component, train, before, limit });
+      const asked = { component, train, before, limit };
+      const rows =
+        atMs === null
+          ? await session.all(this.#sql.versions, asked)
+          : await session.all(this.#past.versions, { ...asked, atMs });
       for (let from = 0; from < rows.length; from += comparedMax) {
         const best: string[] = latest === null ? [] : [latest.version];
         const some = rows.slice(from, from + comparedMax).map((row) => row.version);
@@ -187,17 +235,21 @@ export class ReleaseStore implements ReleaseService {
         await new Promise<void>((resolve) => this.#clock.nextTurn(resolve));
       }
     }
-    return latest === null ? null : this.#find(session, latest);
+    return latest === null ? null : this.#find(session, latest, atMs);
   }
 
   /** What arrives on each of these trains, by `trainId`. */
-  async #legsOf(session: Session, keys: readonly TrainKey[]): Promise<Map<string, ArrivalPlace[]>> {
+  async #legsOf(
+    session: Session,
+    keys: readonly TrainKey[],
+    atMs: number | null,
+  ): Promise<Map<string, ArrivalPlace[]>> {
     const components = [...new Set(keys.map(({ component }) => component))];
     const following = Map.groupBy(
-      await this.#trains.following(session, components),
+      await this.#trains.following(session, components, atMs),
       ({ component }) => component,
     );
-    const now = this.#clock.now();
+    const now = atMs ?? this.#clock.now();
     return new Map(
       keys.map(({ component, train }) => {
         const legs = legsOf(following.get(component) ?? [], train);
@@ -210,6 +262,17 @@ export class ReleaseStore implements ReleaseService {
         return [trainId({ component, train }), places];
       }),
     );
+  }
+
+  async #firstAt(session: Session, places: readonly Place[], atMs: number): Promise<Map<string, Release>> {
+    const found = new Map<string, Release>();
+    for (const place of places) {
+      const { component, train, before } = place;
+      const asked = { component, train, before, atMs, ...listStart, limit: 1 };
+      const row = await session.get(this.#past.page, asked);
+      if (row !== undefined) found.set(placeId(place), releaseOf(row));
+    }
+    return found;
   }
 
   async #firstOf(session: Session, places: readonly Place[]): Promise<Map<string, Release>> {
@@ -253,8 +316,7 @@ function placeId({ component, train, before }: Place): string {
   return `${component}\0${train}\0${before}`;
 }
 
-function placeOf(cursor: string): ListPlace {
-  const [released, published, version = ''] = decodeCursor(cursor, 3);
+function placeOf([released, published, version = '']: readonly string[]): ListPlace {
   const place = { released: Number(released), published: Number(published), version };
   if (Number.isSafeInteger(place.released) && Number.isSafeInteger(place.published)) return place;
   throw foreignCursor();

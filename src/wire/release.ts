@@ -10,7 +10,7 @@ import {
   type ReleaseDocument,
   type ReleaseKey,
 } from '../domain/release.ts';
-import { Instant, nullable, pageQuery, readInstant, strictObject, words } from './schema.ts';
+import { asOfQuery, Instant, nullable, pageQuery, readInstant, strictObject, words } from './schema.ts';
 
 const Word = Type.String({ minLength: 1, maxLength: limits.wordLengthMax });
 const Version = Type.String({ minLength: 1, maxLength: limits.versionLengthMax });
@@ -57,7 +57,9 @@ export const ReleaseBody = strictObject({
   changedAt: Type.Optional(Type.String(ReadOnly)),
 });
 
-export const ReleasePageQuery = strictObject({ ...pageQuery });
+export const ReleasePageQuery = strictObject({ ...asOfQuery, ...pageQuery });
+
+export const ReleaseQuery = strictObject({ ...asOfQuery });
 
 export const LatestQuery = strictObject({
   by: Type.Optional(
@@ -65,6 +67,7 @@ export const LatestQuery = strictObject({
       description: 'date: the one that came out last (the default); semver, debian, rpm: the highest version',
     }),
   ),
+  ...asOfQuery,
 });
 
 export const LatestManyBody = strictObject({

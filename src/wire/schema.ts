@@ -3,7 +3,7 @@ import { type TProperties, type TSchema, Type } from 'typebox';
 import { limits } from '../base/limits.ts';
 import { parseDuration, parseInstant } from '../base/time.ts';
 import { AppError } from '../domain/error.ts';
-import { type Moment, parseMoment } from '../domain/moment.ts';
+import { formatMoment, type Moment, parseMoment } from '../domain/moment.ts';
 import { formatSelector, parseSelector } from '../domain/selector.ts';
 
 /** An object whose unknown fields are refused by name. */
@@ -117,6 +117,11 @@ export function readMoment(text: string, field: string): Moment {
 /** What a query says of `asOf`, as a contract wants it. */
 export function readAsOf({ asOf }: { readonly asOf?: string }): { readonly asOf?: Moment } {
   return asOf === undefined ? {} : { asOf: readMoment(asOf, 'asOf') };
+}
+
+/** What `readAsOf` reads again. */
+export function asOfText({ asOf }: { readonly asOf?: Moment }): { readonly asOf?: string } {
+  return asOf === undefined ? {} : { asOf: formatMoment(asOf) };
 }
 
 /** A duration with its unit that is not 0; `bad-request` naming `field` for what is none. */

@@ -3,6 +3,7 @@ import { type Static, Type } from 'typebox';
 import { limits } from '../base/limits.ts';
 import type { FollowPlan, TrainDocument, TrainView } from '../domain/train.ts';
 import {
+  asOfQuery,
   Count,
   Duration,
   Instant,
@@ -35,7 +36,9 @@ export const TrainBody = strictObject({
   delay: Type.Optional(Duration),
 });
 
-export const TrainPageQuery = strictObject({ ...pageQuery });
+export const TrainPageQuery = strictObject({ ...asOfQuery, ...pageQuery });
+
+export const TrainQuery = strictObject({ ...asOfQuery });
 
 /** Without a delay they arrive at once. */
 export function readFollowPlan({ follows, delay }: Static<typeof TrainBody>): FollowPlan {

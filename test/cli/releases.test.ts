@@ -10,7 +10,8 @@ import { tempFolder } from '../helpers/temp.ts';
 import { cli } from './harness.ts';
 
 async function world(t: TestContext) {
-  const registry = await Stage.open(t).registry();
+  const stage = Stage.open(t);
+  const registry = await stage.registry();
   const folder = tempFolder(t);
   const file = (name: string, content: string | Uint8Array) => {
     const path = join(folder, name);
@@ -23,7 +24,7 @@ async function world(t: TestContext) {
     run(['publish', 'shop/api', version, '--train', 'stable', ...more]);
   const get = async (version: string) =>
     JSON.parse((await run(['get', 'shop/api', version, '--train', 'stable', '-o', 'json'])).stdout);
-  return { registry, file, run, publish, get, env };
+  return { stage, registry, file, run, publish, get, env };
 }
 
 test('releases publish is one step of CI: it creates, and again it changes nothing', async (t) => {
@@ -45,6 +46,23 @@ test('releases publish is one step of CI: it creates, and again it changes nothi
     audit.json.items.map(({ type }: { type: string }) => type),
     ['release.published'],
   );
+});
+
+test('releases ls, get, latest and trains answer as of a moment', async (t) => {
+  const { run, publish, stage } = await world(t);
+  await publish('1.4.2', '--notes', 'before');
+  stage.clock.stall(60_000);
+  await publish('1.4.2', '--notes', 'after');
+  await publish('1.5.0');
+  const back = ['--train', 'stable', '--as-of', '30s'];
+  const ls = await run(['ls', 'shop/api', ...back]);
+  assert.match(ls.stdout, /^VERSION.*\n1\.4\.2 .* before\n$/, ls.stderr);
+  assert.match((await run(['get', 'shop/api', '1.4.2', ...back])).stdout, /^notes +before$/m);
+  assert.match((await run(['latest', 'shop/api', ...back])).stdout, /^version +1\.4\.2$/m);
+  const trains = await run(['trains', 'shop/api', '--as-of', '2m']);
+  assert.match(trains.stderr, /no trains: nothing of shop\/api is published/);
+  const wrong = await run(['ls', 'shop/api', '--train', 'stable', '--as-of', 'then']);
+  assert.deepEqual([wrong.code, /--as-of "then"/.test(wrong.stderr)], [2, true], wrong.stderr);
 });
 
 test('releases publish takes a text as it stands, from a file or from stdin', async (t) => {

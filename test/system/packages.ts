@@ -34,10 +34,14 @@ export function installedVersion(name: string): string | null {
 }
 
 function apt(...args: string[]): void {
-  const { status, stderr, error } = spawnSync('apt-get', ['-qq', '-y', '--no-install-recommends', '-o', 'DPkg::Lock::Timeout=120', ...args], {
-    encoding: 'utf8',
-    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
-    timeout: 180_000,
-  });
+  const { status, stderr, error } = spawnSync(
+    'apt-get',
+    ['-qq', '-y', '--no-install-recommends', '-o', 'DPkg::Lock::Timeout=120', ...args],
+    {
+      encoding: 'utf8',
+      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+      timeout: 180_000,
+    },
+  );
   assert.equal(status, 0, `apt-get ${args.join(' ')}: ${error?.message ?? stderr}`);
 }
