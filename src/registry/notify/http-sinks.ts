@@ -9,14 +9,13 @@ import { AppError } from '../../domain/error.ts';
 import { messageDocument, messageLines, type NotifyMessage } from '../../domain/notify-batch.ts';
 import type { AlertmanagerSpec, SlackSpec, WebhookSpec } from '../../domain/sinks.ts';
 import { sinkTarget } from '../../domain/sinks.ts';
-import { readSecret, type Sender, type SenderSurroundings, takenOr } from './sender.ts';
+import { readSecret, type Sender, type SenderSurroundings, takenOr, tellAgainMs } from './sender.ts';
 
 /** Longer than this Slack cuts a message itself. */
 const slackTextMax = 3_500;
 /** Alerts of one request. */
 const alertsAtOnceMax = 200;
-/** Alerts that fire are told again this often, and forgotten after four times of it, as Prometheus has it. */
-export const tellAgainMs = 60_000;
+/** Of what is told again, as Prometheus has it. */
 const alertKeptMs = 4 * tellAgainMs;
 
 /**

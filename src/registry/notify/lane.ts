@@ -30,9 +30,8 @@ import { oneLine, subjectOf, type Told, toldBy } from '../../domain/notify-words
 import type { EventLog } from '../../domain/services.ts';
 import { type SinkSpec, sinkTarget } from '../../domain/sinks.ts';
 import { byKey, type NotifyStore, type SinkPlace } from '../../store/notify.ts';
-import { tellAgainMs } from './http-sinks.ts';
 import type { RuleMatch } from './match.ts';
-import { refusedTriesMs, type Sender } from './sender.ts';
+import { refusedTriesMs, type Sender, tellAgainMs } from './sender.ts';
 
 /** How things are now. */
 export interface Truth {

@@ -34,6 +34,9 @@ export interface SenderSurroundings {
   readonly runner: RunnerService | null;
 }
 
+/** Alerts that fire are told again this often. */
+export const tellAgainMs = 60_000;
+
 /** How long a message is tried that is refused, by a sink that answers. */
 export const refusedTriesMs = 3_600_000;
 
