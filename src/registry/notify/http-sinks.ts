@@ -36,10 +36,20 @@ export function createWebhook(spec: WebhookSpec, { clock, proxy }: SenderSurroun
           ? {}
           : { 'x-holdfast-signature': `sha256=${sign(secret, `${timestamp}.${body}`)}` }),
       };
-      return line.post(spec.url, { body, headers, secrets: secret === null ? [] : [secret] }, signal);
+      return line.post(
+        spec.url,
+        { body, headers, secrets: [...pathsOf(spec.url), ...(secret === null ? [] : [secret])] },
+        signal,
+      );
     },
     close: () => line.close(),
   };
+}
+
+/** What of a URL may be a secret. */
+function pathsOf(url: string): string[] {
+  const { href, pathname, search } = new URL(url);
+  return [href, pathname, search];
 }
 
 /** What whoever gets a webhook compares with. */
@@ -54,7 +64,7 @@ export function createSlack(spec: SlackSpec, { clock, proxy }: SenderSurrounding
     async deliver(message, { signal }) {
       const url = requireSlackUrl(await readSecret(spec.urlFile), spec.urlFile);
       const body = JSON.stringify({ text: slackText(message) });
-      return line.post(url.href, { body, headers: {}, secrets: [url.href, url.pathname] }, signal);
+      return line.post(url.href, { body, headers: {}, secrets: pathsOf(url.href) }, signal);
     },
     close: () => line.close(),
   };

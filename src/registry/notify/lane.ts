@@ -61,8 +61,10 @@ interface Gathered {
   readonly candidates: Candidate[];
   readonly groups: Set<string>;
   bytes: number;
-  /** When the first of them has waited enough, by the wall clock. */
+  /** When the first of them has waited enough, by the wall clock of when it happened. */
   deadlineMs: number;
+  /** The same, by the monotonic clock of when it was read: the wall clock may be set back meanwhile. */
+  latestMs: number;
 }
 
 const readAtOnce = { revisions: 512, bytes: 1_048_576 };
@@ -172,7 +174,12 @@ export class Lane {
     const [oldest, head] = [log.oldest(), log.head()];
     const { revision } = place.position;
     // A database that went back took the place with it; another leader may have read more than there is now.
-    if (revision > head.revision) await this.#save(life, { ...place, position: { ...head }, sending: null });
+    if (revision > head.revision) {
+      this.#gathered = null;
+      this.#decided = null;
+      const position = { epoch: head.epoch, revision: head.revision };
+      await this.#save(life, { ...place, position, sending: null });
+    }
     if (revision >= oldest.revision) return;
     const revisions = oldest.revision - revision;
     const after = formatPosition(place.position);
@@ -208,8 +215,8 @@ export class Lane {
       return lookMs;
     }
     const isFull = isEnough(gathered);
-    if (due.length === 0 && !isFull && nowMs < gathered.deadlineMs)
-      return Math.min(lookMs, gathered.deadlineMs - nowMs);
+    const waitMs = Math.min(gathered.deadlineMs - nowMs, gathered.latestMs - clock.monotonic());
+    if (due.length === 0 && !isFull && waitMs > 0) return Math.min(lookMs, waitMs);
     const sending = { until: gathered.cursor, startedMs: nowMs, due: due.map(stateKey), taken: [] };
     await this.#save(life, { ...place, sending });
     return null;
@@ -235,6 +242,7 @@ export class Lane {
       groups: new Set<string>(),
       bytes: 0,
       deadlineMs: Number.POSITIVE_INFINITY,
+      latestMs: Number.POSITIVE_INFINITY,
     };
     if (this.#gathered === null) for (const { reach } of matches) await reach?.(gathered.cursor);
     this.#gathered = gathered;
@@ -251,6 +259,7 @@ export class Lane {
   }
 
   #take(gathered: Gathered, { revision, events }: Revision): void {
+    const readMs = this.#options.clock.monotonic();
     for (const event of events) {
       for (const { rule, selects } of this.#options.matches) {
         if (!selects(event)) continue;
@@ -258,6 +267,7 @@ export class Lane {
         gathered.groups.add(JSON.stringify([rule.name, groupOf(rule, event)]));
         gathered.bytes += sizeOf(event);
         gathered.deadlineMs = Math.min(gathered.deadlineMs, Date.parse(event.at) + rule.groupWaitMs);
+        gathered.latestMs = Math.min(gathered.latestMs, readMs + rule.groupWaitMs);
       }
     }
     gathered.cursor = revision;
@@ -339,7 +349,7 @@ export class Lane {
 
   /** Whether it was taken; false: it was given up. Throws what it failed with while it is to be tried again. */
   async #deliver(life: number, message: NotifyMessage, signal: AbortSignal): Promise<boolean> {
-    const { sender, clock, logger } = this.#options;
+    const { sender, logger } = this.#options;
     try {
       const answer = await sender.deliver(message, { signal });
       this.#requireLife(life);
@@ -350,23 +360,24 @@ export class Lane {
       signal.throwIfAborted();
       this.#requireLife(life);
       const place = this.#placeNow();
-      const detail = oneLine(
-        error instanceof AppError ? error.message : 'The registry failed; its log has the reason',
-        500,
-      );
-      const lastError = { atMs: clock.now(), detail };
+      const lastError = this.#errorOf(error);
       if (!this.#isHopeless(error)) {
         await this.#save(life, { ...place, failed: place.failed + 1, lastError });
         throw error;
       }
       logger.error(
-        { sink: this.name, delivery: message.id, title: message.title, detail },
+        { sink: this.name, delivery: message.id, title: message.title, detail: lastError.detail },
         'a sink refuses a message, it is given up',
       );
       this.#refusedSinceMs = null;
       this.#place = { ...place, failed: place.failed + 1, dropped: place.dropped + 1, lastError };
       return false;
     }
+  }
+
+  #errorOf(error: unknown): NonNullable<SinkPlace['lastError']> {
+    const words = error instanceof AppError ? error.message : 'The registry failed; its log has the reason';
+    return { atMs: this.#options.clock.now(), detail: oneLine(words, 500) };
   }
 
   /** Whether trying again is of no use, as sender.ts has it. */
@@ -396,11 +407,15 @@ export class Lane {
       const isOver = status !== null && status !== 'DOWN';
       return [{ state, isOver, alert: isOver ? endAlert(state.alert, nowMs) : state.alert }];
     });
-    if (firing.length > 0)
-      await sender.tellAgain(
-        firing.map(({ alert }) => alert),
-        { signal },
-      );
+    if (firing.length > 0) {
+      const alerts = firing.map(({ alert }) => alert);
+      await sender.tellAgain(alerts, { signal }).catch(async (error: unknown) => {
+        signal.throwIfAborted();
+        const place = this.#placeNow();
+        await this.#save(life, { ...place, failed: place.failed + 1, lastError: this.#errorOf(error) });
+        throw error;
+      });
+    }
     this.#requireLife(life);
     const ended = firing.flatMap(({ state, isOver }) => (isOver ? [{ ...state, alert: null }] : []));
     if (ended.length > 0) await this.#save(life, this.#placeNow(), ended);

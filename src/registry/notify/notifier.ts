@@ -57,6 +57,7 @@ export class Notifier implements NotifyService {
   readonly #lines: readonly Line[];
   readonly #history: HostHistory | null;
   #unsubscribe: () => void = () => undefined;
+  readonly #closing = new AbortController();
   #lastTest = 0;
 
   constructor(options: NotifierOptions) {
@@ -101,6 +102,7 @@ export class Notifier implements NotifyService {
 
   async stop(): Promise<void> {
     this.#unsubscribe();
+    this.#closing.abort(new AppError('unavailable', 'Cannot go on: the registry stops'));
     this.#history?.close();
     await Promise.all(this.#lines.map(({ loop }) => loop?.stop()));
     await Promise.all(this.#lines.map(({ sender }) => sender.close()));
@@ -173,7 +175,7 @@ export class Notifier implements NotifyService {
       durationMs: Math.round(clock.monotonic() - startMs),
     });
     try {
-      return ended(true, await sender.deliver(message, { signal: new AbortController().signal }));
+      return ended(true, await sender.deliver(message, { signal: this.#closing.signal }));
     } catch (error) {
       if (error instanceof AppError) return ended(false, oneLine(error.message, 500));
       logger.error({ err: error, sink: spec.name }, 'the test of a sink failed');
