@@ -7,7 +7,7 @@ import {
   settingsOf,
 } from '../../src/cli/settings.ts';
 import { allowDefault, drivers, handlers } from '../../src/domain/allow.ts';
-import { standardDetectorNames } from '../../src/domain/detector.ts';
+import { standardDetectorNames, unitProperties } from '../../src/domain/detector.ts';
 import { reference } from './command-page.ts';
 import { bold, italic, Page, type PageHead } from './roff.ts';
 
@@ -46,17 +46,30 @@ export const checkMembers: Readonly<Record<string, Member>> = {
   user: { value: 'user', help: 'with exec: whom it runs as, never root', default: 'one made for it' },
 };
 
-/** An entry of `detectors` that is no name. */
+/** An entry of `detectors` that is no name: all that one or another of them may have. */
 export const detectorMembers: Readonly<Record<string, Member>> = {
   command: { value: '[command, argument…]', help: 'what to run; the runner starts it' },
+  systemd: { value: 'unit', help: 'of which unit a property names the version; the runner asks systemd' },
+  property: { value: 'word', help: `with systemd: ${unitProperties.join(', ')}`, default: 'ExecStart' },
+  file: { value: 'path', help: 'in which file the version stands; the agent reads it as its own user' },
+  json: { value: 'pointer', help: 'with file: where in the JSON, such as /release/version' },
+  yaml: { value: 'pointer', help: 'with file: where in the YAML, such as /release/version' },
+  ini: { value: 'section.key', help: 'with file: where in the INI; a key before all sections stands alone' },
   match: {
     value: 'regexp',
-    help: 'finds the version in what it writes: the group called version, such as nginx/(?<version>\\S+)',
+    help:
+      'finds the version in what the command writes, in the property, or in what stands in the file: the group called ' +
+      'version, such as nginx/(?<version>\\S+)',
   },
-  component: { value: 'word', help: 'what the component is called' },
-  every: { value: 'duration', help: 'how often it looks', default: '1h' },
-  timeout: { value: 'duration', help: 'when it is given up', default: '10s' },
-  user: { value: 'user', help: 'whom it runs as, never root', default: 'one made for it' },
+  component: { value: 'word', help: 'what the component is called; a unit has its name without it' },
+  detector: { value: 'name', help: `one of ${standardDetectorNames.join(', ')}, with a time of its own` },
+  every: {
+    value: 'duration',
+    help: 'how often it looks (5m with systemd, 1m with file; of a name its own)',
+    default: '1h',
+  },
+  timeout: { value: 'duration', help: 'when it is given up; of a name 20s at least', default: '10s' },
+  user: { value: 'user', help: 'with command: whom it runs as, never root', default: 'one made for it' },
 };
 
 /** The members of `allow`. */
@@ -96,6 +109,7 @@ detectors:
   - command: [nginx, -v]
     match: nginx/(?<version>\\S+)
     component: nginx
+  - {file: /opt/shop/current/package.json, json: /version, component: shop/web}
 allow:
   drivers: [archive, files]
   users: [shop]
@@ -142,8 +156,9 @@ export function yamlPage(head: Pick<PageHead, 'version' | 'date'>): string {
   page
     .section('Detectors')
     .paragraphs(
-      `A list of names (${standardDetectorNames.join(', ')}) and of maps with a command that prints a version. ` +
-        'A list replaces the standard ones.',
+      `A list of names (${standardDetectorNames.join(', ')}) and of maps. A map names one source: command, systemd, ` +
+        'file, or detector with one of the names. A list replaces the standard ones. What is not there is not installed; ' +
+        'one that fails says so in the status, keeps what it found, and harms no other.',
     );
   members(page, detectorMembers);
   page

@@ -40,7 +40,7 @@ import { Steps } from './checks/step.ts';
 import { createChecks } from './checks.ts';
 import { createDetection } from './detection.ts';
 import type { Detector } from './detectors/detector.ts';
-import { detectorOf } from './detectors/of-spec.ts';
+import { asksRunner, detectorOf } from './detectors/of-spec.ts';
 import type { JoinToken } from './join.ts';
 import { AgentLiveness } from './liveness.ts';
 import { linuxPaths, type MachinePaths, mintMachineId, readBootId, readMachineId } from './machine.ts';
@@ -184,7 +184,7 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
   const detectors = options.detectors ?? standardDetectorSpecs;
   const isRunnerNeeded =
     (options.checks ?? []).some(({ probe }) => needsRunner(probe)) ||
-    detectors.some((one) => !('detect' in one) && one.kind === 'command');
+    detectors.some((one) => !('detect' in one) && asksRunner(one));
   const runner = new RunnerLink({
     ...shared,
     runner: options.runner ?? null,

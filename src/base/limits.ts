@@ -448,6 +448,19 @@ export const limitTable = {
     why: 'a regular expression of agent.yaml on one output; the agent does nothing else meanwhile',
   },
 
+  detectorParseMs: {
+    value: 500,
+    unit: 'ms',
+    reached: 'the detector fails, and says so',
+    why: 'of a YAML file that says a version, 50 KiB at the 10 ms a KiB measured while cold; the agent does nothing else meanwhile',
+  },
+  detectorFileBytes: {
+    value: 256 * KiB,
+    unit: 'bytes',
+    reached: 'the detector fails, and says so',
+    why: 'a file that says a version has some hundred bytes; to read more as YAML would hold up the agent',
+  },
+
   // The runner
   runnerLineBytes: {
     value: 4 * MiB,
@@ -478,6 +491,12 @@ export const limitTable = {
     unit: 'bytes',
     reached: 'the rest is counted and dropped',
     why: 'of one step, stdout and stderr together; what a person reads of a failure',
+  },
+  runnerPackagesBytes: {
+    value: 1 * MiB,
+    unit: 'bytes',
+    reached: 'the detector fails, and says so',
+    why: 'what rpm says of 15,000 packages; the largest distributions install 5,000',
   },
   runnerOutputRateBytes: {
     value: 32 * MiB,

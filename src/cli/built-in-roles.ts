@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { COMMIT, VERSION } from '../base/version.ts';
 import { allowDefault } from '../domain/allow.ts';
+import { standardDetectorSpecs } from '../domain/detector.ts';
 import { type SinkSpec, shownSink } from '../domain/sinks.ts';
 import { sqliteAddon } from '../store/engine/addon.ts';
 import { readCaFile } from './config.ts';
@@ -119,7 +120,9 @@ async function startRunner(
             sinks: () => registryFile?.read() ?? Promise.resolve([]),
           },
         }),
-    duties: file ?? { read: () => Promise.resolve({ checks: [], detectors: [], allow: allowDefault }) },
+    duties: file ?? {
+      read: () => Promise.resolve({ checks: [], detectors: standardDetectorSpecs, allow: allowDefault }),
+    },
     stopsSteps,
     clock,
     random,

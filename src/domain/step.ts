@@ -4,11 +4,13 @@
  * gets hold of the agent can make the runner do nothing that local root or the registry has not written down.
  */
 import { hash } from 'node:crypto';
+import { limits } from '../base/limits.ts';
 import type { Allow } from './allow.ts';
 import type { CheckSpec } from './check.ts';
-import type { DetectorSpec } from './detector.ts';
+import type { DetectorSpec, UnitProperty } from './detector.ts';
 import { AppError } from './error.ts';
 import { isUserName, ownUsers } from './members.ts';
+import { rpmQuery, rpmQueryMs } from './rpm.ts';
 import type { SinkSpec } from './sinks.ts';
 import type { SignedTarget } from './target.ts';
 
@@ -17,6 +19,10 @@ export type Step =
   | { readonly kind: 'check'; readonly check: string }
   /** A command detector of agent.yaml, by its component. */
   | { readonly kind: 'detector'; readonly component: string }
+  /** A systemd detector of agent.yaml, by its component. */
+  | { readonly kind: 'unit'; readonly component: string }
+  /** What rpm has installed, where agent.yaml has the detector `rpm`. It names nothing: the command is ours. */
+  | { readonly kind: 'rpm' }
   /** One command of a placement that the exec driver converges; `target` is what it stands in. */
   | {
       readonly kind: 'placement';
@@ -75,9 +81,18 @@ export type Deed =
       readonly timeoutMs: number;
       /** What it finds on stdin; nothing when absent. Whoever the runner dies under may see the end of it early. */
       readonly input?: string;
+      /** What is kept of its output; absent: `limits.runnerOutputBytes`. */
+      readonly outputBytes?: number;
     }
   | { readonly kind: 'process'; readonly name: string; readonly timeoutMs: number }
-  | { readonly kind: 'systemd'; readonly unit: string; readonly timeoutMs: number };
+  | { readonly kind: 'systemd'; readonly unit: string; readonly timeoutMs: number }
+  /** A property of a unit, as systemctl shows it, on stdout; `failed` when there is no such unit. */
+  | {
+      readonly kind: 'unit';
+      readonly unit: string;
+      readonly property: UnitProperty;
+      readonly timeoutMs: number;
+    };
 
 /** `[a-z0-9-]{1,64}`: what the step is called while it runs; the same for the same step, and for no other. */
 export function stepName(step: Step): string {
@@ -103,6 +118,10 @@ function subjectOf(step: Step): readonly [kind: string, subject: string] {
       return ['check', step.check];
     case 'detector':
       return ['detector', step.component];
+    case 'unit':
+      return ['unit', step.component];
+    case 'rpm':
+      return ['detector', 'rpm -qa'];
     case 'placement':
       return [step.command, step.service];
     case 'notify':
@@ -116,7 +135,7 @@ export function deedDigest(deed: Deed): string {
 }
 
 /** What agent.yaml says of. */
-export type DutyStep = Extract<Step, { kind: 'check' | 'detector' }>;
+export type DutyStep = Extract<Step, { kind: 'check' | 'detector' | 'unit' | 'rpm' }>;
 
 /**
  * What the step of a sink comes to. `not-found` when registry.yaml names no such sink with a command, `forbidden` for a
@@ -139,9 +158,22 @@ export function decideNotify({ sink, input }: NotifyStep, sinks: readonly SinkSp
  * agent does itself, `forbidden` for a user that nothing foreign may run under.
  */
 export function decideDuty(step: DutyStep, duties: Duties): Deed {
-  const deed = step.kind === 'check' ? checkDeed(step.check, duties) : detectorDeed(step.component, duties);
+  const deed = deedOf(step, duties);
   if (deed.kind === 'command') requireUser(deed.user, stepTitle(step));
   return deed;
+}
+
+function deedOf(step: DutyStep, duties: Duties): Deed {
+  switch (step.kind) {
+    case 'check':
+      return checkDeed(step.check, duties);
+    case 'detector':
+      return detectorDeed(step.component, duties);
+    case 'unit':
+      return unitDeed(step.component, duties);
+    case 'rpm':
+      return rpmDeed(duties);
+  }
 }
 
 function checkDeed(type: string, { checks }: Duties): Deed {
@@ -169,6 +201,20 @@ function detectorDeed(component: string, { detectors }: Duties): Deed {
   if (found?.kind !== 'command') throw unnamed('detector', component);
   const { command, user, timeoutMs } = found;
   return { kind: 'command', command, user, timeoutMs };
+}
+
+function unitDeed(component: string, { detectors }: Duties): Deed {
+  const found = detectors.find((one) => one.kind === 'systemd' && one.component === component);
+  if (found?.kind !== 'systemd') throw unnamed('detector', component);
+  const { unit, property, timeoutMs } = found;
+  return { kind: 'unit', unit, property, timeoutMs };
+}
+
+function rpmDeed({ detectors }: Duties): Deed {
+  if (!detectors.some((one) => one.kind === 'standard' && one.name === 'rpm'))
+    throw unnamed('detector', 'rpm');
+  const outputBytes = limits.runnerPackagesBytes;
+  return { kind: 'command', command: rpmQuery, user: null, timeoutMs: rpmQueryMs, outputBytes };
 }
 
 function unnamed(kind: 'check' | 'detector', name: string): AppError {

@@ -15,7 +15,10 @@ export interface LookOptions {
 }
 
 /** `unprocessable` where what it asks for does not exist. */
-export async function look(deed: Exclude<Deed, { kind: 'command' }>, options: LookOptions): Promise<StepEnd> {
+export async function look(
+  deed: Extract<Deed, { kind: 'process' | 'systemd' }>,
+  options: LookOptions,
+): Promise<StepEnd> {
   return deed.kind === 'process' ? lookForProcess(deed.name) : lookAtUnit(deed, options);
 }
 
@@ -52,26 +55,62 @@ function runs({ pid, name: called }: ProcessStat, name: string): boolean {
 /** TASK_COMM_LEN of the kernel, without its NUL. */
 const nameLengthMax = 15;
 
+/** What systemd says of a property of a unit. `unprocessable` as `look`; details.reason `no-systemd` without systemd. */
+export async function readUnit(
+  { unit, property, timeoutMs }: Extract<Deed, { kind: 'unit' }>,
+  options: LookOptions,
+): Promise<{ readonly end: StepEnd; readonly stdout: string }> {
+  const members = await membersOf(unit, ['LoadState', property], { ...options, timeoutMs });
+  if (members === 'timed-out') return { end: { kind: 'timed-out' }, stdout: '' };
+  const load = members.get('LoadState') ?? '';
+  return load === 'loaded'
+    ? { end: { kind: 'passed', detail: load }, stdout: members.get(property) ?? '' }
+    : { end: { kind: 'failed', detail: `unit is ${load}` }, stdout: '' };
+}
+
 async function lookAtUnit(
   { unit, timeoutMs }: Extract<Deed, { kind: 'systemd' }>,
-  { clock, systemctl = 'systemctl', systemdFolder = '/run/systemd/system' }: LookOptions,
+  options: LookOptions,
 ): Promise<StepEnd> {
-  if (!existsSync(systemdFolder))
-    throw new AppError('unprocessable', `Cannot look at unit "${unit}": this host does not run systemd`);
-  const output = await askSystemd(clock, systemctl, timeoutMs, unit);
-  if (output === 'timed-out') return { kind: 'timed-out' };
-  const members = new Map(
-    output.split('\n').map((line) => [line.split('=', 1)[0], line.replace(/^[^=]*=/, '')]),
-  );
-  const [load, active, sub] = ['LoadState', 'ActiveState', 'SubState'].map((name) => members.get(name) ?? '');
+  const asked = ['LoadState', 'ActiveState', 'SubState'];
+  const members = await membersOf(unit, asked, { ...options, timeoutMs });
+  if (members === 'timed-out') return { kind: 'timed-out' };
+  const [load, active, sub] = asked.map((name) => members.get(name) ?? '');
   const detail = load === 'loaded' ? `${active} (${sub})` : `unit is ${load}`;
   return { kind: active === 'active' || active === 'reloading' ? 'passed' : 'failed', detail };
 }
 
-function askSystemd(clock: Clock, systemctl: string, timeoutMs: number, unit: string): Promise<string> {
+/** A property that a unit has several times, as `ExecStart`, has a line for each. */
+async function membersOf(
+  unit: string,
+  properties: readonly string[],
+  options: LookOptions & { readonly timeoutMs: number },
+): Promise<ReadonlyMap<string, string> | 'timed-out'> {
+  const { systemdFolder = '/run/systemd/system' } = options;
+  if (!existsSync(systemdFolder))
+    throw new AppError('unprocessable', `Cannot look at unit "${unit}": this host does not run systemd`, {
+      details: { reason: 'no-systemd' },
+    });
+  const output = await askSystemd(unit, properties, options);
+  if (output === 'timed-out') return output;
+  const members = new Map<string, string>();
+  for (const line of output.split('\n')) {
+    const [name = ''] = line.split('=', 1);
+    const value = line.slice(name.length + 1);
+    const before = members.get(name);
+    members.set(name, before === undefined ? value : `${before}\n${value}`);
+  }
+  return members;
+}
+
+function askSystemd(
+  unit: string,
+  properties: readonly string[],
+  { clock, systemctl = 'systemctl', timeoutMs }: LookOptions & { readonly timeoutMs: number },
+): Promise<string> {
   const late = new AbortController();
   const cancel = clock.after(timeoutMs, () => late.abort());
-  const words = ['show', '--property=LoadState,ActiveState,SubState', '--', unit];
+  const words = ['show', `--property=${properties.join()}`, '--', unit];
   const options = {
     env: { PATH: '/usr/bin:/bin', LANG: 'C.UTF-8' },
     signal: late.signal,

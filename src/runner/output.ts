@@ -67,8 +67,12 @@ export class OutputBudget {
 /** Keeps the beginning of what a step writes, of both streams together. */
 export class OutputKeeper {
   readonly #pieces: Record<'stdout' | 'stderr', Uint8Array[]> = { stdout: [], stderr: [] };
-  #leftBytes: number = limits.runnerOutputBytes;
+  #leftBytes: number;
   #droppedBytes = 0;
+
+  constructor(keptBytes: number = limits.runnerOutputBytes) {
+    this.#leftBytes = keptBytes;
+  }
 
   add(stream: 'stdout' | 'stderr', chunk: Uint8Array): void {
     const kept = chunk.subarray(0, this.#leftBytes);

@@ -17,7 +17,7 @@ import type { Deed, Step, StepEnd, StepResult } from '../domain/step.ts';
 import { deedDigest, stepName, stepTitle } from '../domain/step.ts';
 import { commandEnvironment, launchLimits } from './command.ts';
 import type { Launcher, Running } from './launcher.ts';
-import { type LookOptions, look } from './looks.ts';
+import { type LookOptions, look, readUnit } from './looks.ts';
 import { OutputKeeper } from './output.ts';
 import type { StepRecord, StepRecords } from './records.ts';
 
@@ -173,9 +173,11 @@ export class Steps {
   async #look(deed: Exclude<Deed, { kind: 'command' }>): Promise<StepResult> {
     const { clock, looks } = this.#options;
     const [startedAtMs, startMs] = [clock.now(), clock.monotonic()];
-    const end = await look(deed, { ...looks, clock });
+    const options = { ...looks, clock };
+    const { end, stdout } =
+      deed.kind === 'unit' ? await readUnit(deed, options) : { end: await look(deed, options), stdout: '' };
     const durationMs = clock.monotonic() - startMs;
-    return { end, startedAtMs, durationMs, stdout: '', stderr: '', droppedBytes: 0, adopted: false };
+    return { end, startedAtMs, durationMs, stdout, stderr: '', droppedBytes: 0, adopted: false };
   }
 
   async #command(deed: Extract<Deed, { kind: 'command' }>, record: StepRecord): Promise<StepResult> {
@@ -202,7 +204,7 @@ export class Steps {
       throw error;
     }
     this.#at('started');
-    const output = this.#outputOf(running);
+    const output = this.#outputOf(running, deed.outputBytes);
     const end = await running.ended;
     this.#at('ended');
     const result: StepResult = {
@@ -217,8 +219,8 @@ export class Steps {
     return result;
   }
 
-  #outputOf(running: Running): OutputKeeper {
-    const output = new OutputKeeper();
+  #outputOf(running: Running, keptBytes?: number): OutputKeeper {
+    const output = new OutputKeeper(keptBytes);
     running.onOutput((stream, chunk) => {
       output.add(stream, chunk);
       this.#at('output');

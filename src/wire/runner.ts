@@ -158,9 +158,14 @@ function readStep(value: unknown): Step {
       const { check } = members(value, 'step', ['kind', 'check']);
       return { kind, check: readText(check, 'step/check', limits.nameLengthMax) };
     }
-    case 'detector': {
+    case 'detector':
+    case 'unit': {
       const { component } = members(value, 'step', ['kind', 'component']);
       return { kind, component: readText(component, 'step/component', limits.nameLengthMax) };
+    }
+    case 'rpm': {
+      members(value, 'step', ['kind']);
+      return { kind };
     }
     case 'placement': {
       const { target, service, command } = members(value, 'step', ['kind', 'target', 'service', 'command']);
@@ -186,7 +191,7 @@ function readStep(value: unknown): Step {
       return { kind, sink: readText(sink, 'step/sink', limits.nameLengthMax), input: text };
     }
     default:
-      throw refusal('step/kind', kind, 'one of check, detector, placement, notify');
+      throw refusal('step/kind', kind, 'one of check, detector, unit, rpm, placement, notify');
   }
 }
 

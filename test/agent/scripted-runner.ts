@@ -15,14 +15,7 @@ export class ScriptedRunner implements RunnerService {
   mostUnderWay = 0;
 
   async run(step: Step, { signal }: { signal: AbortSignal }): Promise<StepResult> {
-    const name =
-      step.kind === 'check'
-        ? step.check
-        : step.kind === 'detector'
-          ? step.component
-          : step.kind === 'notify'
-            ? step.sink
-            : step.service;
+    const name = nameOf(step);
     this.asked.push(name);
     this.underWay += 1;
     this.mostUnderWay = Math.max(this.mostUnderWay, this.underWay);
@@ -49,6 +42,22 @@ export class ScriptedRunner implements RunnerService {
     } finally {
       this.underWay -= 1;
     }
+  }
+}
+
+function nameOf(step: Step): string {
+  switch (step.kind) {
+    case 'check':
+      return step.check;
+    case 'detector':
+    case 'unit':
+      return step.component;
+    case 'rpm':
+      return 'rpm';
+    case 'placement':
+      return step.service;
+    case 'notify':
+      return step.sink;
   }
 }
 

@@ -326,7 +326,7 @@ test('what cannot be is refused with 78, its place, and what to do', async (t) =
     ],
     ['checks:\n\n  - {type: web}\n', /checks\/0 \(.*agent\.yaml:3\): it does not say what to look at/],
     ['checks:\n', /checks \(.*agent\.yaml:1\): null given, expected a list of checks/],
-    ['detectors:\n- dpkg\n- rpm\n', /detectors\/1 \(.*agent\.yaml:3\): "rpm" given, expected one of dpkg/],
+    ['detectors:\n- dpkg\n- apk\n', /detectors\/1 \(.*agent\.yaml:3\): "apk" given, expected one of dpkg/],
     ['allow:\n  drivers:\n  - fake\n', /allow\/drivers\/0 \(.*agent\.yaml:3\): "fake" given/],
     ['weather: sunny\n', /agent\.yaml:1: unknown key "weather"; agent knows dataDir, listen/],
     ['listen: [1]\n', /listen \(.*agent\.yaml:1\): \[1\] given, expected/],
@@ -477,7 +477,7 @@ name  edge-1  agent.yaml:2
 region  -  not set
 self  -  not set
 checks  web, db  agent.yaml:3
-detectors  dpkg, os-release, kernel, agent  default
+detectors  dpkg, rpm, os-release, kernel, agent  default
 allow  drivers=exec,handlers=http+snapshot,users=none,paths=none  agent.yaml:4
 logLevel  info  default
 `,
@@ -496,7 +496,7 @@ test('config print shows what holds where nobody said anything', async () => {
     region: { value: null, source: 'not set' },
     self: { value: null, source: 'not set' },
     checks: { value: 'none', source: 'default' },
-    detectors: { value: 'dpkg, os-release, kernel, agent', source: 'default' },
+    detectors: { value: 'dpkg, rpm, os-release, kernel, agent', source: 'default' },
     allow: { value: 'drivers=archive+files,handlers=http+snapshot,users=none,paths=none', source: 'default' },
     notify: { value: 'none', source: 'default' },
     logLevel: { value: 'info', source: 'default' },

@@ -16,7 +16,9 @@ const duties: Duties = {
   ]),
   detectors: readDetectors([
     'dpkg',
+    'rpm',
     { command: ['nginx', '-v'], match: '(?<version>.*)', component: 'nginx' },
+    { systemd: 'api.service', match: '(?<version>.*)', component: 'api' },
   ]),
   allow: allowDefault,
 };
@@ -32,6 +34,8 @@ test('stepName() is a name for files and units, the same for the same step and f
     { kind: 'check', check: '€ 😀' },
     { kind: 'check', check: '__proto__' },
     { kind: 'detector', component: 'shop/api' },
+    { kind: 'unit', component: 'shop/api' },
+    { kind: 'rpm' },
     { kind: 'placement', target, service: 'shop/api', command: 'apply' },
     { kind: 'placement', target, service: 'shop/api', command: 'info' },
   ];
@@ -63,7 +67,18 @@ test('decideDuty() takes commands from what local root has written down, and fro
   });
   assert.equal(decideDuty({ kind: 'check', check: 'cron' }, duties).kind, 'systemd');
   assert.equal(decideDuty({ kind: 'detector', component: 'nginx' }, duties).kind, 'command');
+  assert.deepEqual(decideDuty({ kind: 'unit', component: 'api' }, duties), {
+    kind: 'unit',
+    unit: 'api.service',
+    property: 'ExecStart',
+    timeoutMs: 10_000,
+  });
+  const rpm = decideDuty({ kind: 'rpm' }, duties);
+  assert(rpm.kind === 'command' && rpm.command[0] === 'rpm' && rpm.user === null);
+  assert.throws(() => decideDuty({ kind: 'rpm' }, { ...duties, detectors: readDetectors(['dpkg']) }));
   for (const step of [
+    { kind: 'detector', component: 'api' },
+    { kind: 'unit', component: 'nginx' },
     { kind: 'check', check: 'nginx' },
     { kind: 'detector', component: 'dpkg' },
     { kind: 'detector', component: 'db' },

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { systemClock } from '../../src/base/clock.ts';
 import { isAppError } from '../../src/domain/error.ts';
-import { look, lookForProcess } from '../../src/runner/looks.ts';
+import { look, lookForProcess, readUnit } from '../../src/runner/looks.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { tempFolder } from '../helpers/temp.ts';
 import { until } from '../helpers/until.ts';
@@ -136,4 +136,31 @@ test('a systemd that does not answer is a look that took too long, and none is t
     look(unitLook('a.service'), { ...stuck, systemdFolder: '/nonexistent' }),
     (error) => isAppError(error, 'unprocessable') && /this host does not run systemd/.test(error.message),
   );
+});
+
+test('readUnit() tells a property of a unit, each of several, and that there is no such unit', async (t) => {
+  const folder = tempFolder(t);
+  const systemctl = join(folder, 'systemctl');
+  const options = { clock: systemClock, systemctl, systemdFolder: folder };
+  const deed = { kind: 'unit', unit: 'api.service', property: 'ExecStart', timeoutMs: 5_000 } as const;
+  const say = (body: string) => {
+    writeFileSync(systemctl, `#!/bin/sh\n${body}\n`);
+    chmodSync(systemctl, 0o755);
+  };
+  say('echo "LoadState=loaded"; echo "ExecStart=a=$2"; echo "ExecStart=$4"');
+  assert.deepEqual(await readUnit(deed, options), {
+    end: { kind: 'passed', detail: 'loaded' },
+    stdout: 'a=--property=LoadState,ExecStart\napi.service',
+  });
+  say('echo LoadState=not-found; echo ExecStart=');
+  const none = { end: { kind: 'failed', detail: 'unit is not-found' }, stdout: '' };
+  assert.deepEqual(await readUnit(deed, options), none);
+  say('echo no bus >&2; exit 1');
+  await assert.rejects(readUnit(deed, options), /no bus/);
+  await assert.rejects(readUnit(deed, { ...options, systemdFolder: join(folder, 'none') }), {
+    code: 'unprocessable',
+    details: { reason: 'no-systemd' },
+  });
+  say('exec sleep 1000');
+  assert.deepEqual((await readUnit({ ...deed, timeoutMs: 50 }, options)).end, { kind: 'timed-out' });
 });

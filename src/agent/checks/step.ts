@@ -95,7 +95,10 @@ function what(step: Step): string {
   switch (step.kind) {
     case 'check':
       return `the check "${step.check}"`;
+    case 'rpm':
+      return 'the detector rpm';
     case 'detector':
+    case 'unit':
       return `the detector of "${step.component}"`;
     case 'placement':
       return `${step.command} of ${step.service}`;

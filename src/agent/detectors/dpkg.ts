@@ -4,13 +4,14 @@
  *
  * A look costs one `stat` while the file is as it was (measured: 30 µs, so 30 s between looks is 0.0001 % of a core).
  * dpkg replaces the file many times during one run, and between two of them packages are half-installed; so a changed
- * file is read once it has been left alone for `settleMs`, at the latest after `settleMaxMs`.
+ * file is read once it has been left alone for a while (settle.ts).
  */
 import type { BigIntStats } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import type { Clock } from '../../base/clock.ts';
 import type { Component } from '../../domain/inventory.ts';
 import type { Detector } from './detector.ts';
+import { settled } from './settle.ts';
 
 export interface DpkgOptions {
   readonly clock: Clock;
@@ -19,9 +20,6 @@ export interface DpkgOptions {
   /** Default 30 s: with the settling below, a package shows up within a minute. */
   readonly everyMs?: number;
 }
-
-const settleMs = 3_000;
-const settleMaxMs = 15_000;
 
 /** Read at a time; the event loop turns between two of these, so a beat never waits for a long file. */
 const chunkBytes = 128 * 1024;
@@ -46,7 +44,7 @@ export function dpkgDetector(options: DpkgOptions): Detector {
         return null;
       }
       if (found === last?.print) return last.components;
-      if (last !== undefined) await settled(found, signal);
+      if (last !== undefined) await settled(found, () => fingerprint(path), { clock, signal });
       const file = await openIfThere(path);
       if (file === null) return null;
       try {
@@ -59,16 +57,6 @@ export function dpkgDetector(options: DpkgOptions): Detector {
       }
     },
   };
-
-  async function settled(first: string, signal: AbortSignal): Promise<void> {
-    let before: string | null = first;
-    for (let waitedMs = 0; waitedMs < settleMaxMs; waitedMs += settleMs) {
-      await clock.sleep(settleMs, { signal });
-      const now = await fingerprint(path);
-      if (now === before) return;
-      before = now;
-    }
-  }
 }
 
 /** One installed package as its stanza names it. */
