@@ -1,4 +1,4 @@
-/** Texts that options are given: as they stand, or `@FILE`, or `@-` for stdin. */
+/** Texts that options are given: as they stand, or `@FILE`, or `@-` for stdin, or `-` as other programs have it. */
 import { readFile, stat } from 'node:fs/promises';
 import { reasonOf } from '../base/atomic-file.ts';
 import { limits } from '../base/limits.ts';
@@ -20,7 +20,7 @@ export async function readGiven<Name extends string>(
   );
   const fromStdin = [
     ...(flags['tokenFile'] === '-' ? ['--token-file'] : []),
-    ...given.filter(([, text]) => text === '@-').map(([name]) => `--${name}`),
+    ...given.filter(([, text]) => isStdin(text)).map(([name]) => `--${name}`),
   ];
   if (fromStdin.length > 1)
     throw new UsageError(`Cannot read ${fromStdin.join(' and ')} from stdin: only one of them can be there`);
@@ -44,14 +44,18 @@ export function requireObject(text: string, option: string): Readonly<Record<str
 }
 
 async function readOne(io: Io, option: string, text: string): Promise<string> {
-  if (!text.startsWith('@')) return text;
-  const file = text.slice(1);
+  const file = isStdin(text) ? '-' : text.slice(1);
+  if (file !== '-' && !text.startsWith('@')) return text;
   const bytes = file === '-' ? await readStdin(io, option) : await readBytes(file, option);
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
     throw new UsageError(`Cannot use ${file === '-' ? 'stdin' : file} for ${option}: it is not UTF-8 text`);
   }
+}
+
+function isStdin(text: string): boolean {
+  return text === '@-' || text === '-';
 }
 
 async function readBytes(file: string, option: string): Promise<Uint8Array> {

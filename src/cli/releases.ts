@@ -41,7 +41,7 @@ function definePublish(command: Command, context: Context): void {
     .description(
       'Publishes a version: creates the release, or replaces it with what is given now. The same again changes nothing, so a CI step may simply run again.',
     )
-    .option('--notes <text>', 'what is in it; @FILE reads it from there, @- from stdin')
+    .option('--notes <text>', 'what is in it; @FILE reads it from there, - or @- from stdin')
     .option('--fixes <text>', 'what it mends; likewise')
     .option('--image <text>', 'where it is got')
     .option('--data <json>', 'whatever else there is to know, a JSON object; likewise @FILE, @-')

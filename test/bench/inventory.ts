@@ -234,7 +234,7 @@ function questions(plan: FleetPlan, beforeMs: number): Question[] {
     { work: 'series of hosts, 90 days', paths: () => `/v1/stats/hosts?from=90d&step=1d` },
     { work: 'updates of a host', paths: (n) => `/v1/updates?host=${some(n)}` },
     { work: 'updates of the fleet', paths: () => '/v1/updates' },
-    { work: 'updates by component', paths: () => '/v1/updates?by=component' },
+    { work: 'updates by component', paths: () => '/v1/updates/components' },
     { work: 'updates, selected', paths: () => `/v1/updates?${prod}` },
     { work: 'updates then', paths: (n) => `/v1/updates?asOf=${past(n)}` },
   ];

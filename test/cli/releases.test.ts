@@ -65,6 +65,16 @@ test('releases ls, get, latest and trains answer as of a moment', async (t) => {
   assert.deepEqual([wrong.code, /--as-of "then"/.test(wrong.stderr)], [2, true], wrong.stderr);
 });
 
+test('releases publish reads from stdin what is given as -', async (t) => {
+  const { run, get } = await world(t);
+  const published = await run(
+    ['publish', 'shop/api', '1.0.0', '--train', 'stable', '--notes', '-'],
+    'from stdin\n',
+  );
+  assert.equal(published.code, 0, published.stderr);
+  assert.equal((await get('1.0.0')).description, 'from stdin\n');
+});
+
 test('releases publish takes a text as it stands, from a file or from stdin', async (t) => {
   const { file, run, publish, get } = await world(t);
   const data = file('build.json', '{"commit":"abc","deep":{"a":[1]}}');
@@ -136,7 +146,7 @@ test('releases refuses what cannot be, with the exit code of its kind', async (t
     ],
     [['publish', ...key, '--notes', `@${latin}`], 2, /for --notes: it is not UTF-8 text/],
     [['publish', ...key, '--fixes', `@${huge}`], 2, /for --fixes: it is larger than 1 MiB/],
-    [['publish', ...key, '--notes', '@-', '--data', '@-'], 2, /Cannot read --notes and --data from stdin/],
+    [['publish', ...key, '--notes', '-', '--data', '@-'], 2, /Cannot read --notes and --data from stdin/],
     [
       ['publish', ...key, '--notes', '@-', '--token-file', '-'],
       2,

@@ -115,7 +115,7 @@ export function releaseContract(openStore: OpenStoreForTest): void {
       assert.deepEqual([world.store.log.head().revision, world.events.length], [revision, 1]);
     });
 
-    it('30 identical publishes at once are one release and one event', async (t) => {
+    it('transactional upsert: 30 identical publishes at once are one release and one event', async (t) => {
       const world = await open(t);
       const answers = await Promise.all(
         Array.from({ length: 30 }, () => publish(world, '1.4.2', { image: 'i' })),
@@ -312,7 +312,7 @@ export function releaseContract(openStore: OpenStoreForTest): void {
   });
 
   describe('ReleaseStore.latestOf()', () => {
-    it('answers exactly the pairs that were asked for, in that order, null where there is none', async (t) => {
+    it('multi-get: answers exactly the pairs that were asked for, in that order, null where there is none', async (t) => {
       const world = await open(t);
       for (const component of ['m', 'n', 'm/n']) {
         for (const line of ['stable', 'beta']) {

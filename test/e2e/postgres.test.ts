@@ -108,6 +108,22 @@ it('a sink is told on by the registry that takes the lead, from where the other 
   assert.equal(hook.taken[1]?.body?.id, hook.taken[2]?.body?.id);
 });
 
+it('transactional upsert: 30 identical publishes at once are all taken on PostgreSQL too, and are one release', async (t) => {
+  const first = await startRegistry(t, await postgres.createDatabase());
+  const token = await first.token();
+  const releases = `${first.registry.url}/v1/components/shop%2Fapi/trains/stable/releases`;
+  const ask = (url: string, more: RequestInit = {}) =>
+    fetch(url, {
+      ...more,
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    });
+  const put = async () => (await ask(`${releases}/1.4.2`, { method: 'PUT', body: '{"image":"i"}' })).status;
+  const statuses = await Promise.all(Array.from({ length: 30 }, put));
+  assert.deepEqual(statuses.sort(), [...Array.from({ length: 29 }, () => 200), 201]);
+  const { items } = (await (await ask(releases)).json()) as { items: readonly unknown[] };
+  assert.equal(items.length, 1);
+});
+
 it('a backup of a store on PostgreSQL is refused and names pg_dump', async (t) => {
   const first = await startRegistry(t, await postgres.createDatabase());
   const client = await first.client();

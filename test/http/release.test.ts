@@ -112,7 +112,7 @@ test('an instant with a zone is the instant that it says, in UTC', async (t) => 
   assert.equal(json.released, '2016-03-31T21:54:39.000Z');
 });
 
-test('30 identical publishes at once are all taken, and are one release', async (t) => {
+test('transactional upsert: 30 identical publishes at once are all taken, and are one release', async (t) => {
   const { registry, put } = await boot(t);
   const revision = async () => Number((await registry.http({ path: train })).json.position.split('.')[1]);
   const before = await revision();
