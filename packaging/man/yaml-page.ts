@@ -8,6 +8,7 @@ import {
 } from '../../src/cli/settings.ts';
 import { allowDefault, drivers, handlers } from '../../src/domain/allow.ts';
 import { standardDetectorNames, unitProperties } from '../../src/domain/detector.ts';
+import { groupKeys } from '../../src/domain/notify.ts';
 import { reference } from './command-page.ts';
 import { bold, italic, Page, type PageHead } from './roff.ts';
 
@@ -92,6 +93,54 @@ export const allowMembers: Readonly<Record<string, Member>> = {
   },
 };
 
+/** A sink of `notify.sinks`. */
+export const sinkMembers: Readonly<Record<string, Member>> = {
+  webhook: { value: 'url', help: 'is sent each message as JSON' },
+  slack: { value: 'file', help: 'holds the URL of an incoming webhook, which is the secret' },
+  alertmanager: { value: 'url', help: 'is sent alerts, and told again of those that fire' },
+  mail: { value: 'list', help: 'one mail address, or several' },
+  exec: {
+    value: '[command, argument…]',
+    help: 'finds each message as JSON on its stdin; the runner starts it. Exit 75 asks to be tried again',
+  },
+  timeout: { value: 'duration', help: 'of one delivery', default: '10s' },
+  secretFile: {
+    value: 'file',
+    help: 'with webhook: what messages are signed with; mode 0600, as all such files',
+  },
+  tokenFile: { value: 'file', help: 'with webhook, alertmanager: a bearer token' },
+  caFile: { value: 'file', help: 'with webhook, alertmanager, mail: certificates that are believed instead' },
+  labels: { value: 'map', help: 'with alertmanager: on every alert' },
+  from: { value: 'address', help: 'with mail: who sends it' },
+  smtp: { value: 'url', help: 'with mail: smtp://host:port, or smtps:// for TLS from the first byte on' },
+  tls: {
+    value: 'word',
+    help: 'with smtp://: starttls or none',
+    default: 'starttls, but for a server on this machine',
+  },
+  login: { value: 'text', help: 'with mail: who we are there' },
+  passwordFile: { value: 'file', help: 'with login: the password' },
+  user: { value: 'user', help: 'with exec: whom it runs as, never root', default: 'one made for it' },
+};
+
+/** An entry of `notify.rules`. */
+export const ruleMembers: Readonly<Record<string, Member>> = {
+  name: { value: 'word', help: 'what the rule is called', default: 'rule-1 for the first one' },
+  select: {
+    value: 'map',
+    help: 'as a watch selects: types, hosts (a selector), apps, services (uuid, type, host, region)',
+    default: 'everything',
+  },
+  to: { value: 'list', help: 'names of sinks' },
+  groupBy: { value: 'list', help: `what differs in one of these is told apart: ${groupKeys.join(', ')}` },
+  groupWait: { value: 'duration', help: 'how long others may join the message of an event', default: '10s' },
+  repeatAfter: {
+    value: 'duration',
+    help: 'the same thing told again within this time is told once',
+    default: '1h',
+  },
+};
+
 /** As they stand on the page; each is a whole file. */
 export const yamlExamples: Readonly<Record<'agent' | 'registry', string>> = {
   agent: `registry: https://registry.example:7420
@@ -118,6 +167,14 @@ allow:
   registry: `listen: 0.0.0.0:7420
 advertiseUrl: https://registry.example:7420
 logLevel: info
+notify:
+  sinks:
+    hook: {webhook: 'https://hooks.example/holdfast', secretFile: /etc/holdfast/hook.secret}
+    chat: {slack: /etc/holdfast/slack.url}
+    people: {mail: [ops@example.org], from: holdfast@example.org, smtp: 'smtp://mail.example.org'}
+  rules:
+    - {name: down, select: {types: [host.lapsed, host.returned], hosts: env=prod}, to: [hook, chat]}
+    - {name: releases, select: {types: [release.*]}, to: [people], groupWait: 5m}
 `,
 };
 
@@ -133,8 +190,8 @@ export function yamlPage(head: Pick<PageHead, 'version' | 'date'>): string {
         'It is one YAML map, of at most 1 MiB, without anchors. A key that the role does not know is refused with its ' +
         'line and the nearest that it does: nothing is ignored. Durations are written as 500ms, 30s, 5m, 2h or 1d, or as ' +
         'seconds. A path that is not absolute begins in the folder where the role was started.\n' +
-        'The runner reads agent.yaml itself, again when it has changed, and believes it only while the file and each ' +
-        'folder above it can be written by nobody but root.',
+        'The runner reads agent.yaml itself, and of registry.yaml the commands of sinks, again when they have changed, ' +
+        'and believes a file only while it and each folder above it can be written by nobody but root.',
     );
   page
     .section('Keys')
@@ -167,6 +224,15 @@ export function yamlPage(head: Pick<PageHead, 'version' | 'date'>): string {
       'What a registry may make this host do: the word of whoever is root here. A key that is absent keeps its default.',
     );
   members(page, allowMembers);
+  page
+    .section('Notify')
+    .paragraphs(
+      'Whom the registry tells of what. sinks is a map of whom to tell, by names of a-z, 0-9 and -; each is one of ' +
+        'webhook, slack, alertmanager, mail and exec:',
+    );
+  members(page, sinkMembers);
+  page.paragraphs('rules is a list of maps that say which events go to which sinks:');
+  members(page, ruleMembers);
   page.section('Examples').paragraphs('An agent:').example(yamlExamples.agent.trimEnd().split('\n'));
   page.paragraphs('A registry:').example(yamlExamples.registry.trimEnd().split('\n'));
   page
@@ -197,7 +263,7 @@ function members(page: Page, table: Readonly<Record<string, Member>>): void {
 /** What may stand behind the key: the words of its flag, where it has one. */
 function valueWords(name: SettingName): string {
   const { flag } = settings[name];
-  if (flag === null) return name === 'allow' ? 'map' : 'list';
+  if (flag === null) return name === 'allow' || name === 'notify' ? 'map' : 'list';
   const value = /<(.*)>/.exec(flag)?.[1];
   if (value === undefined) return 'true or false';
   if (name === 'self') return 'map of words';

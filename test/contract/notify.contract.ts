@@ -94,6 +94,21 @@ export function notifyContract(openStore: OpenStoreForTest): void {
       assert.equal(titles(hook)[1], released('c'));
     });
 
+    it('is told in time also when the wall clock is set back meanwhile', async (t) => {
+      const { release, start, clock } = await open(t);
+      const hook = await hookServer(t);
+      await start(planFor(hook, { groupWait: '30s' }));
+      await clock.settle();
+      await release('a');
+      await clock.advance(1_000);
+      clock.step(-86_400_000);
+      await release('b');
+      await clock.advance(28_999);
+      assert.deepEqual(titles(hook), []);
+      await clock.advance(1);
+      await hook.came(1);
+    });
+
     it('that is away for an hour loses nothing, repeats nothing, and nobody waits for it', async (t) => {
       const { release, start, clock, sinkOf } = await open(t);
       const [hook, other] = [await hookServer(t), await hookServer(t)];

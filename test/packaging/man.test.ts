@@ -6,7 +6,14 @@ import { test } from 'node:test';
 import { folded } from '../../packaging/man/command-page.ts';
 import { manPages } from '../../packaging/man/pages.ts';
 import { Page } from '../../packaging/man/roff.ts';
-import { allowMembers, checkMembers, detectorMembers, yamlExamples } from '../../packaging/man/yaml-page.ts';
+import {
+  allowMembers,
+  checkMembers,
+  detectorMembers,
+  ruleMembers,
+  sinkMembers,
+  yamlExamples,
+} from '../../packaging/man/yaml-page.ts';
 import { formatDuration } from '../../src/base/time.ts';
 import { describe, withAllBelow } from '../../src/cli/described.ts';
 import { exitCodeHelp } from '../../src/cli/exit.ts';
@@ -16,6 +23,7 @@ import { knownVariables } from '../../src/cli/variables.ts';
 import { readAllow } from '../../src/domain/allow.ts';
 import { readChecks } from '../../src/domain/check.ts';
 import { readDetectors } from '../../src/domain/detector.ts';
+import { readNotify } from '../../src/domain/notify.ts';
 import { cli } from '../cli/harness.ts';
 import { tempFolder } from '../helpers/temp.ts';
 
@@ -81,7 +89,7 @@ test('manPages() have the program’s page with exit codes and every variable of
   }
 });
 
-test('what holdfast.yaml(5) says of checks, detectors and allow is what is read', () => {
+test('what holdfast.yaml(5) says of checks, detectors, allow and notify is what is read', () => {
   const [check] = readChecks([{ type: 'web', http: 'http://127.0.0.1/' }]);
   assert.ok(check?.probe.kind === 'http');
   const [exec] = readChecks([{ type: 'web', exec: ['/bin/true'] }]);
@@ -102,6 +110,15 @@ test('what holdfast.yaml(5) says of checks, detectors and allow is what is read'
     ['every', 'timeout'].map((name) => detectorMembers[name]?.default),
     [formatDuration(detector.everyMs), formatDuration(detector.timeoutMs)],
   );
+  const { sinks, rules } = readNotify({
+    sinks: { a: { webhook: 'https://x.example' } },
+    rules: [{ to: 'a' }],
+  });
+  assert.equal(sinkMembers['timeout']?.default, formatDuration(sinks[0]?.timeoutMs ?? 0));
+  assert.deepEqual(
+    ['groupWait', 'repeatAfter'].map((name) => ruleMembers[name]?.default),
+    [formatDuration(rules[0]?.groupWaitMs ?? 0), formatDuration(rules[0]?.repeatAfterMs ?? 0)],
+  );
   // Each reader lists what it knows when it meets what it does not.
   const known = (readIt: () => unknown) => {
     try {
@@ -115,6 +132,8 @@ test('what holdfast.yaml(5) says of checks, detectors and allow is what is read'
     [checkMembers, known(() => readChecks([{ zzzzzz: 1 }]))],
     [detectorMembers, known(() => readDetectors([{ zzzzzz: 1 }]))],
     [allowMembers, known(() => readAllow({ zzzzzz: 1 }))],
+    [sinkMembers, known(() => readNotify({ sinks: { a: { zzzzzz: 1 } } }))],
+    [ruleMembers, known(() => readNotify({ rules: [{ zzzzzz: 1 }] }))],
   ] as const) {
     const names = / (?:knows|has|expected) (?:one of )?([\w, ]+)$/.exec(message)?.[1]?.split(', ').sort();
     assert.deepEqual(Object.keys(members).sort(), names, message);
