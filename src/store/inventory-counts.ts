@@ -3,7 +3,7 @@
  *
  * Each version counts its hosts, so that a page over all hosts reads as many rows as it shows. As of a moment, what has
  * changed since is taken off again and what was is added: that costs the changes since then, not the fleet. Of some
- * hosts only, their rows have to be counted; a page ends early then, before it has looked at more than `rowsMax`.
+ * hosts only, their rows have to be counted; a page ends early then, before it has looked at more than `rowsMax` of them.
  */
 import { type RawBuilder, sql } from 'kysely';
 import type { ComponentSummary } from '../domain/services.ts';
@@ -28,11 +28,15 @@ export interface CountedPage {
   readonly next: string | null;
 }
 
-/** Rows of hosts that one page counts: 15 ms of CPU. */
-const rowsMax = 200_000;
-/** With so few hosts their rows are found by host, which takes 10 ms for 100 hosts; with more by version. */
-const fewHosts = 300;
-/** What a host costs then. */
+export interface CountLimits {
+  /** Rows of hosts that one page counts: 200,000 are 15 to 30 ms of CPU. */
+  readonly rowsMax: number;
+  /** With so few hosts their rows are found by host, which takes 10 ms for 100 hosts; with more by version. */
+  readonly fewHosts: number;
+}
+
+const countLimits: CountLimits = { rowsMax: 200_000, fewHosts: 300 };
+/** What a host costs where they are few. */
 const rowsOfHost = 500;
 /** So many names are looked at together then: all rows of the hosts are, for each time. */
 const namesOfFew = 1_000;
@@ -47,17 +51,19 @@ interface Version {
 
 export class InventoryCounts {
   readonly #dialect: Dialect;
+  readonly #limits: CountLimits;
   readonly #distinct;
 
-  constructor(dialect: Dialect) {
+  constructor(dialect: Dialect, limits = countLimits) {
     this.#dialect = dialect;
+    this.#limits = limits;
     this.#distinct = distinctStatements(dialect);
   }
 
   async page(session: Session, of: CountsOf): Promise<CountedPage> {
     const items: ComponentSummary[] = [];
-    const few = of.hosts !== null && of.hosts.length <= fewHosts;
-    let [after, left] = [of.after, of.hosts?.length === 0 ? 0 : rowsMax];
+    const few = of.hosts !== null && of.hosts.length <= this.#limits.fewHosts;
+    let [after, left] = [of.after, of.hosts?.length === 0 ? 0 : this.#limits.rowsMax];
     if (left === 0) return { items, next: null };
     for (;;) {
       const wanted = few ? namesOfFew : of.limit + 1 - items.length;
@@ -138,11 +144,8 @@ export class InventoryCounts {
   #rows({ hosts, atMs }: Pick<CountsOf, 'hosts' | 'atMs'>, ids: string): RawBuilder<unknown> {
     // What SQLite is not to look up by.
     const hidden = (column: string) => (this.#dialect === 'sqlite' ? sql.raw(`+${column}`) : sql.raw(column));
-    const few = hosts !== null && hosts.length <= fewHosts;
-    const ofHosts =
-      hosts === null
-        ? sql``
-        : sql`AND ${few ? sql`host_no` : hidden('host_no')} IN (${this.#numbers(JSON.stringify(hosts))})`;
+    const few = hosts !== null && hosts.length <= this.#limits.fewHosts;
+    const ofHosts = hosts === null ? sql`` : sql`AND ${few ? this.#among(hosts) : this.#marked(hosts)}`;
     const where = sql`${few ? hidden('version_id') : sql`version_id`} IN (${this.#numbers(ids)}) ${ofHosts}`;
     if (atMs === null) return sql`SELECT version_id, host_no FROM components WHERE ${where}`;
     const at = this.#hide(atMs);
@@ -171,6 +174,18 @@ export class InventoryCounts {
         GROUP BY given.at`.compile(queryBuilder<Schema>(this.#dialect)),
     );
     return new Map(rows.flatMap(({ at, hosts }) => (twice[at] ? [[twice[at], Number(hosts)]] : [])));
+  }
+
+  #among(hosts: readonly number[]): RawBuilder<unknown> {
+    return sql`host_no IN (${this.#numbers(JSON.stringify(hosts))})`;
+  }
+
+  /** As `#among`, of many: on SQLite by a byte for each number, in 25 ms for 200,000 rows instead of 50. */
+  #marked(hosts: readonly number[]): RawBuilder<unknown> {
+    if (this.#dialect === 'postgres') return this.#among(hosts);
+    const marks = Buffer.alloc(hosts.reduce((most, no) => Math.max(most, no), 0) + 1);
+    for (const no of hosts) marks[no] = 1;
+    return sql`substr(${marks}, host_no + 1, 1) = x'01'`;
   }
 
   #hide(value: string | number): RawBuilder<unknown> {

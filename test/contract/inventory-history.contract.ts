@@ -12,6 +12,7 @@ import {
 } from '../../src/domain/inventory.ts';
 import { isInRange, parseVersionRange, versionOrderOf } from '../../src/domain/version.ts';
 import type { Statement } from '../../src/store/engine/port.ts';
+import { InventoryCounts } from '../../src/store/inventory-counts.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { SeededRandom } from '../helpers/random.ts';
 import { admin, joinHost, openRegistryStores, type RegistryStores } from '../helpers/registry-stores.ts';
@@ -213,6 +214,17 @@ class World {
     const meant = then.map(({ no }) => state.get(String(no)) ?? []);
     const selector = `@name in (nobody${some.map((name) => `,${name}`).join('')})`;
     assert.deepEqual((await inventory.list({ asOf, selector }, all)).items, summaryOf(meant));
+    const at = atMs === this.stores.clock.now() ? null : atMs;
+    const [hosts, apps] = [then.map(({ no }) => no), undefined];
+    for (const limits of [
+      { rowsMax: 3, fewHosts: 0 },
+      { rowsMax: 1_000_000, fewHosts: 0 },
+    ]) {
+      const counts = new InventoryCounts(this.stores.store.dialect, limits);
+      const page = ({ limit, cursor: after = '' }: { limit: number; cursor?: string }) =>
+        this.stores.store.read((session) => counts.page(session, { hosts, apps, atMs: at, after, limit }));
+      assert.deepEqual(await follow(page, 2), summaryOf(meant), `by version, as of ${atMs}`);
+    }
     for (const { id, name, no } of this.#ever) {
       // Before it joined, and once it was gone, there is no such host.
       if (!this.#was(no, atMs)) {
