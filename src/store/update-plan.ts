@@ -12,23 +12,30 @@ export class Followers {
   readonly #byTrain: ReadonlyMap<string, readonly number[]>;
   /** Of the components that a label `train/<component>` names: the hosts that have one. */
   readonly #named: ReadonlyMap<string, readonly number[]>;
+  /** By number, of what no label names: looked up for each row that is read, where labels would be 2 µs. */
+  readonly #trainByNo: ReadonlyMap<number, string>;
   readonly #labelsOf: (no: number) => Labels;
 
   constructor(hosts: readonly number[], labelsOf: (no: number) => Labels) {
     const byTrain = new Map<string, number[]>();
     const named = new Map<string, number[]>();
+    const trainByNo = new Map<number, string>();
     for (const no of hosts) {
       const labels = labelsOf(no);
-      addTo(byTrain, followedTrain(labels, ''), no);
+      const train = followedTrain(labels, '');
+      trainByNo.set(no, train);
+      addTo(byTrain, train, no);
       for (const key in labels) if (key.startsWith('train/')) addTo(named, key.slice('train/'.length), no);
     }
     this.#byTrain = byTrain;
     this.#named = named;
+    this.#trainByNo = trainByNo;
     this.#labelsOf = labelsOf;
   }
 
   trainOf(no: number, component: string): string {
-    return followedTrain(this.#labelsOf(no), component);
+    const train = this.#named.has(component) ? undefined : this.#trainByNo.get(no);
+    return train ?? followedTrain(this.#labelsOf(no), component);
   }
 
   /** The trains that somebody follows for a component. */

@@ -28,7 +28,7 @@ import { type InstalledRow, type NameRow, updateStatements, type VersionRow } fr
 /** Rows read at once: about a millisecond. */
 const stepMax = 1_000;
 /** A page that has something ends after so many rows: selectors and trains may leave few of them. */
-const readMax = 100_000;
+const readMax = 50_000;
 /** To look a host up costs so many times what the next row of an index does. */
 const lookUpCost = 4;
 
@@ -333,8 +333,8 @@ export class UpdateStore implements UpdateService {
     const count = (versionId: number, no: number) => {
       const train = followers.trainOf(no, name.name);
       const counts = byTrain.get(train) ?? new Map<number, number>();
+      if (counts.size === 0) byTrain.set(train, counts);
       counts.set(versionId, (counts.get(versionId) ?? 0) + 1);
-      byTrain.set(train, counts);
     };
     const total = versions.reduce((sum, { hosts }) => sum + Number(hosts), 0);
     if (hostNos !== null && hostNos.length * lookUpCost < total) {
