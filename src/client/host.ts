@@ -103,6 +103,7 @@ export const hostRequests = {
       method: 'POST',
       path: paths.hostCheckIn(id),
       body: checkInBody(checkIn),
+      gzip: true,
       answer: expectBody(CheckInAnswerSchema),
     }) satisfies ApiRequest,
   report: (id: string, batch: ReportBatch) =>

@@ -12,6 +12,8 @@ export interface ApiRequest<Answer = unknown> {
   readonly path: string;
   readonly query?: Query;
   readonly body?: unknown;
+  /** A large body is sent compressed, to a server that takes it so. */
+  readonly gzip?: boolean;
   /** The versions that it is meant for; null or absent: whichever there is, `*`: so too, and it is said. */
   readonly ifMatch?: readonly number[] | '*' | null;
   /** What the answer must be; null: 204 and nothing. Made by `expect`. */

@@ -1,16 +1,17 @@
-/** Reading request bodies: JSON in UTF-8 and nothing else. */
+/** Reading request bodies: JSON in UTF-8 and nothing else; compressed only where a route takes it. */
 import type { IncomingMessage } from 'node:http';
 import { AppError } from '../domain/error.ts';
 import { parseJson } from '../wire/json.ts';
+import { gunzipBody } from './gunzip.ts';
 
 /**
  * The JSON body of a request, or undefined when it has none (also one of no bytes: what may be left out may be left
  * out with a content type, too). `done` gets `too-large`, `unsupported` or `bad-request` as its error; the rest of a
- * refused body is dropped as it comes.
+ * refused body is dropped as it comes. `bytesMax` is of the body as it is sent and as it is inflated.
  */
 export function readBody(
   request: IncomingMessage,
-  bytesMax: number,
+  { bytesMax, gzip }: { readonly bytesMax: number; readonly gzip: boolean },
   done: (error: unknown, body?: unknown) => void,
 ): void {
   const { headers } = request;
@@ -19,7 +20,8 @@ export function readBody(
     done(null);
     return;
   }
-  const refusal = refuseHead(headers, bytesMax);
+  const isGzip = gzip && headers['content-encoding']?.toLowerCase() === 'gzip';
+  const refusal = refuseHead(headers, { bytesMax, isGzip, gzip });
   if (refusal !== undefined) {
     done(refusal);
     return;
@@ -35,13 +37,14 @@ export function readBody(
     settled = true;
     done(error, body);
   };
-  request.on('data', (chunk: Buffer) => {
+  const add = (chunk: Buffer): boolean => {
     bytes += chunk.length;
     if (bytes > bytesMax) settle(tooLarge(bytesMax));
     else if (first === undefined) first = chunk;
     else more.push(chunk);
-  });
-  request.on('end', () => {
+    return bytes <= bytesMax;
+  };
+  const finish = () => {
     let body: unknown;
     try {
       if (first !== undefined)
@@ -51,11 +54,20 @@ export function readBody(
       return;
     }
     settle(null, body);
-  });
+  };
+  if (isGzip) {
+    gunzipBody(request, add, (error) => (error === null ? finish() : settle(error)));
+    return;
+  }
+  request.on('data', add);
+  request.on('end', finish);
   request.on('error', settle);
 }
 
-function refuseHead(headers: IncomingMessage['headers'], bytesMax: number): AppError | undefined {
+function refuseHead(
+  headers: IncomingMessage['headers'],
+  { bytesMax, isGzip, gzip }: { bytesMax: number; isGzip: boolean; gzip: boolean },
+): AppError | undefined {
   const contentType = headers['content-type'] ?? '';
   if (contentType !== 'application/json') {
     if (!/^application\/json *(?:;|$)/i.test(contentType)) {
@@ -72,10 +84,12 @@ function refuseHead(headers: IncomingMessage['headers'], bytesMax: number): AppE
       );
     }
   }
-  if (headers['content-encoding'] !== undefined) {
-    return new AppError('unsupported', 'Cannot read an encoded body: expected no Content-Encoding', {
-      field: 'content-encoding',
-    });
+  if (headers['content-encoding'] !== undefined && !isGzip) {
+    return new AppError(
+      'unsupported',
+      `Cannot read an encoded body: expected no Content-Encoding${gzip ? ', or gzip' : ''}`,
+      { field: 'content-encoding' },
+    );
   }
   return Number(headers['content-length'] ?? 0) > bytesMax ? tooLarge(bytesMax) : undefined;
 }

@@ -36,6 +36,8 @@ export interface Service {
   /** Null: the method has no body. */
   readonly body: Validate | null;
   readonly bodyBytesMax: number;
+  /** Its body may be compressed. */
+  readonly gzip: boolean;
 }
 
 export interface Incoming {
@@ -175,7 +177,7 @@ export class Exchange {
       if (request.headers.expect !== undefined) response.writeContinue();
       if (service.body === null) this.#handle(service, caller, undefined);
       else {
-        readBody(request, service.bodyBytesMax, (error, body) =>
+        readBody(request, { bytesMax: service.bodyBytesMax, gzip: service.gzip }, (error, body) =>
           error === null ? this.#handle(service, caller, body) : this.fail(error),
         );
       }

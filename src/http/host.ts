@@ -171,6 +171,7 @@ export const checkInHost = operation({
   summary: 'Check in installed components, complete or as a delta',
   body: CheckInBody,
   bodyMaxBytes: limits.checkInBodyBytes,
+  gzip: true,
   answers: { 200: CheckInAnswerSchema },
   codes: ['not-found', 'identity-conflict', 'unprocessable'],
   async handle(call) {

@@ -118,13 +118,13 @@ function schemasOf(paths: object): Record<string, unknown> {
 }
 
 function describe({ method, path, access, operation }: Route): object {
-  const { id, tag, summary, body, bodyOptional, creates } = operation;
+  const { id, tag, summary, body, bodyOptional, creates, gzip } = operation;
   const open = access === 'open' || access === 'probe';
   return {
     operationId: id,
     tags: [tag],
     summary,
-    description: `${summary}. ${accessWords(access)}`,
+    description: `${summary}. ${accessWords(access)}${gzip ? ' The body may be compressed with gzip.' : ''}`,
     ...(open ? { security: access === 'open' ? [] : [{}, { bearer: [] }] } : {}),
     parameters: [
       ...[...path.matchAll(/:(\w+)/g)].map(([, name]) => ({

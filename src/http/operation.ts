@@ -172,6 +172,8 @@ export interface Operation {
   /** True: the body may be left out. */
   readonly bodyOptional: boolean;
   readonly bodyMaxBytes: number | null;
+  /** Its body may come with `Content-Encoding: gzip`; of all others that is refused. */
+  readonly gzip: boolean;
   /** Successful answers by status; null has no body, a string is a media type. */
   readonly answers: Readonly<Record<number, TSchema | string | null>>;
   /** What it competes with when there is much to do (admission.ts). */
@@ -196,7 +198,7 @@ export function operation<Q extends TSchema | null = null, B extends TSchema | n
     Partial<
       Pick<
         Operation,
-        'bodyOptional' | 'bodyMaxBytes' | 'codes' | 'creates' | 'requestClass' | 'scoped' | 'streams'
+        'bodyOptional' | 'bodyMaxBytes' | 'gzip' | 'codes' | 'creates' | 'requestClass' | 'scoped' | 'streams'
       >
     > & {
       readonly query?: Q;
@@ -209,6 +211,7 @@ export function operation<Q extends TSchema | null = null, B extends TSchema | n
     body: null,
     bodyOptional: false,
     bodyMaxBytes: null,
+    gzip: false,
     codes: [],
     requestClass: 'read',
     scoped: false,

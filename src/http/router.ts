@@ -125,6 +125,7 @@ function servicesOf({ context, routes, bodyBytes }: RouterOptions): Service[] {
       body:
         method === 'GET' ? null : validators(operation.body ?? EmptyBody, 'body', { optional: bodyOptional }),
       bodyBytesMax: operation.bodyMaxBytes ?? bodyBytes,
+      gzip: operation.gzip,
     };
   });
 }

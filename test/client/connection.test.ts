@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { createServer as createHttpServer } from 'node:http';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { gunzipSync } from 'node:zlib';
 import { Type } from 'typebox';
 import { answerBytesMax, Connection, type ConnectionOptions } from '../../src/client/connection.ts';
 import { LinkError, type LinkFailure } from '../../src/client/link.ts';
@@ -265,4 +267,40 @@ test('Connection refuses targets that would tell a secret', () => {
   assert.doesNotThrow(create('https://10.0.0.1', 't'));
   assert.doesNotThrow(create('http://127.0.0.1:1', 't'));
   assert.doesNotThrow(create('http://[::1]:1', 't'));
+});
+
+test('call() compresses a large body where that is taken, and sends it plain to whom has refused it so', async (t) => {
+  const large = { text: 'installed '.repeat(2_000) };
+  const check = { method: 'POST', path: '/v1/checkin', gzip: true, answer } as const;
+  const asked: { encoding: string | undefined; body: string }[] = [];
+  let takesGzip = true;
+  const server = createHttpServer((request, response) => {
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      const encoding = request.headers['content-encoding'];
+      const bytes = Buffer.concat(chunks);
+      asked.push({ encoding, body: (encoding === 'gzip' ? gunzipSync(bytes) : bytes).toString() });
+      if (encoding === undefined || takesGzip) json(response, 200, '{"up":true}');
+      else problem(response, new AppError('unsupported', 'Cannot read an encoded body'));
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  t.after(() => server.close());
+  const connection = connectionTo(t, {
+    target: { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` },
+  });
+  const encodings = () => asked.splice(0).map(({ encoding }) => encoding);
+  await connection.call({ ...check, body: large });
+  assert.equal(asked[0]?.body, JSON.stringify(large));
+  await connection.call({ ...check, body: { text: 'short' } });
+  const { gzip: _gzip, ...plain } = check;
+  await connection.call({ ...plain, body: large });
+  assert.deepEqual(encodings(), ['gzip', undefined, undefined]);
+  takesGzip = false;
+  await connection.call({ ...check, body: large });
+  assert.equal(asked[1]?.body, JSON.stringify(large));
+  await connection.with({ timeoutMs: 5_000 }).call({ ...check, body: large });
+  assert.deepEqual(encodings(), ['gzip', undefined, undefined], 'it is not asked so again');
 });

@@ -187,6 +187,60 @@ test('F2: compressed bodies are refused from their head, so that no bomb is unpa
   }
 });
 
+test('F2: a compressed check-in is inflated up to its limit and no further, and read only when it is whole', async (t) => {
+  const { registry } = await targets(t);
+  const { id, token } = await joinedHost(registry, 'edge-1');
+  const send = (body: Buffer, { encoding = 'gzip', length = body.length } = {}) => {
+    const lines = [
+      `POST /v1/hosts/${id}/checkin HTTP/1.1`,
+      ...['Host: 127.0.0.1', `Authorization: Bearer ${token}`, 'Content-Type: application/json'],
+      ...[`Content-Length: ${length}`, `Content-Encoding: ${encoding}`, 'Connection: close', '', ''],
+    ];
+    return raw(registry.port, Buffer.concat([Buffer.from(lines.join('\r\n')), body]));
+  };
+  const hash = inventoryHash([]);
+  const good = Buffer.from(JSON.stringify({ base: null, hash, components: [], removed: [] }));
+  const padded = Buffer.concat([good, Buffer.alloc(limits.checkInBodyBytes - good.length, ' ')]);
+  assert.match(await send(gzipSync(good)), /^HTTP\/1\.1 200 .*"accepted":true/s);
+  assert.match(await send(gzipSync(good), { encoding: 'GZIP' }), /^HTTP\/1\.1 200 /);
+  assert.match(await send(gzipSync(padded)), /^HTTP\/1\.1 200 /, 'as large as it may be');
+  const members = [good.subarray(0, 9), good.subarray(9)].map((part) => gzipSync(part));
+  assert.match(await send(Buffer.concat(members)), /^HTTP\/1\.1 200 /, 'RFC 1952: members follow each other');
+
+  const tooLarge = /^HTTP\/1\.1 413 .*"code":"too-large"/s;
+  assert.match(await send(gzipSync(Buffer.concat([padded, Buffer.from(' ')]))), tooLarge, 'one byte more');
+  const bomb = gzipSync(Buffer.alloc(256 * 1_024 * 1_024, ' '), { level: 9 });
+  assert(bomb.length < 300_000, 'it is a bomb');
+  const beforeBytes = process.memoryUsage().rss;
+  let mostBytes = 0;
+  const watching = setInterval(() => (mostBytes = Math.max(mostBytes, process.memoryUsage().rss)), 2);
+  t.after(() => clearInterval(watching));
+  for (let n = 0; n < 4; n += 1) assert.match(await send(bomb), tooLarge);
+  assert(mostBytes - beforeBytes < 8 * limits.checkInBodyBytes, `${mostBytes - beforeBytes} bytes more`);
+
+  const broken = /^HTTP\/1\.1 400 .*"field":"content-encoding"/s;
+  for (const [what, bytes] of [
+    ['no gzip', good],
+    ['deflate under its name', deflateSync(good)],
+    ['cut', gzipSync(good).subarray(0, -9)],
+    ['a wrong checksum', Buffer.concat([gzipSync(good).subarray(0, -8), Buffer.alloc(8)])],
+    ['only a head', gzipSync(good).subarray(0, 10)],
+  ] as const)
+    assert.match(await send(bytes), broken, what);
+  assert.match(await send(gzipSync('{"base":')), /^HTTP\/1\.1 400 .*line 1, column/s);
+  for (const encoding of ['br', 'deflate', 'gzip, gzip', 'identity', 'x-gzip', ''])
+    assert.match(await send(gzipSync(good), { encoding }), /^HTTP\/1\.1 415 .*or gzip/s, encoding);
+  // Whoever leaves in the middle takes nothing along.
+  const socket = connect(registry.port, '127.0.0.1');
+  socket.write(
+    `POST /v1/hosts/${id}/checkin HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${token}\r\n` +
+      'Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 90000\r\n\r\n',
+  );
+  await new Promise((resolve) => socket.write(bomb.subarray(0, 5_000), resolve));
+  socket.destroy();
+  await assertUnharmed(registry);
+});
+
 test('F2: a body of 64 MiB takes no more memory than twice its limit', async (t) => {
   const program = await bundleProgram(tempFolder(t));
   const started = startProcess(t, registryArguments(tempFolder(t)), program);
