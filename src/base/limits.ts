@@ -279,6 +279,12 @@ export const limitTable = {
     reached: 'compacted, naming the oldest moment',
     why: 'how hosts, components and releases were: a year, and a month to compare it with the one before',
   },
+  seriesPointsMax: {
+    value: 1_000,
+    unit: 'count',
+    reached: 'bad-request; take a longer step',
+    why: 'of one series; a plot has no more pixels',
+  },
   pageBytes: {
     value: 1 * MiB,
     unit: 'bytes',

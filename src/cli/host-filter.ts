@@ -1,13 +1,12 @@
 /** Which hosts a list is about: flags that several commands share. */
 import type { Command } from 'commander';
 import type { AgeFilter } from '../domain/age.ts';
-import { type Moment, parseMoment } from '../domain/moment.ts';
+import type { Moment } from '../domain/moment.ts';
 import type { HostFilter } from '../domain/services.ts';
 import { parseVersionRange } from '../domain/version.ts';
 import type { Flags } from './config.ts';
 import { collect } from './context.ts';
-import { UsageError } from './exit.ts';
-import { requireMoment, requireStatuses } from './words.ts';
+import { requireAge, requireMoment, requireStatuses } from './words.ts';
 
 const moments = [
   ['createdAfter', 'created-after', 'first seen after this: a time, or "7d" ago'],
@@ -83,10 +82,4 @@ function agesOf(flags: Flags): AgeFilter {
     if (text !== undefined) found[`${key}Ms`] = requireAge(text, `--${key}`);
   }
   return found;
-}
-
-function requireAge(text: string, flag: string): number {
-  const moment: Moment | undefined = parseMoment(text);
-  if (moment?.kind === 'ago' && moment.agoMs > 0) return moment.agoMs;
-  throw new UsageError(`Cannot read ${flag} "${text}": expected a duration, such as 7d`);
 }

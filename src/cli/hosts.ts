@@ -8,6 +8,7 @@ import type { Flags } from './config.ts';
 import { action, type Context, clientOptions, examples, outputOption, pageOptions } from './context.ts';
 import { UsageError } from './exit.ts';
 import { asOfFlag, asOfOption, hostFilterOf, hostFilterOptions, isFiltered } from './host-filter.ts';
+import { defineHistory, defineStats } from './hosts-history.ts';
 import { type Column, writeRecord, writeTable } from './output.ts';
 import { ago, statusWords } from './words.ts';
 
@@ -19,6 +20,8 @@ export function define(command: Command, context: Context): void {
   defineRename(command, context);
   defineRevoke(command, context);
   defineRm(command, context);
+  defineHistory(command, context);
+  defineStats(command, context);
 }
 
 function defineLs(command: Command, context: Context): void {

@@ -28,6 +28,13 @@ export function requireMoment(text: string, flag: string): Moment {
   );
 }
 
+/** A duration with its unit that is not 0; `UsageError` naming the flag. */
+export function requireAge(text: string, flag: string): number {
+  const moment = parseMoment(text);
+  if (moment?.kind === 'ago' && moment.agoMs > 0) return moment.agoMs;
+  throw new UsageError(`Cannot read ${flag} "${text}": expected a duration, such as 7d`);
+}
+
 /** A duration such as 30s; `UsageError` naming the flag. */
 export function requireDuration(text: string, flag: string): number {
   const ms = parseDuration(text);

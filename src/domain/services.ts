@@ -11,6 +11,7 @@ import type { DoctorDraft, DoctorReport, DoctorSummary, DoctorWire } from './doc
 import type { Mark, Position, Revision, Selection } from './event.ts';
 import type { Beat, BeatAnswer, HostView } from './host.ts';
 import type { HostPatch, VersionCondition } from './host-change.ts';
+import type { HostStats, HostTurn } from './host-history.ts';
 import type {
   CheckIn,
   CheckInAnswer,
@@ -137,6 +138,25 @@ export interface HostService {
   checkIn(caller: Caller, id: string, checkIn: CheckIn): Promise<CheckInAnswer>;
   /** Exactly once in effect. `conflict` (details.expected) when a report before these is missing. */
   report(caller: Caller, id: string, batch: ReportBatch): Promise<{ readonly acked: number }>;
+}
+
+/** Which hosts: those that are meant at the beginning, at the end, or both, as they were then. */
+export interface HostChangeFilter extends HostSelection, Stretch {}
+
+export interface HostStatsQuery {
+  /** For `fresh`, `stale` and `created`; default 7 days. */
+  readonly withinMs?: number;
+  /** Of the series; absent: none is wanted. */
+  readonly stretch?: Stretch;
+  /** Default: 24 steps. */
+  readonly stepMs?: number;
+}
+
+export interface HostHistoryService {
+  /** What is different at the end from the beginning, whatever was between; ordered by name. As `Stretch`. */
+  differences(filter: HostChangeFilter, page: PageRequest): Promise<Page<HostTurn>>;
+  /** How many there are, and were. As `Stretch`; `bad-request` for too many points. */
+  stats(query: HostStatsQuery): Promise<HostStats>;
 }
 
 export interface JoinRequest {

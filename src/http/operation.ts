@@ -19,6 +19,7 @@ import type {
   ComponentHistoryService,
   ComponentService,
   EventLog,
+  HostHistoryService,
   HostService,
   IdempotencyService,
   LivenessService,
@@ -51,6 +52,8 @@ export interface HttpServices {
   readonly components: ComponentService;
   /** The registry's; the agent has no such routes. */
   readonly componentHistory?: ComponentHistoryService;
+  /** The registry's; the agent has no such routes. */
+  readonly hostHistory?: HostHistoryService;
   /** The registry's; the agent has no such routes. */
   readonly releases?: ReleaseService;
   /** The registry's; the agent has no such routes. */

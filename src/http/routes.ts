@@ -9,6 +9,7 @@ import * as audit from './audit.ts';
 import type { Access } from './auth.ts';
 import { events } from './events.ts';
 import * as host from './host.ts';
+import * as hostsThen from './hosts-then.ts';
 import * as inventory from './inventory.ts';
 import * as liveness from './liveness.ts';
 import * as notify from './notify.ts';
@@ -69,6 +70,8 @@ const table: readonly [Route['method'], string, Route['on'], Access, Operation][
   ['POST',   '/v1/join',                       'registry', joiners,         host.join],
   ['GET',    '/v1/hosts',                      'registry', viewers,         host.listHosts],
   ['GET',    '/v1/hosts/:host',                'registry', hostsSelf,       host.getHost],
+  ['GET',    '/v1/history/hosts',              'registry', viewers,         hostsThen.listHostChanges],
+  ['GET',    '/v1/stats/hosts',                'registry', viewers,         hostsThen.getHostStats],
   ['POST',   '/v1/hosts/:host/credential',     'registry', 'proof',         host.renewCredential],
   ['PATCH',  '/v1/hosts/:host',                'registry', operators,       host.changeHost],
   ['DELETE', '/v1/hosts/:host',                'registry', admins,          host.removeHost],

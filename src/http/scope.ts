@@ -22,6 +22,7 @@ import type {
   BeatResult,
   ComponentHistoryService,
   ComponentService,
+  HostHistoryService,
   HostService,
   LivenessService,
   Page,
@@ -40,7 +41,7 @@ type FactsOf = (name: string) => HostFacts | undefined;
 export function scopedServices(services: HttpServices, limit: TokenScope): HttpServices {
   const scope = new Scope(limit);
   const factsOf: FactsOf = (name) => services.hostFacts?.(name);
-  const { componentHistory, hosts, releases, targets, trains, updates } = services;
+  const { componentHistory, hostHistory, hosts, releases, targets, trains, updates } = services;
   return {
     ...services,
     liveness: scopedLiveness(services.liveness, { scope, limit, factsOf }),
@@ -48,6 +49,7 @@ export function scopedServices(services: HttpServices, limit: TokenScope): HttpS
     ...(componentHistory === undefined
       ? {}
       : { componentHistory: scopedComponentHistory(componentHistory, { scope, limit, hosts }) }),
+    ...(hostHistory === undefined ? {} : { hostHistory: scopedHostHistory(hostHistory, limit) }),
     ...(hosts === undefined ? {} : { hosts: scopedHosts(hosts, { scope, limit }) }),
     ...(releases === undefined ? {} : { releases: scopedReleases(releases, scope) }),
     ...(trains === undefined ? {} : { trains: scopedTrains(trains, scope) }),
@@ -187,6 +189,16 @@ function scopedHosts(inner: HostService, { scope, limit }: { scope: Scope; limit
     beat: forbid('beat'),
     checkIn: forbid('check in'),
     report: forbid('report'),
+  };
+}
+
+/** A host that comes into the scope appears to it, and one that leaves it disappears. Counts are of all hosts. */
+function scopedHostHistory(inner: HostHistoryService, limit: TokenScope): HostHistoryService {
+  return {
+    differences: (filter, page) => inner.differences({ ...filter, scope: limit }, page),
+    async stats() {
+      throw outOfScope('count hosts');
+    },
   };
 }
 

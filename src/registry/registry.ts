@@ -300,6 +300,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       hosts,
       components: inventory,
       componentHistory,
+      hostHistory: hosts.history,
       releases,
       trains,
       updates,

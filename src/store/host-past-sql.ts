@@ -88,6 +88,26 @@ export function hostPastStatements(dialect: Dialect) {
         query,
       ),
     ),
+    /** By how much a count changes at which point of a series: point n is `fromMs` + n × `stepMs`. */
+    seriesSteps: compile(dialect, (query, arg: Arg<{ fromMs: number; stepMs: number }>) => {
+      const from = sql`CAST(${arg('fromMs')} AS bigint)`;
+      const point = (at: 'from_ms' | 'to_ms' | 'changed_at_ms' | 'first_seen_ms') =>
+        sql`CASE WHEN ${sql.ref(at)} <= ${from} THEN 0
+          ELSE (${sql.ref(at)} - ${from} - 1) / CAST(${arg('stepMs')} AS bigint) + 1 END`;
+      const status = sql`CASE status WHEN 'UP' THEN 'up' ELSE 'down' END`;
+      return sql<{ what: 'up' | 'down' | 'appeared' | 'disappeared'; point: number; n: number }>`
+        SELECT what, point, SUM(n) AS n FROM (
+          SELECT ${status} AS what, ${point('from_ms')} AS point, COUNT(*) AS n
+            FROM hosts_past WHERE to_ms > ${from} GROUP BY 1, 2
+          UNION ALL SELECT ${status}, ${point('to_ms')}, -COUNT(*)
+            FROM hosts_past WHERE to_ms > ${from} GROUP BY 1, 2
+          UNION ALL SELECT ${status}, ${point('changed_at_ms')}, 1 FROM hosts
+          UNION ALL SELECT 'appeared', ${point('first_seen_ms')}, 1 FROM hosts WHERE first_seen_ms > ${from}
+          UNION ALL SELECT 'appeared', ${point('first_seen_ms')}, 1 FROM hosts_past
+            WHERE removed = 1 AND to_ms > ${from} AND first_seen_ms > ${from}
+          UNION ALL SELECT 'disappeared', ${point('to_ms')}, 1 FROM hosts_past WHERE removed = 1 AND to_ms > ${from}
+        ) AS steps GROUP BY what, point`.compile(query);
+    }),
     purge: compile(dialect, (query, arg: Arg<{ beforeMs: number; limit: number }>) =>
       sql`
         DELETE FROM hosts_past WHERE (no, to_ms) IN (

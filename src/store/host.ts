@@ -49,6 +49,7 @@ import type { AccessStore } from './access.ts';
 import type { Store, Transaction } from './engine/port.ts';
 import type { HostRow } from './engine/query.ts';
 import { HostChanges } from './host-changes.ts';
+import { HostHistoryStore } from './host-history.ts';
 import { clonedHost, HostIdentity } from './host-identity.ts';
 import { HostLists } from './host-list.ts';
 import { type HostCapacity, type HostFacts, HostMemory } from './host-memory.ts';
@@ -81,6 +82,7 @@ export interface HostStoreOptions {
 export class HostStore implements HostService {
   /** As of the last commit; empty until `load`. The sweep reads it too. */
   readonly memory: HostMemory;
+  readonly history: HostHistoryStore;
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #liveness: LivenessStore;
@@ -111,6 +113,7 @@ export class HostStore implements HostService {
     this.#changes = new HostChanges(parts);
     const hostsWith = options.inventory.hostsWith.bind(options.inventory);
     this.#lists = new HostLists({ ...parts, hostsWith });
+    this.history = new HostHistoryStore({ ...parts, past: this.#lists.past });
     this.#reports = new HostReports({
       ...options,
       memory: this.memory,

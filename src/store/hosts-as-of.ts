@@ -5,6 +5,7 @@
 import type { Seen } from '../domain/age.ts';
 import type { HostRecord, HostView } from '../domain/host.ts';
 import { normaliseHostName, parseUuid } from '../domain/ids.ts';
+import type { Labels } from '../domain/labels.ts';
 import type { Session, Store } from './engine/port.ts';
 import type { PastHostRow } from './engine/query.ts';
 import type { HostMemory } from './host-memory.ts';
@@ -126,8 +127,8 @@ export function pastRecordOf(row: PastHostRow): HostRecord {
     id: row.id,
     name: row.name,
     region: row.region,
-    labels: JSON.parse(row.labels) as Record<string, string>,
-    self: JSON.parse(row.self) as Record<string, string>,
+    labels: labelsOf(row.labels),
+    self: labelsOf(row.self),
     status: row.status,
     reason: row.reason,
     firstSeenMs: row.first_seen_ms,
@@ -135,6 +136,13 @@ export function pastRecordOf(row: PastHostRow): HostRecord {
     version: row.version,
   };
 }
+
+/** Most hosts have none, and a fleet is read at once. */
+function labelsOf(text: string): Labels {
+  return text === '{}' ? noLabels : (JSON.parse(text) as Labels);
+}
+
+const noLabels: Labels = Object.freeze({});
 
 /**
  * Beats leave no trace but the last one: a host that was UP was heard at that moment, as far as anybody knew, and one

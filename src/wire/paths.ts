@@ -30,6 +30,8 @@ export const paths = {
   hostTarget: (host: string) => `/v1/hosts/${segment(host)}/target`,
   components: '/v1/components',
   componentHistory: '/v1/history/components',
+  hostsHistory: '/v1/history/hosts',
+  hostStats: '/v1/stats/hosts',
   trains: (component: string) => `/v1/components/${segment(component)}/trains`,
   train: trainPath,
   releases: (key: Train) => `${trainPath(key)}/releases`,

@@ -14,7 +14,7 @@ export function completions(folder: string): readonly Completion[] {
   writeFileSync(join(folder, 'fleet.backup'), '');
   const part = join(folder, 'fle');
   const files = ['fleet-keys', 'fleet.backup'];
-  const hosts = ['get', 'help', 'label', 'ls', 'rename', 'revoke', 'rm'];
+  const hosts = ['get', 'help', 'history', 'label', 'ls', 'rename', 'revoke', 'rm', 'stats'];
   return [
     { line: 'holdfast ho', offers: ['hosts'] },
     { line: 'holdfast re', offers: ['registry', 'releases', 'restore'] },

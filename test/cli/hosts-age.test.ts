@@ -5,7 +5,8 @@ import { Stage } from '../helpers/boot.ts';
 import { cli } from './harness.ts';
 
 async function fleet(t: TestContext) {
-  const registry = await Stage.open(t).registry();
+  const stage = Stage.open(t);
+  const registry = await stage.registry();
   for (const name of ['edge-1', 'edge-2'])
     await registry.http({
       method: 'POST',
@@ -27,7 +28,7 @@ async function fleet(t: TestContext) {
     };
     return { status, code, detail, names: items.map(({ name }) => name) };
   };
-  return { registry, run, get };
+  return { clock: stage.clock, run, get };
 }
 
 /** The query, what it is on the command line, and what both have to say of it. */
@@ -92,5 +93,45 @@ test('hosts ls lists by age; what is no time, duration or filter is refused by i
     const outcome = await run(`hosts ls ${flags}`);
     assert.equal(outcome.code, 2, flags);
     assert.match(outcome.stderr, words, flags);
+  }
+});
+
+test('hosts ls, get, history and stats answer for the past', async (t) => {
+  const { clock, run } = await fleet(t);
+  await run('hosts label edge-1 env=prod');
+  const before = new Date(clock.now()).toISOString();
+  clock.stall(3_600_000);
+  await run('hosts label edge-1 env=test');
+  await run('hosts rm edge-2');
+  clock.stall(3_600_000);
+  const json = async (line: string) => JSON.parse((await run(`${line} -o json`)).stdout);
+  assert.match((await run(`hosts ls --as-of ${before}`)).stdout, /edge-1[\s\S]*edge-2/);
+  assert.doesNotMatch((await run('hosts ls')).stdout, /edge-2/);
+  const then = await json(`hosts get edge-2 --as-of ${before}`);
+  assert.deepEqual([then.name, then.lastSeen, then.checkins, then.lastCheckin], ['edge-2', before, 0, null]);
+  assert.match((await run('hosts get edge-1 --as-of 90m')).stdout, /^labels +env=prod$/m);
+  assert.match((await run('hosts get edge-1')).stdout, /^age +\d+ [hd]$/m);
+  const history = await run(`hosts history --from ${before}`);
+  assert.match(history.stdout, /^changed +edge-1 +labels env=prod > env=test$/m);
+  assert.match(history.stdout, /^disappeared +edge-2 +-$/m);
+  assert.equal(
+    (await json(`hosts history --from ${before} --selector env=prod`)).items[0].kind,
+    'disappeared',
+  );
+  assert.match((await run('hosts stats')).stdout, /^total +1$[\s\S]*^created +1 \(first seen within 7 d\)$/m);
+  const series = await run('hosts stats --from 2h --step 1h');
+  assert.ok(series.stdout.split('\n').every((line) => line.length <= 80));
+  assert.equal((await json('hosts stats --from 2h --step 1h')).series.length, 3);
+  for (const [line, code, words] of [
+    ['hosts ls --as-of 2999-01-01T00:00:00Z', 2, /the future is not known/],
+    ['hosts ls --as-of 500d', 4, /is not kept/],
+    ['hosts history --from 0s', 2, /from needs to be before to/],
+    ['hosts stats --step 1h', 2, /go with --from/],
+    ['hosts stats --from 2d --step 1s', 2, /take a longer step/],
+    ['hosts ls --has openssl', 2, /Cannot read --has "openssl"/],
+  ] as const) {
+    const outcome = await run(line);
+    assert.equal(outcome.code, code, `${line}: ${outcome.stderr}`);
+    assert.match(outcome.stderr, words, line);
   }
 });

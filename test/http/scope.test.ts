@@ -345,7 +345,7 @@ test('a scope is refused where it cannot be kept, and when it says nothing', asy
 });
 
 function queryOf(operation: string, outside: Place): string {
-  if (operation === 'listHostHistory' || operation === 'listComponentChanges') return '?from=1d';
+  if (['listHostHistory', 'listComponentChanges', 'listHostChanges'].includes(operation)) return '?from=1d';
   if (operation === 'isUp') return `?uuid=${outside.uuid}`;
   if (operation === 'deleteServiceAt') return `?type=shop%2Fapi&host=${outside.name}`;
   return '';

@@ -1,0 +1,96 @@
+/** What became of hosts between two moments, and how many there were when. */
+
+import { limits } from '../base/limits.ts';
+import { formatDuration } from '../base/time.ts';
+import { AppError } from './error.ts';
+import type { HostRecord } from './host.ts';
+import { sameLabels } from './labels.ts';
+
+export const hostTurnKinds = ['appeared', 'changed', 'disappeared'] as const;
+export type HostTurnKind = (typeof hostTurnKinds)[number];
+
+/** What of a host may change, but for when it was seen. */
+export const hostTurnFields = ['name', 'region', 'labels', 'self', 'status', 'reason', 'revokedAt'] as const;
+export type HostTurnField = (typeof hostTurnFields)[number];
+
+/** What is different of one host at the end from the beginning; ordered by name. */
+export interface HostTurn {
+  readonly kind: HostTurnKind;
+  readonly id: string;
+  /** As it was called at the end; of one that disappeared, at the beginning. */
+  readonly name: string;
+  /** Empty for one that appeared or disappeared. */
+  readonly changed: readonly HostTurnField[];
+  /** Null: it was not there, or not among those that are meant. */
+  readonly before: HostRecord | null;
+  readonly after: HostRecord | null;
+}
+
+/** The difference of two states; null when there is none. */
+export function hostTurn(before: HostRecord | null, after: HostRecord | null): HostTurn | null {
+  const last = after ?? before;
+  if (last === null) return null;
+  const kind = before === null ? 'appeared' : after === null ? 'disappeared' : 'changed';
+  const changed = before === null || after === null ? [] : changedFields(before, after);
+  if (kind === 'changed' && changed.length === 0) return null;
+  return { kind, id: last.id, name: last.name, changed, before, after };
+}
+
+function changedFields(before: HostRecord, after: HostRecord): HostTurnField[] {
+  const same: Readonly<Record<HostTurnField, boolean>> = {
+    name: before.name === after.name,
+    region: before.region === after.region,
+    labels: sameLabels(before.labels, after.labels),
+    self: sameLabels(before.self, after.self),
+    status: before.status === after.status,
+    reason: before.reason === after.reason,
+    revokedAt: before.revokedAtMs === after.revokedAtMs,
+  };
+  return hostTurnFields.filter((field) => !same[field]);
+}
+
+/** How many hosts there are now. */
+export interface HostCounts {
+  readonly total: number;
+  readonly up: number;
+  readonly down: number;
+  /** Seen, not seen, and first seen within so long. */
+  readonly withinMs: number;
+  readonly fresh: number;
+  readonly stale: number;
+  readonly created: number;
+}
+
+/** How many there were at a moment, and came and went since the point before it. */
+export interface HostPoint {
+  readonly atMs: number;
+  readonly total: number;
+  readonly up: number;
+  readonly down: number;
+  readonly appeared: number;
+  readonly disappeared: number;
+}
+
+export interface HostStats {
+  readonly asOfMs: number;
+  readonly now: HostCounts;
+  /** The oldest first; empty when none was asked for. */
+  readonly series: readonly HostPoint[];
+}
+
+const pointsDefault = 24;
+
+/** The points of a series, from its beginning on; `bad-request` for more than `seriesPointsMax`. */
+export function seriesSteps(
+  { fromMs, toMs }: { readonly fromMs: number; readonly toMs: number },
+  stepMs: number | undefined,
+): { readonly stepMs: number; readonly count: number } {
+  const step = Math.max(1, Math.round(stepMs ?? Math.ceil((toMs - fromMs) / pointsDefault)));
+  const count = Math.floor((toMs - fromMs) / step) + 1;
+  if (count <= limits.seriesPointsMax) return { stepMs: step, count };
+  throw new AppError(
+    'bad-request',
+    `Cannot count hosts every ${formatDuration(step)} over ${formatDuration(toMs - fromMs)}: that is ${count} points, ${limits.seriesPointsMax} at the most; take a longer step`,
+    { field: 'step' },
+  );
+}
