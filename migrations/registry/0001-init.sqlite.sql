@@ -315,6 +315,25 @@ CREATE INDEX notify_subjects_by_end ON notify_subjects (forget_at_ms);
 CREATE INDEX notify_subjects_held ON notify_subjects (sink, rule, subject) WHERE held IS NOT NULL;
 CREATE INDEX notify_subjects_firing ON notify_subjects (sink, rule, subject) WHERE alert IS NOT NULL;
 
+-- Clients of workflow-manager-api: what they said last, and each instant at which they said something. All spellings
+-- of an id have one key.
+CREATE TABLE clusters (
+  key TEXT PRIMARY KEY CHECK (key <> ''),
+  id TEXT NOT NULL CHECK (id <> ''),
+  components TEXT NOT NULL,
+  first_seen_ms INTEGER NOT NULL,
+  last_seen_ms INTEGER NOT NULL CHECK (last_seen_ms >= first_seen_ms),
+  checkins INTEGER NOT NULL CHECK (checkins >= 1)
+) STRICT;
+CREATE INDEX clusters_by_first_seen ON clusters (first_seen_ms, key);
+
+CREATE TABLE cluster_checkins (
+  cluster_key TEXT NOT NULL REFERENCES clusters (key),
+  at_ms INTEGER NOT NULL,
+  count INTEGER NOT NULL CHECK (count >= 1),
+  PRIMARY KEY (cluster_key, at_ms)
+) STRICT, WITHOUT ROWID;
+
 -- What people and tokens did, one row for each event; `hash` chains it to the one before. Meta `audit_head` is where it
 -- ends and `audit_base` where it begins, so that a lost end shows.
 CREATE TABLE audit (

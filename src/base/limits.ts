@@ -255,6 +255,24 @@ export const limitTable = {
     reached: 'unprocessable; withdraw old ones',
     why: 'releases of one component on one train, as the latest by version looks at each: one a day for 27 years',
   },
+  clustersMax: {
+    value: 50_000,
+    unit: 'count',
+    reached: 'unprocessable',
+    why: 'clients of workflow-manager-api; all their check-in times fit one answer of 10 MiB',
+  },
+  anonymousPostsBurstMax: {
+    value: 60,
+    unit: 'count',
+    reached: 'rate-limited, with Retry-After',
+    why: 'posts without a token from one address at once, where they are let in: a site of old clients that restarts',
+  },
+  anonymousPostsEveryMs: {
+    value: 1_000,
+    unit: 'ms',
+    reached: 'one more post without a token of an address is taken',
+    why: 'an old client posts twice a day: 40,000 of them behind one address',
+  },
   followingTrainsMax: {
     value: 100,
     unit: 'count',

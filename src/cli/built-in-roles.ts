@@ -5,7 +5,7 @@ import { allowDefault } from '../domain/allow.ts';
 import { standardDetectorSpecs } from '../domain/detector.ts';
 import { type SinkSpec, shownSink } from '../domain/sinks.ts';
 import { sqliteAddon } from '../store/engine/addon.ts';
-import { readCaFile } from './config.ts';
+import { readCaFile, readDoctorPassword } from './config.ts';
 import { ConfigurationError } from './exit.ts';
 import type {
   RegistryConfig,
@@ -140,6 +140,7 @@ async function startRegistry(
   const { createRegistry } = await import('../registry/registry.ts');
   const { clock, random, logger } = context;
   const { dataDir, listen, socketDir, databaseUrl, tls, advertiseUrls, behindProxy, notify } = config;
+  const { legacyAnonymous, doctorReader } = config;
   return createRegistry({
     dataDir,
     listen,
@@ -148,6 +149,11 @@ async function startRegistry(
     tls,
     advertiseUrls,
     behindProxy,
+    legacyAnonymous,
+    doctorReader:
+      doctorReader === null
+        ? null
+        : { user: doctorReader.user, password: await readDoctorPassword(doctorReader) },
     notify,
     proxy: config.proxy ?? {},
     runnerSocket: config.runnerSocket,
@@ -163,7 +169,7 @@ async function startRegistry(
 
 /** What `GET /v1/config` shows of a configuration: no secret, and no function. */
 function shown(config: object): object {
-  const secret = new Set(['databaseUrl', 'joinToken', 'proxy']);
+  const secret = new Set(['databaseUrl', 'joinToken', 'password', 'proxy']);
   return JSON.parse(
     JSON.stringify(config, (key, value: unknown) => {
       if (secret.has(key) && value !== null) return '(set)';

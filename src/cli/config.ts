@@ -17,7 +17,7 @@ import { type Given, readConfigFile, readTextFile, readValue } from './config-fi
 import { ConfigurationError, UsageError } from './exit.ts';
 import type { Io } from './io.ts';
 import { nonEmpty, notifySocketBeside, roleLocations, runnerSocketBeside, upLocations } from './locations.ts';
-import type { AgentConfig, HostOrders, Listen, RegistryConfig, RunnerConfig } from './roles.ts';
+import type { AgentConfig, DoctorReader, HostOrders, Listen, RegistryConfig, RunnerConfig } from './roles.ts';
 import { type RoleCommand, type SettingName, type SettingValue, settings, settingsOf } from './settings.ts';
 import { refuseUnknownVariables } from './variables.ts';
 
@@ -84,6 +84,8 @@ export function upConfigs(
       tls: { kind: 'off' },
       advertiseUrls: [],
       behindProxy: false,
+      legacyAnonymous: false,
+      doctorReader: null,
       databaseUrl: null,
       notify: given.get('notify') ?? emptyNotifyPlan,
       proxy: readProxySettings(io),
@@ -212,6 +214,15 @@ export async function readCaFile(file: string): Promise<readonly string[]> {
   throw new ConfigurationError(
     `Cannot use ${file} as the CA: expected certificates in PEM form, such as ca.pem in the data directory of the registry`,
   );
+}
+
+/** Of whoever may read doctor reports. Throws `ConfigurationError` for a file without a password. */
+export async function readDoctorPassword({ password, passwordFile }: DoctorReader): Promise<string> {
+  if (password !== null) return password;
+  const text = await readTextFile(passwordFile ?? '', '--doctor-password-file');
+  const line = text.replace(/\r?\n$/, '');
+  if (line !== '' && !/[\r\n]/.test(line)) return line;
+  throw new ConfigurationError(`Cannot use ${passwordFile} as a password: expected one line`);
 }
 
 /**

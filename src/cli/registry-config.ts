@@ -11,7 +11,7 @@ import {
 import { ConfigurationError } from './exit.ts';
 import type { Io } from './io.ts';
 import { notifySocketBeside, roleLocations } from './locations.ts';
-import type { Listen, RegistryConfig, TlsConfig } from './roles.ts';
+import type { DoctorReader, Listen, RegistryConfig, TlsConfig } from './roles.ts';
 
 /** Throws `ConfigurationError` (78) for settings that contradict each other, or would send secrets in the clear. */
 export function registryConfig(io: Io, given: Settings): RegistryConfig {
@@ -32,11 +32,32 @@ export function registryConfig(io: Io, given: Settings): RegistryConfig {
     tls,
     advertiseUrls,
     behindProxy,
+    legacyAnonymous: given.get('legacyAnonymous') ?? false,
+    doctorReader: doctorReaderOf(given),
     databaseUrl: given.get('databaseUrl') ?? null,
     notify: given.get('notify') ?? emptyNotifyPlan,
     proxy: readProxySettings(io),
     runnerSocket: runnerSocket === undefined ? notifySocketBeside(sockets) : runnerSocket,
   };
+}
+
+/** Both or none: a password alone is a slip, and so is a user whom nobody could be. */
+function doctorReaderOf(given: Settings): DoctorReader | null {
+  const user = given.get('doctorUser');
+  const password = given.get('doctorPassword') ?? null;
+  const passwordFile = given.get('doctorPasswordFile') ?? null;
+  if (user === undefined && password === null && passwordFile === null) return null;
+  if (user === undefined)
+    throw new ConfigurationError('Cannot use the password of doctor reports alone: pass --doctor-user too');
+  if (password === null && passwordFile === null)
+    throw new ConfigurationError(
+      'Cannot use --doctor-user alone: pass --doctor-password-file, or set HOLDFAST_DOCTOR_PASSWORD',
+    );
+  if (password !== null && passwordFile !== null)
+    throw new ConfigurationError(
+      'Cannot use --doctor-password-file with HOLDFAST_DOCTOR_PASSWORD: leave one away',
+    );
+  return { user, password, passwordFile };
 }
 
 function tlsOf(given: Settings): TlsConfig {

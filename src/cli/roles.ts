@@ -34,6 +34,10 @@ export interface RegistryConfig extends RoleConfig {
   readonly tls: TlsConfig;
   readonly advertiseUrls: readonly string[];
   readonly behindProxy: boolean;
+  /** Clients of workflow-manager-api need no token. */
+  readonly legacyAnonymous: boolean;
+  /** Who may read doctor reports with a password; null: nobody. */
+  readonly doctorReader: DoctorReader | null;
   /** A secret; null: the embedded SQLite. */
   readonly databaseUrl: string | null;
   /** Whom it tells of what. */
@@ -42,6 +46,13 @@ export interface RegistryConfig extends RoleConfig {
   readonly proxy?: ProxySettings;
   /** Where the runner listens for it; null: there is none. */
   readonly runnerSocket: string | null;
+}
+
+/** The password is a secret, given or in a file. */
+export interface DoctorReader {
+  readonly user: string;
+  readonly password: string | null;
+  readonly passwordFile: string | null;
 }
 
 /** What agent.yaml says of what the host looks at, and what it lets a registry do: agent and runner both read it. */

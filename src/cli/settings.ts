@@ -96,6 +96,34 @@ export const settings = {
     help: 'a proxy that ends TLS stands in front: any Host is answered, and probes need a token',
     read: readSwitch,
   },
+  legacyAnonymous: {
+    flag: '--legacy-anonymous',
+    env: 'HOLDFAST_LEGACY_ANONYMOUS',
+    key: 'legacyAnonymous',
+    help: 'lets clients of workflow-manager-api (/v2, /v3) check in, read and report without a token; never publish',
+    read: readSwitch,
+  },
+  doctorUser: {
+    flag: '--doctor-user <user>',
+    env: 'HOLDFAST_DOCTOR_USER',
+    key: 'doctorUser',
+    help: 'who may read /v3/doctor reports with a password (default nobody)',
+    read: readUser,
+  },
+  doctorPasswordFile: {
+    flag: '--doctor-password-file <file>',
+    env: 'HOLDFAST_DOCTOR_PASSWORD_FILE',
+    key: 'doctorPasswordFile',
+    help: 'file with the password of --doctor-user, in one line',
+    read: readPath,
+  },
+  doctorPassword: {
+    flag: null,
+    env: 'HOLDFAST_DOCTOR_PASSWORD',
+    key: null,
+    help: 'that password itself',
+    read: readText,
+  },
   databaseUrl: {
     flag: null,
     env: 'HOLDFAST_DATABASE_URL',
@@ -252,6 +280,10 @@ export const settingsOf: Readonly<Record<RoleCommand, readonly SettingName[]>> =
     'tlsKey',
     'advertiseUrl',
     'behindProxy',
+    'legacyAnonymous',
+    'doctorUser',
+    'doctorPasswordFile',
+    'doctorPassword',
     'databaseUrl',
     'runnerSocket',
     'notify',
@@ -284,6 +316,13 @@ export const futureKeys = ['pipelines', 'approvals', 'egress', 'programs'];
 function readText(value: unknown): string {
   if (typeof value === 'string' && value !== '') return value;
   throw new Error('expected a text');
+}
+
+/** A name of RFC 7617, which ends where the password begins. */
+function readUser(value: unknown): string {
+  const user = readText(value);
+  if (!user.includes(':')) return user;
+  throw new Error('expected a name without a colon');
 }
 
 function readPath(value: unknown): string {

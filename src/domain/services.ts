@@ -6,6 +6,7 @@
 import type { Caller, TokenRole, TokenScope } from './access.ts';
 import type { AgeFilter } from './age.ts';
 import type { AuditEntry, AuditVerification } from './audit.ts';
+import type { Cluster, ClusterDraft, ClusterFilter, ClusterTimes, PersistentFilter } from './cluster.ts';
 import type { StrictCondition } from './condition.ts';
 import type { DoctorDraft, DoctorReport, DoctorSummary, DoctorWire } from './doctor.ts';
 import type { Mark, Position, Revision, Selection } from './event.ts';
@@ -328,6 +329,21 @@ export interface DoctorService {
   list(page: PageRequest): Promise<Page<DoctorSummary>>;
   /** `not-found`. */
   remove(caller: Caller, id: string): Promise<void>;
+}
+
+/** Clients of workflow-manager-api. They are no hosts: nothing is known of them but what they said, and when. */
+export interface ClusterService {
+  /** Replaces what it said before, and counts. `bad-request` for an id that is none, `unprocessable` beyond `limits.clustersMax`. */
+  checkIn(caller: Caller, draft: ClusterDraft): Promise<Cluster>;
+  /** By any spelling of its id. `not-found`. */
+  get(id: string): Promise<Cluster>;
+  count(): Promise<number>;
+  /** Those between all bounds; `bad-request` when none can be, `too-large` when they are too many for one answer. */
+  aged(filter: ClusterFilter): Promise<readonly Cluster[]>;
+  /** The one that was seen first last comes first. `bad-request` as `aged`. */
+  times(filter: Pick<ClusterFilter, 'createdBeforeMs' | 'createdAfterMs'>): Promise<readonly ClusterTimes[]>;
+  /** As it was at the instant, whatever came later; the one that was seen first comes first. `bad-request` as `aged`. */
+  persistent(filter: PersistentFilter): Promise<readonly ClusterTimes[]>;
 }
 
 export interface ComponentSummary {

@@ -49,6 +49,8 @@ export type AdmissionLimits = Pick<
   | 'wrongCredentialsEveryMs'
   | 'joinsBurstMax'
   | 'joinsEveryMs'
+  | 'anonymousPostsBurstMax'
+  | 'anonymousPostsEveryMs'
   | 'addressesMax'
 >;
 
@@ -60,14 +62,15 @@ export interface AdmissionOptions {
 }
 
 /** Why a request was turned away, for `/metrics`. */
-export type Refusal = 'under-way' | 'wrong-credentials' | 'joins';
+export type Refusal = 'under-way' | 'wrong-credentials' | 'joins' | 'anonymous-posts';
 
 export class Admission {
   readonly #options: AdmissionOptions;
   readonly #lanes: Readonly<Record<RequestClass, Lane>>;
   readonly #wrong: TokenBuckets;
   readonly #joins: TokenBuckets;
-  readonly #refusals = { 'wrong-credentials': 0, joins: 0 };
+  readonly #anonymous: TokenBuckets;
+  readonly #refusals = { 'wrong-credentials': 0, joins: 0, 'anonymous-posts': 0 };
 
   constructor(options: AdmissionOptions) {
     const { limits, random } = options;
@@ -86,6 +89,10 @@ export class Admission {
     };
     this.#wrong = new TokenBuckets(
       { burst: limits.wrongCredentialsBurstMax, everyMs: limits.wrongCredentialsEveryMs },
+      limits.addressesMax,
+    );
+    this.#anonymous = new TokenBuckets(
+      { burst: limits.anonymousPostsBurstMax, everyMs: limits.anonymousPostsEveryMs },
       limits.addressesMax,
     );
     this.#joins = new TokenBuckets(
@@ -136,6 +143,20 @@ export class Admission {
     });
   }
 
+  /** Posts of those who say nothing of who they are, for each address. `rate-limited`. */
+  requireAnonymousPost(request: IncomingMessage, entrance: Entrance): void {
+    const address = addressOf(request, entrance);
+    if (address === null) return;
+    const waitMs = this.#anonymous.take(address, this.#options.clock.monotonic());
+    if (waitMs === 0) return;
+    this.#refusals['anonymous-posts'] += 1;
+    throw new AppError(
+      'rate-limited',
+      'Cannot take more posts without a token from this address now: try again later, or send a token',
+      { retryAfterMs: jittered(waitMs + this.#lanes.checkin.backMs, this.#options.random) },
+    );
+  }
+
   /** For `/metrics`. */
   counts(): { name: RequestClass; underWay: number; refusals: Partial<Record<Refusal, number>> }[] {
     return Object.values(this.#lanes).map(({ name, underWay, refused }) => ({
@@ -145,6 +166,7 @@ export class Admission {
         'under-way': refused,
         ...(name === 'credential' ? { 'wrong-credentials': this.#refusals['wrong-credentials'] } : {}),
         ...(name === 'join' ? { joins: this.#refusals.joins } : {}),
+        ...(name === 'checkin' ? { 'anonymous-posts': this.#refusals['anonymous-posts'] } : {}),
       },
     }));
   }

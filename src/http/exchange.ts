@@ -12,6 +12,15 @@ import { statusOf } from '../wire/problem.ts';
 import type { Lane } from './admission.ts';
 import { anonymous, authorise, checkHead, type Entrance, needsCaller } from './auth.ts';
 import { readBody } from './body.ts';
+import { basicOf, isBasicUser } from './legacy/basic.ts';
+import {
+  emptyBody,
+  isLegacyPath,
+  legacyAnswer,
+  legacyType,
+  refuseLegacyType,
+  unreadableBody,
+} from './legacy/form.ts';
 import type { RouteMeter } from './metrics.ts';
 import { type Answer, type Call, type HttpContext, jsonType } from './operation.ts';
 import { asAppError, MethodNotAllowed, problemAnswer } from './problem.ts';
@@ -63,12 +72,17 @@ export class Exchange {
   #turnedAway = false;
   /** Who it is depends on its body. */
   #proves = false;
+  /** Its path is one of the old wire formats: so is its answer. */
+  readonly #legacy: boolean;
+  /** It may show a password. */
+  #basic = false;
 
   /** `meter` counts it until a route takes over. */
   constructor(options: ExchangeOptions, incoming: Incoming, meter: RouteMeter) {
     this.#options = options;
     this.#incoming = incoming;
     this.#meter = meter;
+    this.#legacy = isLegacyPath(pathOf(incoming.request.url ?? ''));
     this.#startedMs = options.context.clock.monotonic();
   }
 
@@ -86,6 +100,19 @@ export class Exchange {
       const { access } = service.route;
       this.#proves = access === 'proof';
       if (this.#proves) admission.requireTrusted(request, entrance);
+      this.#basic = service.route.operation.legacy?.basic === true;
+      const reader = this.#basic ? this.#basicReader() : null;
+      if (reader !== null) {
+        this.#admit(service, reader, 'open');
+        return;
+      }
+      if (this.#isAnonymous(service)) {
+        this.#options.context.services.access.admit?.();
+        if (request.method === 'POST' && service.lane.name === 'checkin')
+          admission.requireAnonymousPost(request, entrance);
+        this.#admit(service, null, 'open');
+        return;
+      }
       const needed = needsCaller(access, entrance);
       const found = needed ? admission.identify(request, entrance) : null;
       if (found instanceof Promise) {
@@ -140,7 +167,9 @@ export class Exchange {
       this.#leave();
       return;
     }
-    const { status, headers, text } = problemAnswer(told, requestId);
+    const { status, headers, text } = this.#legacy
+      ? legacyAnswer(told, requestId, { basic: this.#basic })
+      : problemAnswer(told, requestId);
     // Whoever guesses pays for a connection each time.
     const guessed = told.code === 'rate-limited' && (this.#caller === null || this.#proves);
     const connection = guessed ? { connection: 'close' } : this.#connection();
@@ -162,11 +191,37 @@ export class Exchange {
     throw new AppError('not-found', `Cannot find ${path.slice(0, 200)}: there is no such path here`);
   }
 
-  #admit(service: Service, found: Caller | null): void {
+  /** Who shows the password of the reader of doctor reports; null when it shows none, `unauthenticated` when it is wrong. */
+  #basicReader(): Caller | null {
+    const { request, entrance } = this.#incoming;
+    const { services, admission } = this.#options.context;
+    const shown = basicOf(request);
+    if (shown === undefined || entrance.caller !== null) return null;
+    services.access.admit?.();
+    admission.requireTrusted(request, entrance);
+    if (isBasicUser(services.legacy?.doctorReader ?? null, shown))
+      return { role: 'viewer', subject: `basic:${shown?.user ?? ''}` };
+    admission.noteWrongProof(request, entrance);
+    throw new AppError('unauthenticated', 'Cannot accept the user name and password');
+  }
+
+  /** Whether somebody who says nothing of who it is may do this. */
+  #isAnonymous({ route }: Service): boolean {
+    const { request, entrance } = this.#incoming;
+    return (
+      route.operation.legacy?.anonymous === true &&
+      this.#options.context.services.legacy?.anonymous === true &&
+      entrance.caller === null &&
+      request.headers.authorization === undefined
+    );
+  }
+
+  /** `opened`: whoever it is, it may. */
+  #admit(service: Service, found: Caller | null, opened?: 'open'): void {
     const { request, response, entrance, params } = this.#incoming;
     try {
       const { access } = service.route;
-      const allowed = needsCaller(access, entrance) ? access : 'open';
+      const allowed = opened ?? (needsCaller(access, entrance) ? access : 'open');
       const { url } = request;
       const { context, logger } = this.#options;
       const asked = { allowed, found, own: params['host'], operation: service.route.operation, url };
@@ -176,6 +231,7 @@ export class Exchange {
       if (!this.#proves) this.#enter(service, caller);
       if (request.headers.expect !== undefined) response.writeContinue();
       if (service.body === null) this.#handle(service, caller, undefined);
+      else if (this.#legacy) this.#readLegacyBody(service, caller);
       else {
         readBody(request, { bytesMax: service.bodyBytesMax, gzip: service.gzip }, (error, body) =>
           error === null ? this.#handle(service, caller, body) : this.fail(error),
@@ -184,6 +240,17 @@ export class Exchange {
     } catch (error) {
       this.fail(error);
     }
+  }
+
+  #readLegacyBody(service: Service, caller: Caller): void {
+    const { request } = this.#incoming;
+    const refusal = refuseLegacyType(request);
+    if (refusal !== undefined) throw refusal;
+    readBody(request, { bytesMax: service.bodyBytesMax, gzip: false }, (error, body) => {
+      if (error !== null) this.fail(unreadableBody(error));
+      else if (body === undefined) this.fail(emptyBody());
+      else this.#handle(service, caller, body);
+    });
   }
 
   /** Room for it, and its address has had no more than its share: asked before the body of a known caller is read. */
@@ -249,7 +316,8 @@ export class Exchange {
   async #once(route: Route, call: Call): Promise<Answer> {
     const { request } = this.#incoming;
     const key = request.headers['idempotency-key'];
-    if (key === undefined) return route.operation.handle(call);
+    // Those who say nothing of who they are share a name, and nobody's answer is another one's.
+    if (key === undefined || call.caller === anonymous) return route.operation.handle(call);
     if (typeof key !== 'string' || !/^[\x20-\x7e]{1,128}$/.test(key)) {
       throw new AppError(
         'bad-request',
@@ -278,7 +346,7 @@ export class Exchange {
         this.#write(
           answer.status,
           answer.etag === undefined
-            ? { 'content-type': jsonType }
+            ? { 'content-type': this.#legacy ? legacyType : jsonType }
             : { 'content-type': jsonType, etag: answer.etag },
           JSON.stringify(answer.body),
         );

@@ -75,6 +75,8 @@ const writeCodes: readonly ErrorCode[] = ['storage-full'];
 export function openApiDocument(routes: readonly Route[], about: { kind: Kind; version: string }): object {
   const paths: Record<string, Record<string, object>> = {};
   for (const route of routes) {
+    // What `/swagger.json` describes.
+    if (route.operation.legacy !== null) continue;
     const path = route.path.replaceAll(/:(\w+)/g, '{$1}');
     paths[path] = { ...paths[path], [route.method.toLowerCase()]: describe(route) };
   }

@@ -16,8 +16,10 @@ import type { VersionCondition } from '../domain/host-change.ts';
 import type {
   AccessService,
   AuditService,
+  ClusterService,
   ComponentHistoryService,
   ComponentService,
+  DoctorService,
   EventLog,
   HostHistoryService,
   HostService,
@@ -35,6 +37,7 @@ import type {
 } from '../domain/services.ts';
 import type { Admission, RequestClass } from './admission.ts';
 import type { HostHistory } from './host-history.ts';
+import type { BasicUser } from './legacy/basic.ts';
 import type { Metrics } from './metrics.ts';
 import type { WatchHub } from './watch-hub.ts';
 
@@ -60,6 +63,12 @@ export interface HttpServices {
   readonly trains?: TrainService;
   /** The registry's; the agent has no such routes. */
   readonly updates?: UpdateService;
+  /** The registry's; the agent has no such routes. */
+  readonly clusters?: ClusterService;
+  /** The registry's; the agent has no such routes. */
+  readonly doctor?: DoctorService;
+  /** How callers of the old wire formats are met who show no token. */
+  readonly legacy?: LegacyAccess;
   readonly tokens?: TokenService;
   readonly audit?: AuditService;
   readonly log: EventLog;
@@ -84,6 +93,13 @@ export interface HttpServices {
   readonly notify?: NotifyService;
   /** None while an agent holds no target. */
   readonly targets?: TargetService;
+}
+
+export interface LegacyAccess {
+  /** Whoever shows nothing may do what clients of workflow-manager-api do. */
+  readonly anonymous: boolean;
+  /** Who may read doctor reports with a password. */
+  readonly doctorReader: BasicUser | null;
 }
 
 export const checkStatuses = ['ok', 'degraded', 'failed'] as const;
@@ -133,6 +149,8 @@ export interface HttpContext {
   readonly admission: Admission;
   /** The text of `/openapi.json`, made once. */
   openApi(): string;
+  /** The text of `/swagger.json`, made once. */
+  swagger(): string;
   closing(): boolean;
 }
 
@@ -189,6 +207,8 @@ export interface Operation {
   readonly creates: boolean;
   /** The answer goes on for long, so HEAD cannot have the same one. */
   readonly streams: boolean;
+  /** Of the old wire formats: it reads query and body itself. `anonymous`: the setting lets in whoever shows no token. */
+  readonly legacy: { readonly anonymous: boolean; readonly basic: boolean } | null;
   readonly handle: (call: Call) => Answer | Promise<Answer>;
 }
 
@@ -201,7 +221,15 @@ export function operation<Q extends TSchema | null = null, B extends TSchema | n
     Partial<
       Pick<
         Operation,
-        'bodyOptional' | 'bodyMaxBytes' | 'gzip' | 'codes' | 'creates' | 'requestClass' | 'scoped' | 'streams'
+        | 'bodyMaxBytes'
+        | 'bodyOptional'
+        | 'codes'
+        | 'creates'
+        | 'gzip'
+        | 'legacy'
+        | 'requestClass'
+        | 'scoped'
+        | 'streams'
       >
     > & {
       readonly query?: Q;
@@ -220,6 +248,7 @@ export function operation<Q extends TSchema | null = null, B extends TSchema | n
     scoped: false,
     creates: false,
     streams: false,
+    legacy: null,
     ...definition,
     // The schemas above are what the server validates with before it calls, so the handler's types hold.
     handle: definition.handle as Operation['handle'],

@@ -121,6 +121,20 @@ async function withStore({ health, probeStore }: HttpServices): Promise<Readonly
   }
 }
 
+export const swagger = operation({
+  id: 'swagger',
+  requestClass: 'probe',
+  tag,
+  summary: 'The routes of workflow-manager-api, as Swagger 2.0',
+  answers: { 200: Type.Object({}) },
+  handle: ({ context }) => ({
+    kind: 'text',
+    status: 200,
+    type: 'application/json',
+    text: context.swagger(),
+  }),
+});
+
 function health(checks: Readonly<Record<string, Check>>, status: 200 | 503): Answer {
   return { kind: 'json', status, body: { status: worst(checks), checks } };
 }

@@ -74,10 +74,12 @@ export function problemBytes(error: AppError, requestId: string): string {
 }
 
 export class MethodNotAllowed extends AppError {
+  readonly method: string;
   readonly allow: readonly string[];
 
   constructor(method: string, path: string, allow: readonly string[]) {
     super('method-not-allowed', `Cannot ${method} ${path}: expected ${allow.join(', ')}`);
+    this.method = method;
     this.allow = allow;
   }
 }

@@ -14,7 +14,7 @@ import { strictObject } from '../wire/schema.ts';
 import type { Entrance } from './auth.ts';
 import { Exchange, type ExchangeOptions, type Incoming, type Service } from './exchange.ts';
 import type { RouteMeter } from './metrics.ts';
-import type { Route } from './routes.ts';
+import { hasHead, type Route } from './routes.ts';
 import { createValidators } from './validate.ts';
 
 export interface RouterOptions extends ExchangeOptions {
@@ -64,9 +64,9 @@ export function createRouter(options: RouterOptions): Serve {
   });
   for (const service of servicesOf(options)) {
     const { method, path, operation } = service.route;
-    for (const url of [path, ...withEmptyEnd(path)]) {
+    for (const url of [path, ...(operation.legacy === null ? withEmptyEnd(path) : [])]) {
       router.on(
-        method === 'GET' && !operation.streams ? ['GET', 'HEAD'] : method,
+        hasHead(service.route) ? ['GET', 'HEAD'] : method,
         url,
         (request, response, params, _store, query) =>
           exchange(request, response, params as Incoming['params'], query).serve(service),
@@ -121,9 +121,16 @@ function servicesOf({ context, routes, bodyBytes }: RouterOptions): Service[] {
       route,
       meter: context.metrics.meter(method, path),
       lane: context.admission.laneOf(operation.requestClass),
-      query: validators(operation.query ?? strictObject({}), 'query', { optional: true }),
+      query:
+        operation.legacy === null
+          ? validators(operation.query ?? strictObject({}), 'query', { optional: true })
+          : () => true,
       body:
-        method === 'GET' ? null : validators(operation.body ?? EmptyBody, 'body', { optional: bodyOptional }),
+        method === 'GET'
+          ? null
+          : operation.legacy !== null
+            ? () => true
+            : validators(operation.body ?? EmptyBody, 'body', { optional: bodyOptional }),
       bodyBytesMax: operation.bodyMaxBytes ?? bodyBytes,
       gzip: operation.gzip,
     };

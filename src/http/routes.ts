@@ -11,6 +11,9 @@ import { events } from './events.ts';
 import * as host from './host.ts';
 import * as hostsThen from './hosts-then.ts';
 import * as inventory from './inventory.ts';
+import * as clusters from './legacy/cluster.ts';
+import * as reports from './legacy/doctor.ts';
+import * as versions from './legacy/version.ts';
 import * as liveness from './liveness.ts';
 import * as notify from './notify.ts';
 import type { Kind, Operation } from './operation.ts';
@@ -47,6 +50,9 @@ const operators: Role[] = ['operator', 'admin'];
 /** A host's own writes: nobody else speaks for it, not even an admin. */
 const itself: Role[] = ['host'];
 const admins: Role[] = ['admin'];
+/** An old client has one token: it checks in, and asks what is published. */
+const oldClients: Role[] = [...viewers, 'reporter', 'publisher'];
+const reportSenders: Role[] = ['reporter', 'host', 'admin'];
 /** A join token, and an admin who lets a host in without one. */
 const joiners: Role[] = ['admin', 'joiner'];
 
@@ -129,13 +135,51 @@ const table: readonly [Route['method'], string, Route['on'], Access, Operation][
   ['GET',    '/openapi.json',                  'both',     'probe',         probes.openApi],
 ];
 
-export const routes: readonly Route[] = table.map(([method, path, on, access, operation]) => ({
-  method,
-  path,
-  on,
-  access,
-  operation,
-}));
+/** Of workflow-manager-api. All but the first two are under `/v2` as well. */
+// biome-ignore format: a table
+const legacyTable: typeof table = [
+  ['POST',   '/v3/clusters',                   'registry', reporters,       clusters.postCluster],
+  ['POST',   '/v2/clusters/:cluster',          'registry', reporters,       clusters.postClusterAt],
+  ['GET',    '/v3/clusters/count',             'registry', oldClients,      clusters.countClusters],
+  ['GET',    '/v3/clusters/age',               'registry', oldClients,      clusters.ageClusters],
+  ['GET',    '/v3/clusters/checkins',          'registry', oldClients,      clusters.checkInsOfClusters],
+  ['GET',    '/v3/clusters/persistent',        'registry', oldClients,      clusters.persistentClusters],
+  ['GET',    '/v3/clusters/:cluster',          'registry', oldClients,      clusters.getCluster],
+  ['GET',    '/v3/versions/:train/:component', 'registry', oldClients,      versions.listVersions],
+  ['GET',    '/v3/versions/:train/:component/:release', 'registry', oldClients, versions.getVersion],
+  ['POST',   '/v3/versions/:train/:component/:release', 'registry', publishers, versions.postVersion],
+  ['POST',   '/v3/versions/latest',            'registry', oldClients,      versions.postLatestVersions],
+  ['POST',   '/v3/doctor/:uuid',               'registry', reportSenders,   reports.postReport],
+  ['GET',    '/v3/doctor/:uuid',               'registry', admins,          reports.getReport],
+  ['GET',    '/ping',                          'registry', 'open',          clusters.ping],
+  ['GET',    '/swagger.json',                  'registry', 'probe',         probes.swagger],
+];
+
+const onV3Only: readonly Operation[] = [clusters.postCluster];
+
+const twins: typeof table = legacyTable.flatMap(([method, path, on, access, operation]) =>
+  path.startsWith('/v3/') && !onV3Only.includes(operation)
+    ? [
+        [
+          method,
+          path.replace('/v3/', '/v2/'),
+          on,
+          access,
+          operation === versions.postLatestVersions ? versions.postLatestVersionsV2 : operation,
+        ] as const,
+      ]
+    : [],
+);
+
+export const routes: readonly Route[] = [...table, ...legacyTable, ...twins].map(
+  ([method, path, on, access, operation]) => ({
+    method,
+    path,
+    on,
+    access,
+    operation,
+  }),
+);
 
 export function routesOf(kind: Kind): readonly Route[] {
   return routes.filter(({ on }) => on === 'both' || on === kind);
@@ -158,9 +202,14 @@ export function methodsAt(all: readonly Route[], path: string): string[] {
   for (const route of all) {
     if (!patternOf(route.path).test(path)) continue;
     methods.add(route.method);
-    if (route.method === 'GET' && !route.operation.streams) methods.add('HEAD');
+    if (hasHead(route)) methods.add('HEAD');
   }
   return [...methods].sort();
+}
+
+/** HEAD answers as GET does; workflow-manager-api had none. */
+export function hasHead({ method, operation }: Pick<Route, 'method' | 'operation'>): boolean {
+  return method === 'GET' && !operation.streams && operation.legacy === null;
 }
 
 /** Without query, and without the origin of a request in absolute form. */

@@ -23,6 +23,7 @@ import { statusOf } from '../wire/problem.ts';
 import { Admission, type AdmissionOptions, ConnectionCounts, networkOf } from './admission.ts';
 import { checkHead, type Entrance, headersMax } from './auth.ts';
 import { HostHistory } from './host-history.ts';
+import { swaggerDocument } from './legacy/swagger.ts';
 import { type Bound, bind, entranceThrough, type Listener, type TlsPair, type TlsSource } from './listen.ts';
 import { Metrics, type RouteMeter, type Sample } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
@@ -100,6 +101,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   const sockets = new Set<Socket>();
   const secured = new Set<Socket>();
   let openApi: string | undefined;
+  let swagger: string | undefined;
   let closing = false;
   const admission = new Admission({
     clock,
@@ -126,6 +128,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     history: services.hostFacts === undefined ? null : new HostHistory(services.log, services.hostFacts),
     hub: new WatchHub({ log: services.log, snapshots: services.snapshots, clock, logger, group, limits }),
     openApi: () => (openApi ??= JSON.stringify(openApiDocument(routes, { kind, version }))),
+    swagger: () => (swagger ??= JSON.stringify(swaggerDocument(routes, version))),
     closing: () => closing,
   };
   const watchEndpoint = createWatchEndpoint(context, logger);

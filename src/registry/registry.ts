@@ -20,6 +20,7 @@ import { createHttpServer, type HttpLimits } from '../http/server.ts';
 import { AccessStore } from '../store/access.ts';
 import { resetAdminToken, writeFirstAdminToken } from '../store/admin-token.ts';
 import { AuditStore } from '../store/audit.ts';
+import { ClusterStore } from '../store/cluster.ts';
 import { DoctorStore } from '../store/doctor.ts';
 import { backupStream } from '../store/engine/backup-stream.ts';
 import type { OpenStore } from '../store/engine/core.ts';
@@ -78,6 +79,10 @@ export interface RegistryOptions extends Partial<Surroundings> {
   readonly proxy?: ProxySettings;
   /** The socket `notify.sock` of this host's runner, for sinks that are commands. */
   readonly runnerSocket?: string | null;
+  /** Whoever shows no token may do what clients of workflow-manager-api do: check in, read versions and clusters, report. */
+  readonly legacyAnonymous?: boolean;
+  /** Who may read the doctor reports of such clients with a password; a secret. */
+  readonly doctorReader?: { readonly user: string; readonly password: string } | null;
   /** What `GET /v1/config` shows; no secrets. */
   readonly config?: object;
   /** The native addon in the single binary. */
@@ -112,6 +117,8 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     tls = { kind: 'off' },
     advertiseUrls = [],
     behindProxy = false,
+    legacyAnonymous = false,
+    doctorReader = null,
     clock,
     random,
     logger,
@@ -186,6 +193,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
   const joinText = (bearer: string) => encodeJoinToken(trust.joinTrust(), bearer);
   const tokens = new TokenStore({ store, clock, access, joinText });
   const audit = new AuditStore({ store, clock });
+  const clusters = new ClusterStore({ store });
   const doctor = new DoctorStore({ store, clock });
   const idempotency = new IdempotencyStore({ store, clock });
   const notifier = new Notifier({
@@ -304,6 +312,9 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       releases,
       trains,
       updates,
+      clusters,
+      doctor,
+      legacy: { anonymous: legacyAnonymous, doctorReader },
       tokens,
       audit,
       notify: notifier,

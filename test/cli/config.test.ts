@@ -92,6 +92,8 @@ test('up starts the registry, a runner, then an agent that reports to the one an
     tls: { kind: 'off' },
     advertiseUrls: [],
     behindProxy: false,
+    legacyAnonymous: false,
+    doctorReader: null,
     databaseUrl: null,
     notify: { rules: [], sinks: [] },
     proxy: {},

@@ -152,7 +152,7 @@ for (const kind of ['registry', 'agent'] as const) {
 }
 
 /** Places that are asked with a POST, because what is asked about is long. */
-const questions = ['/v1/is-up', '/v1/releases/latest'];
+const questions = ['/v3/versions/latest', '/v2/versions/latest', '/v1/is-up', '/v1/releases/latest'];
 
 /** What everybody on the machine may not see, whatever the table says. */
 describe('G1: a reader', () => {

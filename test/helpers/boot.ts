@@ -53,6 +53,9 @@ export interface RegistryBoot {
   readonly tls?: RegistryOptions['tls'];
   readonly advertiseUrls?: readonly string[];
   readonly behindProxy?: boolean;
+  readonly legacyAnonymous?: boolean;
+  readonly doctorReader?: RegistryOptions['doctorReader'];
+  readonly databaseUrl?: string;
 }
 
 export interface AgentBoot {
@@ -126,6 +129,9 @@ export class Stage<C extends Clock = FakeClock> {
       ...(tls === undefined ? {} : { tls }),
       ...(advertiseUrls === undefined ? {} : { advertiseUrls }),
       ...(behindProxy === undefined ? {} : { behindProxy }),
+      legacyAnonymous: options.legacyAnonymous ?? false,
+      doctorReader: options.doctorReader ?? null,
+      ...(options.databaseUrl === undefined ? {} : { databaseUrl: options.databaseUrl }),
       dataDir,
       socketDir: options.socketDir ?? null,
       listen: { host, port },

@@ -184,7 +184,7 @@ test('every route that writes says what it competes with', () => {
   );
   assert.deepEqual(
     reads.map(({ operation }) => operation.id),
-    ['isUpMany', 'getLatestReleases'],
+    ['isUpMany', 'getLatestReleases', 'postLatestVersions', 'postLatestVersions'],
   );
   assert.deepEqual(
     new Set(routes.map(({ operation }) => operation.requestClass)),

@@ -6,7 +6,7 @@
  * no answer; it connects again with growing pauses and takes the lead anew. If nobody led meanwhile, what became of
  * the unanswered batch is looked up and memory stays true; otherwise whoever builds memory on this store is told.
  */
-import type { Clock } from '../../base/clock.ts';
+import type { Cancel, Clock } from '../../base/clock.ts';
 import { type Logger, silentLogger } from '../../base/log.ts';
 import { systemCaller } from '../../domain/access.ts';
 import { AppError } from '../../domain/error.ts';
@@ -92,6 +92,7 @@ class PostgresStore extends CoreStore<PostgresDriver> {
   #turn: Promise<void> = Promise.resolve();
   #growing = false;
   #wakePlanned = false;
+  #cancelWake: Cancel = () => undefined;
 
   constructor(options: CoreOptions<PostgresDriver> & { holder: string }) {
     super(options);
@@ -149,6 +150,7 @@ class PostgresStore extends CoreStore<PostgresDriver> {
   }
 
   protected async release(): Promise<void> {
+    this.#cancelWake();
     await this.#turn;
     await this.driver.close();
   }
@@ -246,7 +248,7 @@ class PostgresStore extends CoreStore<PostgresDriver> {
   #wakeSoon(): void {
     if (this.#wakePlanned || this.state === 'standby') return;
     this.#wakePlanned = true;
-    this.clock.after(wakePauseMs, () => {
+    this.#cancelWake = this.clock.after(wakePauseMs, () => {
       this.#wakePlanned = false;
       // Whoever is not woken looks by himself within a second.
       this.driver.wake().catch((err: unknown) => this.logger.debug({ err }, 'wake-up not sent'));

@@ -38,6 +38,8 @@ export interface Schema extends CommonSchema {
   components: HostComponentRow;
   components_past: PastComponentRow;
   releases: ReleaseRow;
+  clusters: ClusterRow;
+  cluster_checkins: ClusterCheckInRow;
   trains: TrainRow;
   doctor_reports: DoctorReportRow;
   notify_places: NotifyPlaceRow;
@@ -265,6 +267,22 @@ export interface ReleaseRow {
   published_by: string;
   published_at_ms: number;
   changed_at_ms: number;
+}
+
+export interface ClusterRow {
+  key: string;
+  id: string;
+  /** JSON of a list. */
+  components: string;
+  first_seen_ms: number;
+  last_seen_ms: number;
+  checkins: number;
+}
+
+export interface ClusterCheckInRow {
+  cluster_key: string;
+  at_ms: number;
+  count: number;
 }
 
 export interface TrainRow {
