@@ -3,6 +3,7 @@
  * undoes them in reverse.
  */
 import { join } from 'node:path';
+import type { Logger } from '../base/log.ts';
 import { startLoop } from '../base/loop.ts';
 import { Loops } from '../base/loops.ts';
 import { createSearch } from '../base/search.ts';
@@ -41,11 +42,13 @@ import { createChecks } from './checks.ts';
 import { createDetection } from './detection.ts';
 import type { Detector } from './detectors/detector.ts';
 import { asksRunner, detectorOf } from './detectors/of-spec.ts';
+import { agentDiagnosis, filingAt } from './diagnosis.ts';
 import type { JoinToken } from './join.ts';
 import { AgentLiveness } from './liveness.ts';
 import { linuxPaths, type MachinePaths, mintMachineId, readBootId, readMachineId } from './machine.ts';
 import { MembershipFiles } from './membership.ts';
 import { type Connect, connectRegistry } from './peer.ts';
+import { RecentProblems, readProblems } from './problems.ts';
 import { reportOf, reportOfAll, reportOfSelf } from './reports.ts';
 import { type RunnerAccess, RunnerLink } from './runner-link.ts';
 import { Session } from './session.ts';
@@ -139,13 +142,15 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     self = {},
     clock,
     random,
-    logger,
   } = options;
+  const problems = new RecentProblems(clock, await readProblems(dataDir));
+  const logger = problems.listening(options.logger);
   const loops = new Loops(clock);
   const shared = { clock, random, logger, loops };
 
   const store = await openStore({ role: 'agent', dataDir, clock, logger, random, addon: options.addon });
   undo.add('store', () => store.close());
+  undo.add('problems', () => leaveProblems(problems, { dataDir, logger }));
 
   const identities = new IdentityStore(store);
   let identity: Identity | null = await identities.read();
@@ -229,7 +234,10 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
     firstMs: flushEveryMs,
     backoffBaseMs: flushEveryMs,
     backoffCapMs: flushEveryMs,
-    run: () => flushAll(own, answers),
+    run: async () => {
+      await flushAll(own, answers);
+      await problems.write(dataDir);
+    },
   });
   undo.add('flush', async () => {
     await flush.stop();
@@ -302,7 +310,15 @@ async function build(options: AgentOptions & Surroundings, undo: Undo): Promise<
       access,
       liveness,
       components: inventory,
-      ...(session === null ? {} : { targets }),
+      ...(session === null ? {} : { targets, filing: filingAt(() => session?.peer ?? null) }),
+      diagnosis: async () =>
+        agentDiagnosis(parts, {
+          dataDir,
+          problems: problems.list(),
+          config: options.config ?? {},
+          version: options.version,
+          commit: options.commit,
+        }),
       tokens: new TokenStore({ store, clock, access, joinText: null }),
       audit,
       log: store.log,
@@ -408,6 +424,16 @@ async function reportChangedSelf(store: OpenStore, outbox: Outbox, self: Labels)
 async function moveRecords(own: LivenessStore, hostName: string): Promise<void> {
   const strangers = own.records().filter((record) => record.host !== hostName);
   for (const { uuid } of strangers) await own.moved(systemCaller, uuid, hostName);
+}
+
+/** What the agent was told of is still in memory when the disk is what fails. */
+async function leaveProblems(
+  problems: RecentProblems,
+  { dataDir, logger }: { dataDir: string; logger: Logger },
+): Promise<void> {
+  await problems
+    .write(dataDir)
+    .catch((err: unknown) => logger.warn({ err }, 'could not leave the last problems in the data directory'));
 }
 
 async function flushAll(own: LivenessStore, answers: RemoteAnswers): Promise<void> {

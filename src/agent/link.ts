@@ -30,6 +30,10 @@ export class RegistryLink implements RegistryPeer {
   readonly trust: RegistryPeer['trust'] = () => this.#lane.run((peer) => peer.trust());
   readonly target: RegistryPeer['target'] = (hostId) => this.#lane.run((peer) => peer.target(hostId));
 
+  readonly doctor: RegistryPeer['doctor'] = {
+    file: (...given) => this.#lane.run(({ doctor }) => doctor.file(...given)),
+  };
+
   get liveness(): LivenessService {
     return this.#lane.peer.liveness;
   }

@@ -6,7 +6,7 @@ import type { ProxySettings } from '../client/proxy.ts';
 import { targetRequests } from '../client/target.ts';
 import type { TlsTrust } from '../client/tls.ts';
 import { trustRequests } from '../client/trust.ts';
-import type { HostService, LivenessService } from '../domain/services.ts';
+import type { DoctorService, HostService, LivenessService } from '../domain/services.ts';
 import { signatureHeader, type Trust } from '../domain/trust.ts';
 import { checkInTimeoutMs } from './checkin.ts';
 import { reportTimeoutMs } from './outbox.ts';
@@ -27,6 +27,8 @@ export type HostCalls = Pick<HostService, 'join' | 'renew' | 'beat' | 'checkIn' 
 export interface RegistryPeer {
   readonly hosts: HostCalls;
   readonly liveness: LivenessService;
+  /** What this host sends when it is ill. */
+  readonly doctor: Pick<DoctorService, 'file'>;
   trust(): Promise<Trust>;
   /** What the host shall hold, as it was signed; `signature` is null when the answer had none. */
   target(hostId: string): Promise<{ readonly body: string; readonly signature: string | null }>;
@@ -54,6 +56,7 @@ export function connectRegistry(
   return {
     hosts: { ...client.hosts, checkIn, report },
     liveness: client.liveness,
+    doctor: client.doctor,
     trust: async () => (await client.call(trustRequests.get())).document,
     target: async (hostId) => {
       const { text, headers } = await client.call(targetRequests.get(hostId));

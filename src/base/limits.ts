@@ -321,6 +321,24 @@ export const limitTable = {
     reached: 'too-large',
     why: 'a host tells of itself in some ten KiB, a cluster of the old wire format in some hundred',
   },
+  recentProblemsMax: {
+    value: 100,
+    unit: 'count',
+    reached: 'the oldest is forgotten; the journal has all',
+    why: 'warnings and errors of an agent that a doctor report shows: what a person still reads',
+  },
+  problemDetailMax: {
+    value: 1_000,
+    unit: 'count',
+    reached: 'cut',
+    why: 'characters of the fields of one of them: all of them take 200 KB at most',
+  },
+  maskedTextMax: {
+    value: 20_000,
+    unit: 'count',
+    reached: 'cut',
+    why: 'characters of one text of a doctor report, which is searched for secrets',
+  },
   doctorCommentBytes: {
     value: 16 * KiB,
     unit: 'bytes',

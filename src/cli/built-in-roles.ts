@@ -67,6 +67,10 @@ export function builtInRoles(cacheDir: string | undefined): Roles {
         addon: addonFor(),
       });
     },
+    async readLeftBehind(dataDir) {
+      const { readLeftBehind } = await import('../store/left-behind.ts');
+      return readLeftBehind({ dataDir, pid: process.pid, addon: addonFor() });
+    },
     async addKeys(request) {
       const { addKeys } = await import('../store/engine/backup-keys.ts');
       await addKeys({ ...request, addon: addonFor() });

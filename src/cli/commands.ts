@@ -43,6 +43,12 @@ export const commands: readonly CommandEntry[] = [
     load: () => import('./status.ts'),
   },
   {
+    name: 'doctor',
+    group: 'Look at it:',
+    summary: 'what is wrong with this host, shown and sent to those who can mend it: ls get rm',
+    load: () => import('./doctor.ts'),
+  },
+  {
     name: 'hosts',
     group: 'Look at it:',
     summary: 'hosts of the fleet: ls get label rename revoke rm',

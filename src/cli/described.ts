@@ -47,7 +47,7 @@ export interface DescribedCommand {
   /** Command lines without the program's name. */
   readonly examples: readonly string[];
   readonly commands: readonly DescribedCommand[];
-  /** `hosts` alone means `hosts ls`, with the options of that. */
+  /** `hosts` alone means `hosts ls`, with the options of that; one with options of its own means itself. */
   readonly standsFor: DescribedCommand | null;
 }
 
@@ -63,7 +63,10 @@ export function describe(command: Command, path: readonly string[] = []): Descri
     options: command.options.filter(({ hidden }) => !hidden).map(describeOption),
     examples: examplesOf(command) ?? [],
     commands,
-    standsFor: path.length === 1 ? (commands.find((one) => one.path.at(-1) === 'ls') ?? null) : null,
+    standsFor:
+      path.length === 1 && command.options.length === 0
+        ? (commands.find((one) => one.path.at(-1) === 'ls') ?? null)
+        : null,
   };
 }
 

@@ -10,6 +10,7 @@ import type { Allow } from '../domain/allow.ts';
 import type { CheckSpec } from '../domain/check.ts';
 import type { DetectorSpec } from '../domain/detector.ts';
 import type { NotifyPlan } from '../domain/notify.ts';
+import type { LeftBehind } from '../store/left-behind.ts';
 
 export interface Listen {
   readonly host: string;
@@ -159,6 +160,11 @@ export interface Roles {
     request: RestoreRequest,
     context: RoleContext,
   ): Promise<{ readonly role: 'registry' | 'agent'; readonly keys: boolean; readonly kept: string | null }>;
+  /**
+   * What an agent that does not run has left; null when none has ever run there. `forbidden` when the directory is
+   * somebody else's, `conflict` when a process owns it.
+   */
+  readLeftBehind(dataDir: string): Promise<LeftBehind | null>;
   /** Seals the registry's key files into a backup that has just been written. */
   addKeys(request: { file: string; dataDir: string; passphrase: string }): Promise<void>;
 }

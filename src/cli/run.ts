@@ -86,6 +86,8 @@ function withDefault(
   const [, next] = words;
   const bare = next === undefined || (next.startsWith('-') && next !== '--help' && next !== '-h');
   if (chosen === undefined || words[0] !== chosen.name || !bare) return words;
+  // One with options of its own does something by itself.
+  if ((group?.options.length ?? 0) > 0) return words;
   if (group?.commands.every((command) => command.name() !== 'ls') ?? true) return words;
   return [chosen.name, 'ls', ...words.slice(1)];
 }

@@ -12,6 +12,7 @@ import type {
   AuditService,
   ComponentHistoryService,
   ComponentService,
+  DoctorService,
   HostService,
   LivenessService,
   NotifyService,
@@ -22,6 +23,7 @@ import type {
 } from '../domain/services.ts';
 import { createAudit } from './audit.ts';
 import { Connection, type ConnectionOptions } from './connection.ts';
+import { createDoctor } from './doctor.ts';
 import { createHosts } from './host.ts';
 import { createComponentHistory, createComponents } from './inventory.ts';
 import { createLiveness } from './liveness.ts';
@@ -53,6 +55,8 @@ export interface HoldfastClient {
   readonly componentHistory: ComponentHistoryService;
   readonly releases: ReleaseService;
   readonly trains: TrainService;
+  /** The registry's; an agent passes on what is filed. */
+  readonly doctor: DoctorService;
   /** The registry's. */
   readonly notify: NotifyService;
   readonly updates: UpdateService;
@@ -92,6 +96,7 @@ function clientOf(connection: Connection): HoldfastClient {
     componentHistory: createComponentHistory(connection),
     releases: createReleases(connection),
     trains: createTrains(connection),
+    doctor: createDoctor(connection),
     notify: createNotify(connection),
     updates: createUpdates(connection),
     tokens: createTokens(connection),

@@ -12,7 +12,7 @@ import { LinkError } from './link.ts';
 import { type ApiRequest, expectBody } from './request.ts';
 
 /** Members depend on the role, so everything that comes is kept. */
-const anyObject = Type.Record(Type.String(), Type.Unknown());
+export const anyObject = Type.Record(Type.String(), Type.Unknown());
 
 export const backupMediaType = 'application/vnd.sqlite3';
 

@@ -49,6 +49,7 @@ const named: readonly [string, TSchema][] = [
 ];
 
 const tags: Readonly<Record<string, string>> = {
+  doctor: 'What ill hosts tell of themselves',
   notify: 'Whom the registry tells of what',
   liveness: 'What is alive: service records, heartbeats, is-up',
   hosts: 'Machines with an agent',

@@ -91,6 +91,10 @@ export interface HttpServices {
   readonly trust?: TrustService;
   /** The registry's; the agent has no such routes. */
   readonly notify?: NotifyService;
+  /** How an agent passes doctor reports on; none on a host without a registry. */
+  readonly filing?: Pick<DoctorService, 'file'>;
+  /** The agent's `GET /v1/diagnosis`. */
+  readonly diagnosis?: () => Promise<object>;
   /** None while an agent holds no target. */
   readonly targets?: TargetService;
 }

@@ -7,6 +7,7 @@
 import type { Role } from '../domain/access.ts';
 import * as audit from './audit.ts';
 import type { Access } from './auth.ts';
+import * as doctor from './doctor.ts';
 import { events } from './events.ts';
 import * as host from './host.ts';
 import * as hostsThen from './hosts-then.ts';
@@ -53,6 +54,8 @@ const admins: Role[] = ['admin'];
 /** An old client has one token: it checks in, and asks what is published. */
 const oldClients: Role[] = [...viewers, 'reporter', 'publisher'];
 const reportSenders: Role[] = ['reporter', 'host', 'admin'];
+/** Whoever knows that a host is ill: it, and those who look after it. */
+const doctorSenders: Role[] = ['host', 'operator', 'admin'];
 /** A join token, and an admin who lets a host in without one. */
 const joiners: Role[] = ['admin', 'joiner'];
 
@@ -119,6 +122,12 @@ const table: readonly [Route['method'], string, Route['on'], Access, Operation][
 
   ['GET',    '/v1/notify',                     'registry', admins,          notify.getNotify],
   ['POST',   '/v1/notify/test',                'registry', admins,          notify.testNotify],
+
+  ['POST',   '/v1/doctor/:report',             'both',     doctorSenders,   doctor.fileDoctorReport],
+  ['GET',    '/v1/doctor',                     'registry', admins,          doctor.listDoctorReports],
+  ['GET',    '/v1/doctor/:report',             'registry', admins,          doctor.getDoctorReport],
+  ['DELETE', '/v1/doctor/:report',             'registry', admins,          doctor.removeDoctorReport],
+  ['GET',    '/v1/diagnosis',                  'agent',    insiders,        doctor.getDiagnosis],
 
   ['GET',    '/v1/watch',                      'both',     hostsSelf,       watch],
   ['GET',    '/v1/events',                     'both',     hostsSelf,       events],

@@ -23,7 +23,8 @@ export interface Identity {
   readonly signingKeys: readonly TrustKey[];
 }
 
-const identityKey = 'identity';
+/** Of the table `meta`. */
+export const identityKey = 'identity';
 const machineKey = 'machine.id';
 
 export class IdentityStore {

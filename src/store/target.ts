@@ -38,7 +38,7 @@ export class HeldTargetStore {
   }
 }
 
-function targetStatements(dialect: Dialect) {
+export function targetStatements(dialect: Dialect) {
   return {
     get: compile(dialect, (query: Kysely<AgentSchema>) => query.selectFrom('held_target').selectAll()),
     set: compile(dialect, (query: Kysely<AgentSchema>, arg: Arg<Omit<HeldTargetRow, 'one'>>) =>

@@ -73,6 +73,7 @@ export async function cli(argv: readonly string[], options: CliOptions = {}): Pr
       startRunner: absent,
       restore: absent,
       addKeys: absent,
+      readLeftBehind: absent,
       ...options.roles,
     },
   };

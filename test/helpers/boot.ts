@@ -264,6 +264,7 @@ export function cable(clock: Clock): {
       return {
         hosts: guard(peer.hosts),
         liveness: guard(peer.liveness),
+        doctor: guard(peer.doctor),
         ...guard({ trust, target }),
         close,
       };

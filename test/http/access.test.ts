@@ -32,9 +32,10 @@ function requestTo(
 }
 
 describe('the route table', () => {
-  const server = startServer({ after });
+  const [registry, agent] = [startServer({ after }), startServer({ after }, { kind: 'agent' })];
 
-  for (const { method, path, access } of routes) {
+  for (const { method, path, on, access } of routes) {
+    const server = on === 'agent' ? agent : registry;
     test(`${method} ${path}: 401 without and with a wrong token, 403 for every role that may not`, async () => {
       const { call } = await server;
       if (access === 'known') return assert.equal((await call(pathFor(path), { role: null })).status, 401);
@@ -74,7 +75,7 @@ describe('the route table', () => {
   }
 
   test('a host speaks only for itself, by its id', async () => {
-    const { call } = await server;
+    const { call } = await registry;
     for (const { method, path, access } of routes) {
       if (!path.includes(':host') || typeof access === 'string' || !access.includes('host')) continue;
       assert.equal((await call(pathFor(path, otherHostId), { method, role: 'host' })).status, 403, path);
