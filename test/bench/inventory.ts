@@ -229,7 +229,7 @@ function questions(plan: FleetPlan, beforeMs: number): Question[] {
     { work: 'components of a host then', paths: (n) => `/v1/hosts/${some(n)}/components?asOf=${past(n)}` },
     { work: 'components between', paths: (n) => `/v1/history/components?from=${past(n)}` },
     { work: 'hosts between', paths: (n) => `/v1/history/hosts?from=${early(n)}` },
-    { work: 'history of a host', paths: (n) => `/v1/hosts/${some(n)}/history` },
+    { work: 'history of a host', paths: (n) => `/v1/hosts/${some(n)}/history?from=80d` },
     { work: 'counts of hosts', paths: () => '/v1/stats/hosts' },
     { work: 'series of hosts, 90 days', paths: () => `/v1/stats/hosts?from=90d&step=1d` },
     { work: 'updates of a host', paths: (n) => `/v1/updates?host=${some(n)}` },
@@ -253,7 +253,7 @@ async function askedRow(registry: Registry, work: string, paths: (n: number) => 
       const text = await body.text();
       tookMs.push(performance.now() - started);
       if (statusCode !== 200)
-        return notMeasured(work, `≤ ${questionMsMax} ms`, `${statusCode} ${text.slice(0, 200)}`);
+        return notMeasured(work, `≤ ${questionMsMax} ms`, `${statusCode} ${detailOf(text)}`);
     }
   } finally {
     await agent.destroy();
@@ -281,6 +281,11 @@ function tableBytes(file: string, like: string): number {
   } finally {
     db.close();
   }
+}
+
+function detailOf(problem: string): string {
+  const { detail } = JSON.parse(problem) as { detail?: string };
+  return detail ?? '';
 }
 
 function mebibytes(bytes: number): string {
