@@ -8,6 +8,7 @@ import type { Flags } from './config.ts';
 import { action, type Context, clientOptions, examples, outputOption, pageOptions } from './context.ts';
 import { exitCodes } from './exit.ts';
 import { type Column, writeTable } from './output.ts';
+import { asOf, asOfOption } from './release-trains.ts';
 import { ago } from './words.ts';
 
 export function define(command: Command, context: Context): void {
@@ -55,12 +56,13 @@ export function define(command: Command, context: Context): void {
         return found.items === 0 ? exitCodes.ok : exitCodes.failed;
       }),
     );
-  pageOptions(outputOption(clientOptions(command)));
+  pageOptions(outputOption(clientOptions(asOfOption(command))));
   examples(command, [
     'updates',
     'updates --host edge-1',
     'updates --selector env=prod --component openssl',
     'updates --order date -o json',
+    'updates --as-of 7d',
   ]);
 }
 
@@ -71,6 +73,7 @@ function filterOf(flags: Flags): UpdateFilter {
     ...(selector === undefined ? {} : { selector }),
     ...(component === undefined ? {} : { component }),
     order: flags['order'] as UpdateOrder,
+    ...asOf(flags),
   };
 }
 

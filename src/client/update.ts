@@ -1,6 +1,7 @@
 /** What is out of date, over the wire: requests as data, and the contract made of them. */
 import type { PageRequest, UpdateFilter, UpdateService } from '../domain/services.ts';
 import { paths } from '../wire/paths.ts';
+import { asOfText } from '../wire/schema.ts';
 import {
   ComponentUpdatesSchema,
   readComponentUpdates,
@@ -29,8 +30,9 @@ export const updateRequests = {
     }) satisfies ApiRequest,
 };
 
-function queryOf({ host, selector, component, order }: UpdateFilter, page: Partial<PageRequest>) {
-  return { host, selector, component, order, ...page };
+function queryOf(filter: UpdateFilter, page: Partial<PageRequest>) {
+  const { host, selector, component, order } = filter;
+  return { host, selector, component, order, ...asOfText(filter), ...page };
 }
 
 export function createUpdates(connection: Connection): UpdateService {

@@ -361,7 +361,7 @@ export interface NotifyService {
   test(caller: Caller, sinks: readonly string[] | null): Promise<readonly SinkTest[]>;
 }
 
-export interface UpdateFilter extends HostSelection {
+export interface UpdateFilter extends HostSelection, AsOf {
   /** One host, by id or name. */
   readonly host?: string;
   readonly component?: string;

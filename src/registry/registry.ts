@@ -185,10 +185,8 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
   const releasePast = new ReleasePast({ store, clock });
   const updates = new UpdateStore({
     ...{ store, clock, trains },
-    hostNo: (host) => hosts.numberOf(host),
-    hostNos: (filter) => hosts.numbersOf(filter),
-    allNos: () => Array.from(hosts.memory.all(), ([, { no }]) => no),
-    numbered: (no) => hosts.memory.numbered(no),
+    hosts: hosts.asUpdateHosts(),
+    hostsAsOf: (atMs) => hosts.asUpdateHostsAsOf(atMs),
   });
   const joinText = (bearer: string) => encodeJoinToken(trust.joinTrust(), bearer);
   const tokens = new TokenStore({ store, clock, access, joinText });

@@ -58,6 +58,7 @@ import { HostReports } from './host-reports.ts';
 import { type HeardRow, hostStatements, recordOf } from './host-sql.ts';
 import type { InventoryStore } from './inventory.ts';
 import type { LivenessStore } from './liveness.ts';
+import type { UpdateHosts } from './update-plan.ts';
 
 const flushRowsMax = 1_000;
 /** How far the clock of an earlier life of this store may have been ahead. */
@@ -337,6 +338,29 @@ export class HostStore implements HostService {
     const found = await this.#lists.past.find(idOrName, atMs);
     if (found === undefined) throw hostNotFound(idOrName);
     return found.no;
+  }
+
+  /** All hosts as they are, for questions about updates. */
+  asUpdateHosts(): UpdateHosts {
+    const { memory } = this;
+    return {
+      hostNo: (idOrName) => this.numberOf(idOrName),
+      hostNos: (filter) => this.numbersOf(filter),
+      allNos: () => Array.from(memory.all(), ([, { no }]) => no),
+      numbered: (no) => memory.numbered(no),
+    };
+  }
+
+  /** As `asUpdateHosts`, as they were at a moment of the past. */
+  async asUpdateHostsAsOf(atMs: number): Promise<UpdateHosts> {
+    const { hosts } = await this.#lists.past.at(atMs, this.#clock.now());
+    const byNo = new Map(hosts.map(({ no, record }) => [no, record]));
+    return {
+      hostNo: (idOrName) => this.numberAsOf(idOrName, atMs),
+      hostNos: (filter) => this.numbersAsOf(filter, atMs),
+      allNos: () => [...byNo.keys()],
+      numbered: (no) => byNo.get(no),
+    };
   }
 
   /** Deletes what is kept no more of how hosts were. */

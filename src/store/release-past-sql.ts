@@ -2,7 +2,6 @@
 import { type RawBuilder, sql } from 'kysely';
 import type { Dialect } from './engine/port.ts';
 import { type Arg, compile, type ReleaseRow, type TrainRow } from './engine/query.ts';
-import type { PublishedRow } from './update-sql.ts';
 
 type Train = { component: string; train: string };
 type At = { atMs: number };
@@ -13,6 +12,23 @@ const releaseColumns = sql.raw(
 );
 const trainColumns = sql.raw('component, train, follows, delay_ms');
 const listOrder = sql.raw('released_ms DESC, published_at_ms DESC, version DESC');
+
+/** What is to be known of a release to find the latest. */
+export interface PublishedRow {
+  component: string;
+  train: string;
+  version: string;
+  released_ms: number;
+  published_at_ms: number;
+}
+
+/** What a release runs as. */
+export interface ReleaseImage {
+  component: string;
+  train: string;
+  version: string;
+  image: string;
+}
 
 export function releasePastStatements(dialect: Dialect) {
   /** Rows as they were at a moment, from both tables. */
@@ -73,6 +89,14 @@ export function releasePastStatements(dialect: Dialect) {
         arg('atMs'),
         sql`component IN (${texts(arg('components'))})`,
       )}`.compile(db),
+    ),
+    /** What these components' releases ran as; `components` is the JSON of a list. */
+    images: compile<{ components: string } & At, ReleaseImage>(dialect, (db, arg) =>
+      sql<ReleaseImage>`SELECT component, train, version, image FROM ${known(
+        'releases',
+        arg('atMs'),
+        sql`component IN (${texts(arg('components'))})`,
+      )} WHERE image IS NOT NULL`.compile(db),
     ),
     /** From when it was so until `toMs`; nothing of what lasted no time. */
     keepRelease: compile<Train & Until & { version: string }, never>(dialect, (db, arg) =>

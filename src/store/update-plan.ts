@@ -3,9 +3,28 @@
  * on each train.
  */
 import type { Labels } from '../domain/labels.ts';
+import type { HostSelection } from '../domain/services.ts';
 import { type Following, legsOf } from '../domain/train.ts';
 import { type Arrivals, arrivalsOf, followedTrain, type Published } from '../domain/update.ts';
-import type { PublishedRow } from './update-sql.ts';
+import type { PublishedRow } from './release-past-sql.ts';
+
+/** A host that is meant. */
+export interface UpdateHost {
+  readonly id: string;
+  readonly name: string;
+  readonly labels: Labels;
+}
+
+/** All hosts, as they are or as they were. */
+export interface UpdateHosts {
+  /** Finds a host by id or name; `not-found`. */
+  readonly hostNo: (idOrName: string) => number | Promise<number>;
+  /** The numbers of those that are meant; null: all. */
+  readonly hostNos: (filter: HostSelection) => number[] | null | Promise<number[] | null>;
+  /** All numbers there are. */
+  readonly allNos: () => number[];
+  readonly numbered: (no: number) => UpdateHost | undefined;
+}
 
 /** The hosts that are meant, by the train that each follows for a component. */
 export class Followers {

@@ -6,11 +6,9 @@
  */
 import type { Clock } from '../base/clock.ts';
 import { hostNotFound } from '../domain/host.ts';
-import type { Labels } from '../domain/labels.ts';
 import { Scope } from '../domain/scope.ts';
 import type {
   ComponentUpdates,
-  HostSelection,
   PageRequest,
   UpdateFilter,
   UpdatePage,
@@ -20,9 +18,10 @@ import type {
 import { decideUpdates, type UpdateDecision } from '../domain/update.ts';
 import { compareVersions, versionOrderOf } from '../domain/version.ts';
 import type { Session, Store } from './engine/port.ts';
-import { decodeCursor, encodeCursor, foreignCursor } from './page.ts';
+import { encodeCursorAt, foreignCursor, placeAt } from './page.ts';
+import { releasePastStatements } from './release-past-sql.ts';
 import type { TrainStore } from './train.ts';
-import { Followers, Knowledge } from './update-plan.ts';
+import { Followers, Knowledge, type UpdateHosts } from './update-plan.ts';
 import { type InstalledRow, type NameRow, updateStatements, type VersionRow } from './update-sql.ts';
 
 /** Rows read at once: about a millisecond. */
@@ -32,35 +31,33 @@ const readMax = 50_000;
 /** To look a host up costs so many times what the next row of an index does. */
 const lookUpCost = 4;
 
-/** A host that is meant. */
-export interface UpdateHost {
-  readonly id: string;
-  readonly name: string;
-  readonly labels: Labels;
-}
-
 export interface UpdateStoreOptions {
   readonly store: Store;
   readonly clock: Clock;
   readonly trains: Pick<TrainStore, 'following'>;
-  /** Finds a host by id or name; throws `not-found`. */
-  readonly hostNo: (idOrName: string) => number;
-  /** The numbers of those that are meant; null: all. */
-  readonly hostNos: (filter: HostSelection) => number[] | null;
-  /** All numbers there are. */
-  readonly allNos: () => number[];
-  readonly numbered: (no: number) => UpdateHost | undefined;
+  readonly hosts: UpdateHosts;
+  readonly hostsAsOf: (atMs: number) => Promise<UpdateHosts>;
 }
 
 /** A question, with what it goes by. */
-interface Question {
+interface Question extends Meant {
   readonly filter: UpdateFilter;
   readonly names: readonly NameRow[];
   readonly followers: Followers;
   readonly knowledge: Knowledge;
+}
+
+/** Which hosts, and as of when. */
+interface Meant {
+  readonly sql: Statements;
+  /** For the statements; of now it is not looked at. */
+  readonly atMs: number;
+  readonly hosts: UpdateHosts;
   /** Numbers of the hosts that are meant; null: all. */
   readonly hostNos: readonly number[] | null;
 }
+
+type Statements = ReturnType<typeof updateStatements>;
 
 /** What is decided of one name on each train that somebody follows. */
 interface Plan {
@@ -76,16 +73,22 @@ type Place = InstalledRow;
 
 export class UpdateStore implements UpdateService {
   readonly #options: UpdateStoreOptions;
-  readonly #sql: ReturnType<typeof updateStatements>;
+  readonly #now: Statements;
+  readonly #then: Statements;
+  readonly #past: ReturnType<typeof releasePastStatements>;
 
   constructor(options: UpdateStoreOptions) {
     this.#options = options;
-    this.#sql = updateStatements(options.store.dialect);
+    const { dialect } = options.store;
+    this.#now = updateStatements(dialect, 'now');
+    this.#then = updateStatements(dialect, 'then');
+    this.#past = releasePastStatements(dialect);
   }
 
   async list(filter: UpdateFilter, page: PageRequest): Promise<UpdatePage<UpdateView>> {
-    const start = page.cursor === undefined ? null : startOf(page.cursor);
-    return this.#answer(filter, async (session, question) => {
+    const { atMs, after } = placeAt(filter, page, { parts: 5, now: this.#options.clock.now() });
+    const start = after === null ? null : startOf(after);
+    return this.#answer(filter, atMs, async (session, question) => {
       const items: UpdateView[] = [];
       let read = 0;
       let last: { name: NameRow; row: InstalledRow } | null = null;
@@ -100,19 +103,20 @@ export class UpdateStore implements UpdateService {
             const item = this.#view(question, plan, row);
             if (item === null) continue;
             if (last !== null && (items.length === page.limit || read > readMax))
-              return { items: await this.#withImages(session, items), next: cursorOf(last) };
+              return { items: await this.#withImages(session, question, items), next: cursorOf(atMs, last) };
             items.push(item);
             last = { name, row };
           }
         }
       }
-      return { items: await this.#withImages(session, items), next: null };
+      return { items: await this.#withImages(session, question, items), next: null };
     });
   }
 
   async byComponent(filter: UpdateFilter, page: PageRequest): Promise<UpdatePage<ComponentUpdates>> {
-    const start = page.cursor === undefined ? null : componentStartOf(page.cursor);
-    return this.#answer(filter, async (session, question) => {
+    const { atMs, after } = placeAt(filter, page, { parts: 3, now: this.#options.clock.now() });
+    const start = after === null ? null : componentStartOf(after);
+    return this.#answer(filter, atMs, async (session, question) => {
       const items: ComponentUpdates[] = [];
       let read = 0;
       for (const name of question.names) {
@@ -126,7 +130,7 @@ export class UpdateStore implements UpdateService {
           if (passed === 0 && item.train <= (start?.train ?? '')) continue;
           const last = items.at(-1);
           if (last !== undefined && (items.length === page.limit || read > readMax))
-            return { items, next: encodeCursor([last.component, last.detector, last.train]) };
+            return { items, next: encodeCursorAt(atMs, [last.component, last.detector, last.train]) };
           items.push(item);
         }
       }
@@ -134,66 +138,77 @@ export class UpdateStore implements UpdateService {
     });
   }
 
+  /** `atMs` null: as things are. */
   async #answer<Item>(
     filter: UpdateFilter,
+    atMs: number | null,
     find: (session: Session, question: Question) => Promise<{ items: readonly Item[]; next: string | null }>,
   ): Promise<UpdatePage<Item>> {
     const { store, clock } = this.#options;
     const { epoch, revision } = store.log.head();
+    const meant = await this.#meant(filter, atMs);
     return store.read(async (session) => {
-      const question = await this.#question(session, filter);
+      const question = await this.#question(session, filter, { ...meant, isPast: atMs !== null });
       const unknown = await this.#unknown(session, question);
       const found = await find(session, question);
-      const position = { epoch, revision };
-      return { ...found, unknown, asOfMs: clock.now(), position, stale: false };
+      const position = atMs === null ? { epoch, revision } : null;
+      return { ...found, unknown, asOfMs: atMs ?? clock.now(), position, stale: false };
     });
   }
 
-  async #question(session: Session, filter: UpdateFilter): Promise<Question> {
-    const { clock, trains, allNos, numbered } = this.#options;
-    const hostNos = this.#hostNos(filter);
+  async #meant({ host, ...selection }: UpdateFilter, atMs: number | null): Promise<Meant> {
+    const { hosts: known, hostsAsOf } = this.#options;
+    const hosts = atMs === null ? known : await hostsAsOf(atMs);
+    const sql = atMs === null ? this.#now : this.#then;
+    const found = { sql, hosts, atMs: atMs ?? Number.MAX_SAFE_INTEGER };
+    const hostNos = await hosts.hostNos(selection);
+    if (host === undefined) return { ...found, hostNos };
+    const no = await hosts.hostNo(host);
+    if (hostNos?.includes(no) === false) throw hostNotFound(host);
+    return { ...found, hostNos: [no] };
+  }
+
+  async #question(
+    session: Session,
+    filter: UpdateFilter,
+    { isPast, ...meant }: Meant & { readonly isPast: boolean },
+  ): Promise<Question> {
+    const { clock, trains } = this.#options;
+    const { sql, atMs, hosts, hostNos } = meant;
     const scope = filter.scope === undefined ? null : new Scope(filter.scope);
     const rows =
       filter.component === undefined
-        ? await session.all(this.#sql.names, {})
-        : await session.all(this.#sql.namesCalled, { name: filter.component });
+        ? await session.all(sql.names, { atMs })
+        : await session.all(sql.namesCalled, { name: filter.component, atMs });
     const names = rows.filter(({ name }) => scope?.coversName(name) ?? true).sort(compareNames);
-    const words = [...new Set(names.map(({ name }) => name))];
-    const items = JSON.stringify(words.map((name) => ({ name })));
-    const published = await session.all(this.#sql.published, { items });
+    const words = JSON.stringify([...new Set(names.map(({ name }) => name))]);
+    const published = await session.all(sql.published, { components: words, atMs });
     const components = [...new Set(published.map(({ component }) => component))];
-    const following = await trains.following(session, components);
+    const following = await trains.following(session, components, isPast ? atMs : null);
     return {
+      ...meant,
       filter,
       names,
-      hostNos,
-      knowledge: new Knowledge(published, following, clock.now()),
-      followers: new Followers(hostNos ?? allNos(), (no) => numbered(no)?.labels ?? {}),
+      knowledge: new Knowledge(published, following, isPast ? atMs : clock.now()),
+      followers: new Followers(hostNos ?? hosts.allNos(), (no) => hosts.numbered(no)?.labels ?? {}),
     };
   }
 
-  #hostNos({ host, ...selection }: UpdateFilter): readonly number[] | null {
-    const meant = this.#options.hostNos(selection);
-    if (host === undefined) return meant;
-    const no = this.#options.hostNo(host);
-    if (meant?.includes(no) === false) throw hostNotFound(host);
-    return [no];
-  }
-
   /** How many names there are on the hosts that are meant of which nothing has arrived on any train that they follow. */
-  async #unknown(session: Session, { names, followers, knowledge, hostNos }: Question): Promise<number> {
+  async #unknown(session: Session, question: Question): Promise<number> {
+    const { names, followers, knowledge, hostNos, sql, atMs } = question;
     const unknown = names.filter(
       ({ name }) => ![...followers.trains(name)].some((train) => knowledge.arrivals(name, train) !== null),
     );
     if (hostNos === null) return unknown.length;
     const ids = JSON.stringify(unknown.map(({ id }) => id));
-    return (await session.all(this.#sql.namesOn, { ids, hosts: JSON.stringify(hostNos) })).length;
+    return (await session.all(sql.namesOn, { ids, hosts: JSON.stringify(hostNos), atMs })).length;
   }
 
   /** Null: nothing is known of it. */
   async #plan(
     session: Session,
-    { filter, followers, knowledge }: Question,
+    { filter, followers, knowledge, sql, atMs }: Question,
     name: NameRow,
   ): Promise<Plan | null> {
     const arrivals = [...followers.trains(name.name)].flatMap((train) => {
@@ -201,7 +216,7 @@ export class UpdateStore implements UpdateService {
       return found === null ? [] : [[train, found] as const];
     });
     if (arrivals.length === 0) return null;
-    const versions = await session.all(this.#sql.versions, { nameId: name.id });
+    const versions = await session.all(sql.versions, { nameId: name.id, atMs });
     const installed = new Set(versions.map(({ version }) => version));
     const order = filter.order ?? 'version';
     const byTrain = new Map<string, UpdateDecision>();
@@ -224,6 +239,7 @@ export class UpdateStore implements UpdateService {
     { question, plan, from }: { question: Question; plan: Plan; from: Place | null },
   ): AsyncGenerator<readonly InstalledRow[]> {
     const { name, behind, byTrain } = plan;
+    const { sql, atMs } = question;
     const trains = new Set(
       [...byTrain].filter(([, { outOfDate }]) => outOfDate.size > 0).map(([train]) => train),
     );
@@ -232,7 +248,7 @@ export class UpdateStore implements UpdateService {
     const isAfter = (row: InstalledRow) => from === null || compareRows(row, from) > 0;
     if (meant.length * lookUpCost < total) {
       const hosts = JSON.stringify(meant);
-      const rows = await session.all(this.#sql.onHosts, { hosts, nameId: name.id });
+      const rows = await session.all(sql.onHosts, { hosts, nameId: name.id, atMs });
       yield rows.filter(isAfter);
       return;
     }
@@ -247,29 +263,18 @@ export class UpdateStore implements UpdateService {
       }
       index += step.length;
       const [first] = step;
-      if (first !== undefined && Number(first.hosts) > stepMax) yield* this.#pagesOf(session, first.id, from);
+      if (first !== undefined && Number(first.hosts) > stepMax)
+        yield* pagesOf(session, question, { id: first.id, from });
       else {
         const ids = JSON.stringify(step.map(({ id }) => id));
-        yield (await session.all(this.#sql.onVersions, { ids })).filter(isAfter);
+        yield (await session.all(sql.onVersions, { ids, atMs })).filter(isAfter);
       }
     }
   }
 
-  async *#pagesOf(session: Session, id: number, from: Place | null): AsyncGenerator<readonly InstalledRow[]> {
-    let [changed, host] =
-      from?.version_id === id ? [from.changed_at_ms, from.host_no] : [Number.MIN_SAFE_INTEGER, 0];
-    for (;;) {
-      const rows = await session.all(this.#sql.onVersion, { id, changed, host, limit: stepMax });
-      yield rows;
-      const last = rows.at(-1);
-      if (last === undefined || rows.length < stepMax) return;
-      [changed, host] = [last.changed_at_ms, last.host_no];
-    }
-  }
-
   /** Null: the host is not meant, or what it has is no older than the latest of the train that it follows. */
-  #view({ followers, hostNos }: Question, plan: Plan, row: InstalledRow): UpdateView | null {
-    const host = this.#options.numbered(row.host_no);
+  #view({ followers, hosts, hostNos }: Question, plan: Plan, row: InstalledRow): UpdateView | null {
+    const host = hosts.numbered(row.host_no);
     if (host === undefined || (hostNos !== null && !this.#isMeant(hostNos, row.host_no))) return null;
     const { name, detector } = plan.name;
     const train = followers.trainOf(row.host_no, name);
@@ -301,15 +306,14 @@ export class UpdateStore implements UpdateService {
     return set.has(no);
   }
 
-  async #withImages(session: Session, items: readonly UpdateView[]): Promise<readonly UpdateView[]> {
-    const wanted = new Map(
-      items.map(({ component, publishedOn: train, latest: version }) => {
-        const key = { component, train, version };
-        return [releaseId(key), key] as const;
-      }),
-    );
-    if (wanted.size === 0) return items;
-    const rows = await session.all(this.#sql.images, { items: JSON.stringify([...wanted.values()]) });
+  async #withImages(
+    session: Session,
+    { atMs }: Question,
+    items: readonly UpdateView[],
+  ): Promise<readonly UpdateView[]> {
+    if (items.length === 0) return items;
+    const components = JSON.stringify([...new Set(items.map(({ component }) => component))]);
+    const rows = await session.all(this.#past.images, { components, atMs });
     const images = new Map(rows.map((row) => [releaseId(row), row.image]));
     return items.map((item) => {
       const { component, publishedOn: train, latest: version } = item;
@@ -320,7 +324,7 @@ export class UpdateStore implements UpdateService {
   /** How many of the hosts that are meant have which version, by the train that they follow. */
   async #counts(
     session: Session,
-    { followers, hostNos }: Question,
+    { followers, hostNos, sql, atMs }: Question,
     { name, versions }: Plan,
   ): Promise<{ byTrain: Map<string, Map<number, number>>; read: number }> {
     const trains = followers.trains(name.name);
@@ -339,15 +343,32 @@ export class UpdateStore implements UpdateService {
     const total = versions.reduce((sum, { hosts }) => sum + Number(hosts), 0);
     if (hostNos !== null && hostNos.length * lookUpCost < total) {
       const hosts = JSON.stringify(hostNos);
-      const rows = await session.all(this.#sql.onHosts, { hosts, nameId: name.id });
+      const rows = await session.all(sql.onHosts, { hosts, nameId: name.id, atMs });
       for (const row of rows) count(row.version_id, row.host_no);
       return { byTrain, read: hostNos.length * lookUpCost };
     }
     const ids = JSON.stringify(versions.map(({ id }) => id));
-    for (const row of await session.all(this.#sql.hostsOf, { ids }))
+    for (const row of await session.all(sql.hostsOf, { ids, atMs }))
       for (const no of JSON.parse(row.hosts) as number[])
         if (hostNos === null || this.#isMeant(hostNos, no)) count(row.version_id, no);
     return { byTrain, read: total };
+  }
+}
+
+/** The rows of one version behind a place, a step at a time. */
+async function* pagesOf(
+  session: Session,
+  { sql, atMs }: Question,
+  { id, from }: { id: number; from: Place | null },
+): AsyncGenerator<readonly InstalledRow[]> {
+  let [changed, host] =
+    from?.version_id === id ? [from.changed_at_ms, from.host_no] : [Number.MIN_SAFE_INTEGER, 0];
+  for (;;) {
+    const rows = await session.all(sql.onVersion, { id, changed, host, limit: stepMax, atMs });
+    yield rows;
+    const last = rows.at(-1);
+    if (last === undefined || rows.length < stepMax) return;
+    [changed, host] = [last.changed_at_ms, last.host_no];
   }
 }
 
@@ -398,19 +419,19 @@ function releaseId({ component, train, version }: { component: string; train: st
   return `${component}\0${train}\0${version}`;
 }
 
-function cursorOf({ name, row }: { name: NameKey; row: InstalledRow }): string {
+function cursorOf(atMs: number | null, { name, row }: { name: NameKey; row: InstalledRow }): string {
   const numbers = [row.version_id, row.changed_at_ms, row.host_no].map(String);
-  return encodeCursor([name.name, name.detector, ...numbers]);
+  return encodeCursorAt(atMs, [name.name, name.detector, ...numbers]);
 }
 
-function startOf(cursor: string): NameKey & { readonly place: Place } {
-  const [name = '', detector = '', ...rest] = decodeCursor(cursor, 5);
+function startOf(key: readonly string[]): NameKey & { readonly place: Place } {
+  const [name = '', detector = '', ...rest] = key;
   const [version = Number.NaN, changed = Number.NaN, host = Number.NaN] = rest.map(Number);
   if (![version, changed, host].every(Number.isSafeInteger)) throw foreignCursor();
   return { name, detector, place: { version_id: version, changed_at_ms: changed, host_no: host } };
 }
 
-function componentStartOf(cursor: string): NameKey & { readonly train: string } {
-  const [name = '', detector = '', train = ''] = decodeCursor(cursor, 3);
+function componentStartOf(key: readonly string[]): NameKey & { readonly train: string } {
+  const [name = '', detector = '', train = ''] = key;
   return { name, detector, train };
 }

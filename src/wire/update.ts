@@ -5,11 +5,13 @@ import { formatInstant } from '../base/time.ts';
 import type { ComponentUpdates, UpdateFilter, UpdateView } from '../domain/services.ts';
 import { updateOrders } from '../domain/update.ts';
 import {
+  asOfQuery,
   Count,
   Instant,
   listOf,
   nullable,
   pageQuery,
+  readAsOf,
   readInstant,
   readSelector,
   SelectorText,
@@ -67,6 +69,7 @@ export const UpdateQuery = strictObject({
       description: 'version: the latest is the greatest (the default); date: the one that arrived last',
     }),
   ),
+  ...asOfQuery,
   ...pageQuery,
 });
 
@@ -78,6 +81,7 @@ export function readUpdateFilter(query: Static<typeof UpdateQuery>): UpdateFilte
     ...(selector === undefined ? {} : { selector: readSelector(selector) }),
     ...(component === undefined ? {} : { component }),
     ...(order === undefined ? {} : { order }),
+    ...readAsOf(query),
   };
 }
 

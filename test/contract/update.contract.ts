@@ -23,10 +23,8 @@ export function updateContract(openStore: OpenStoreForTest): void {
     const releases = new ReleaseStore({ store, clock, trains });
     const updates = new UpdateStore({
       ...{ store, clock, trains },
-      hostNo: (host) => hosts.numberOf(host),
-      hostNos: (filter) => hosts.numbersOf(filter),
-      allNos: () => Array.from(hosts.memory.all(), ([, { no }]) => no),
-      numbered: (no) => hosts.memory.numbered(no),
+      hosts: hosts.asUpdateHosts(),
+      hostsAsOf: (atMs) => hosts.asUpdateHostsAsOf(atMs),
     });
     const joined = new Map<string, Awaited<ReturnType<typeof joinHost>>>();
     /** Joined at first. */
@@ -100,6 +98,41 @@ export function updateContract(openStore: OpenStoreForTest): void {
       ]);
       assert.deepEqual(await words({ component: 'zlib1g' }), ['edge-2 zlib1g(dpkg) 1.1→1.2 stable']);
       assert.deepEqual(await words({ component: 'none' }), []);
+    });
+
+    it('answers as it was known at a past moment: installed, labels, hosts, releases and trains as they were', async (t) => {
+      const { clock, hosts, trains, releases, updates, has, publish, words } = await open(t);
+      await has('edge-1', [dpkg('bash', '5.0')]);
+      await has('edge-2', [dpkg('bash', '5.0')], { train: 'beta' });
+      await publish('bash', '5.1');
+      await publish('bash', '5.2', 'beta');
+      await trains.follow(
+        admin,
+        { component: 'bash', train: 'lts' },
+        { follows: 'stable', delayMs: 0 },
+        'missing',
+      );
+      const then = clock.now();
+      const known = await words();
+      assert.deepEqual(known, ['edge-1 bash(dpkg) 5.0→5.1 stable', 'edge-2 bash(dpkg) 5.0→5.2 beta']);
+      const summary = (await updates.byComponent({}, all)).items;
+      await clock.stall(dayMs);
+      await has('edge-1', [dpkg('bash', '5.1')]);
+      await has('edge-3', [dpkg('bash', '4'), dpkg('zsh', '1')]);
+      await hosts.change(admin, 'edge-2', { labels: { train: 'lts' }, name: 'edge-two' }, null);
+      await publish('bash', '5.3');
+      await releases.withdraw(admin, { component: 'bash', train: 'beta', version: '5.2' }, null);
+      await hosts.remove(admin, 'edge-two', null);
+      assert.deepEqual(await words(), ['edge-1 bash(dpkg) 5.1→5.3 stable', 'edge-3 bash(dpkg) 4→5.3 stable']);
+      const asOf = { kind: 'at', atMs: then } as const;
+      assert.deepEqual(await words({ asOf }), known);
+      assert.deepEqual(await words({ asOf, host: 'edge-2' }), known.slice(1));
+      assert.deepEqual(await words({ asOf, selector: 'train=beta' }), known.slice(1));
+      assert.deepEqual((await updates.byComponent({ asOf }, all)).items, summary);
+      const { asOfMs, position, unknown } = await updates.list({ asOf }, all);
+      assert.deepEqual([asOfMs, position, unknown], [then, null, 0]);
+      assert.equal((await updates.list({}, all)).unknown, 1);
+      await assert.rejects(updates.list({ asOf, host: 'edge-3' }, all), { code: 'not-found' });
     });
 
     it('compares with the train that a host follows, of the component, else of all, else stable', async (t) => {
