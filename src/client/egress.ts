@@ -154,7 +154,7 @@ export function isLinkLocal(address: string): boolean {
   refused.addSubnet('169.254.0.0', 16, 'ipv4');
   refused.addSubnet('fe80::', 10, 'ipv6');
   refused.addSubnet('::ffff:169.254.0.0', 112, 'ipv6');
-  const plain = address.replace(/%.*$/, '');
+  const [plain = ''] = address.split('%', 1);
   return refused.check(plain, isIP(plain) === 6 ? 'ipv6' : 'ipv4');
 }
 

@@ -58,13 +58,17 @@ export function rpmComponents(answer: string): Component[] {
 
 function parseLine(line: string): RpmPackage | undefined {
   const [name = '', version = '', architecture = '', installed = ''] = line.split('\t');
-  if (name === '' || name === 'gpg-pubkey' || !/^\S+-\S+$/.test(version)) return undefined;
+  if (name === '' || name === 'gpg-pubkey' || !isVersionAndRelease(version)) return undefined;
   return {
     name,
     version,
     architecture: architecture === '(none)' ? '' : architecture,
     installed: Number(installed) || 0,
   };
+}
+
+function isVersionAndRelease(text: string): boolean {
+  return text.slice(1, -1).includes('-') && !/\s/.test(text);
 }
 
 function isLater(a: RpmPackage, b: RpmPackage): boolean {

@@ -177,7 +177,7 @@ function readSink(name: string, place: Place): SinkSpec {
         );
       return { kind, ...common, urlFile: readFilePath(main) };
     case 'alertmanager': {
-      const url = readTargetUrl(main).replace(/\/+$/, '');
+      const url = withoutLastSlashes(readTargetUrl(main));
       const tokenFile = file('tokenFile');
       requireSecret(members, url, tokenFile);
       return {
@@ -292,6 +292,13 @@ function readTargetUrl(place: Place): string {
     );
   url.hash = '';
   return url.href;
+}
+
+/** Paths are put behind it. */
+function withoutLastSlashes(url: string): string {
+  let end = url.length;
+  while (url[end - 1] === '/') end -= 1;
+  return url.slice(0, end);
 }
 
 function requireSecret(members: Members, url: string, tokenFile: string | null): void {

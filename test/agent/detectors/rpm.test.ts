@@ -88,6 +88,9 @@ suite('rpmComponents()', () => {
       'broken',
       '\t1-1\tnoarch\t1',
       'no-release\t1\tnoarch\t1',
+      'no-version\t-1\tnoarch\t1',
+      'empty-release\t1-\tnoarch\t1',
+      'spaced\t1 -1\tnoarch\t1',
     );
     assert.deepEqual(found, [
       { name: 'bind', version: '32:9.16.23-11.el9', detector: 'rpm', architecture: 'x86_64' },
