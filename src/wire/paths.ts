@@ -64,4 +64,5 @@ export const paths = {
   metrics: '/metrics',
   version: '/version',
   openapi: '/openapi.json',
+  swagger: '/swagger.json',
 } as const;
