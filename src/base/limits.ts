@@ -297,6 +297,12 @@ export const limitTable = {
     reached: 'compacted, naming the oldest moment',
     why: 'how hosts, components and releases were: a year, and a month to compare it with the one before',
   },
+  rangesMax: {
+    value: 10,
+    unit: 'count',
+    reached: 'bad-request',
+    why: 'of versions (has) in one question: each is 5 to 10 ms at 20,000 hosts, in which no host can beat',
+  },
   seriesPointsMax: {
     value: 1_000,
     unit: 'count',

@@ -8,7 +8,6 @@ import { type HostRecord, type HostView, hostNotFound } from '../domain/host.ts'
 import { type Moment, pastMs } from '../domain/moment.ts';
 import { hostSelection } from '../domain/scope.ts';
 import type { HostFilter, HostSelection, Page, PageRequest } from '../domain/services.ts';
-import type { VersionRange } from '../domain/version.ts';
 import type { Store } from './engine/port.ts';
 import type { HostMemory } from './host-memory.ts';
 import type { hostStatements } from './host-sql.ts';
@@ -20,8 +19,11 @@ export interface HostListsOptions {
   readonly clock: Clock;
   readonly memory: HostMemory;
   readonly sql: ReturnType<typeof hostStatements>;
-  /** The numbers of the hosts that have, or had at a moment, a component in the range. */
-  readonly hostsWith: (range: VersionRange, asOfMs: number | null) => Promise<ReadonlySet<number>>;
+  /** The numbers of the hosts that have, or had at a moment, a component in each range of `has`; null: there is none. */
+  readonly hostsWith: (
+    filter: Pick<HostFilter, 'has' | 'scope'>,
+    asOfMs: number | null,
+  ) => Promise<ReadonlySet<number> | null>;
 }
 
 export class HostLists {
@@ -143,14 +145,13 @@ export class HostLists {
   async #test(filter: HostFilter, atMs: number, asOfMs: number | null): Promise<HostTest | null> {
     const selects = hostSelection(filter);
     const isOfAge = ageSelection(filter, atMs);
-    const having: ReadonlySet<number>[] = [];
-    for (const range of filter.has ?? []) having.push(await this.#options.hostsWith(range, asOfMs));
-    if (selects === null && isOfAge === null && having.length === 0 && !hasFields(filter)) return null;
+    const having = await this.#options.hostsWith(filter, asOfMs);
+    if (selects === null && isOfAge === null && having === null && !hasFields(filter)) return null;
     return (record, of) =>
       matchesFields(filter, record) &&
       (selects === null || selects(record.name, record)) &&
       (isOfAge === null || isOfAge('seen' in of ? of.seen(record) : of)) &&
-      (having.length === 0 || having.every((numbers) => numbers.has(numberIn(record, of))));
+      (having === null || having.has(numberIn(record, of)));
   }
 }
 

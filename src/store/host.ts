@@ -112,7 +112,7 @@ export class HostStore implements HostService {
     const parts = { ...options, memory: this.memory, sql: this.#sql, past: this.#past };
     this.#identity = new HostIdentity(parts);
     this.#changes = new HostChanges(parts);
-    const hostsWith = options.inventory.hostsWith.bind(options.inventory);
+    const hostsWith = options.inventory.hostsWithAll.bind(options.inventory);
     this.#lists = new HostLists({ ...parts, hostsWith });
     this.history = new HostHistoryStore({ ...parts, past: this.#lists.past });
     this.#reports = new HostReports({

@@ -2,6 +2,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { CheckIn, CheckInAnswer, ComponentView } from '../domain/inventory.ts';
 import { pastMs } from '../domain/moment.ts';
+import { Scope } from '../domain/scope.ts';
 import type {
   AsOf,
   ComponentFilter,
@@ -124,14 +125,30 @@ export class InventoryStore implements ComponentService {
     });
   }
 
-  /** The numbers of the hosts that are meant; null: all. */
-  async #hostsOf(filter: ComponentFilter, atMs: number | null): Promise<readonly number[] | null> {
-    let found = atMs === null ? this.#hosts.numbersOf(filter) : await this.#hosts.numbersAsOf(filter, atMs);
-    for (const range of filter.has ?? []) {
-      const having = await this.hostsWith(range, atMs);
-      found = found === null ? [...having] : found.filter((no) => having.has(no));
+  /** As `hostsWith`, of several ranges those in all of them; null: none is asked for. Nobody has what lies outside of a scope. */
+  async hostsWithAll(
+    { has = [], scope }: Pick<ComponentFilter, 'has' | 'scope'>,
+    asOfMs: number | null,
+  ): Promise<ReadonlySet<number> | null> {
+    const covered = scope === undefined ? null : new Scope(scope);
+    if (has.some(({ name }) => covered?.coversName(name) === false)) return new Set();
+    const [first, ...others] = has;
+    if (first === undefined) return null;
+    let found = await this.hostsWith(first, asOfMs);
+    for (const range of others) {
+      if (found.size === 0) return found;
+      const having = await this.hostsWith(range, asOfMs);
+      found = new Set([...found].filter((no) => having.has(no)));
     }
     return found;
+  }
+
+  /** The numbers of the hosts that are meant; null: all. */
+  async #hostsOf(filter: ComponentFilter, atMs: number | null): Promise<readonly number[] | null> {
+    const found = atMs === null ? this.#hosts.numbersOf(filter) : await this.#hosts.numbersAsOf(filter, atMs);
+    const having = await this.hostsWithAll(filter, atMs);
+    if (having === null) return found;
+    return found === null ? [...having] : found.filter((no) => having.has(no));
   }
 
   /** When it is asked for, null for now, and the key of the last item before; a page goes on at the moment of the first. */

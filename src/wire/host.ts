@@ -17,7 +17,7 @@ import {
   type ReportBatch,
   reportTypes,
 } from '../domain/services.ts';
-import { parseVersionRange } from '../domain/version.ts';
+import { hasQuery, readHas } from './inventory.ts';
 import { ReasonSchema, StatusSchema } from './liveness.ts';
 import {
   asOfQuery,
@@ -88,13 +88,6 @@ export const HostSchema = strictObject(
   { description: 'A host' },
 );
 
-const RangeText = Type.String({
-  minLength: 1,
-  maxLength: 300,
-  description:
-    'Has this installed: openssl, or openssl<3.0.13 in the order that belongs to its detector; all of them',
-});
-
 export const HostFilterQuery = strictObject({
   name: repeatable(Name),
   region: repeatable(Name),
@@ -110,7 +103,7 @@ export const HostFilterQuery = strictObject({
   persistent: Type.Optional(
     durationText('First seen at least so long ago, and seen within the last day: still there'),
   ),
-  has: repeatable(RangeText),
+  ...hasQuery,
   ...asOfQuery,
   ...pageQuery,
 });
@@ -201,11 +194,11 @@ export const ReportAnswer = strictObject({ acked: Count });
 
 /** `bad-request` naming what is no moment or duration; which of them can be together is the store's to say. */
 export function readHostFilter(query: Static<typeof HostFilterQuery>): HostFilter {
-  const { name, region, status, selector, has } = query;
+  const { name, region, status, selector } = query;
   return {
     ...readAges(query),
     ...readAsOf(query),
-    ...(has === undefined ? {} : { has: has.map((text) => parseVersionRange(text, 'has')) }),
+    ...readHas(query),
     ...(selector === undefined ? {} : { selector: readSelector(selector) }),
     ...(name === undefined ? {} : { name: name.map(normaliseHostName) }),
     ...(region === undefined ? {} : { region }),

@@ -6,7 +6,7 @@ import { AppError } from '../domain/error.ts';
 import { isPrintable } from '../domain/ids.ts';
 import type { CheckIn, ComponentDifference, ComponentStep, ComponentView } from '../domain/inventory.ts';
 import type { ComponentChangeFilter, ComponentFilter, Stretch } from '../domain/services.ts';
-import { parseVersionRange } from '../domain/version.ts';
+import { parseVersionRange, type VersionRange } from '../domain/version.ts';
 import {
   asOfQuery,
   Count,
@@ -55,6 +55,7 @@ export const hasQuery = {
       maxLength: 2 * limits.wordLengthMax + limits.versionLengthMax,
       description: 'Only hosts with a component in this range: openssl<3.0.13; of several, in each of them',
     }),
+    limits.rangesMax,
   ),
 };
 
@@ -124,12 +125,19 @@ export const CheckInAnswerSchema = strictObject({ accepted: Type.Boolean(), hash
 const longestAgoMs = limits.historyKeptMs - 3_600_000;
 
 export function readComponentFilter(query: Static<typeof ComponentFilterQuery>): ComponentFilter {
-  const { selector, has } = query;
+  const { selector } = query;
   return {
     ...(selector === undefined ? {} : { selector: readSelector(selector) }),
     ...readAsOf(query),
-    ...(has === undefined ? {} : { has: has.map((text) => parseVersionRange(text, 'has')) }),
+    ...readHas(query),
   };
+}
+
+/** What a query says of `has`, as a contract wants it; `bad-request` naming it for what is no range. */
+export function readHas({ has }: { readonly has?: readonly string[] }): {
+  readonly has?: readonly VersionRange[];
+} {
+  return has === undefined ? {} : { has: has.map((text) => parseVersionRange(text, 'has')) };
 }
 
 export function readStretch({ from, to }: { from?: string; to?: string }): Stretch {

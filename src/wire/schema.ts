@@ -74,8 +74,8 @@ export function listOf<T extends TSchema>(items: T) {
 }
 
 /** A query parameter that may be repeated. */
-export function repeatable<T extends TSchema>(schema: T) {
-  return Type.Optional(Type.Array(schema, { maxItems: 100 }));
+export function repeatable<T extends TSchema>(schema: T, maxItems = 100) {
+  return Type.Optional(Type.Array(schema, { maxItems }));
 }
 
 /** A selector in its normal form; `bad-request` naming `field` for what is none. */

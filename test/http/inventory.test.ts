@@ -1,6 +1,7 @@
 /** Installed components over HTTP, of a real registry: as they were, and what became of them. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { limits } from '../../src/base/limits.ts';
 import { type Component, inventoryHash } from '../../src/domain/inventory.ts';
 import { Stage } from '../helpers/boot.ts';
 
@@ -72,6 +73,9 @@ test('what cannot be answered of the past is refused, and says why', async (t) =
   assert.deepEqual(await refused('/v1/components?asOf=2099-01-01T00:00:00Z'), [400, 'bad-request', 'asOf']);
   assert.deepEqual(await refused('/v1/components?asOf=2001-01-01T00:00:00Z'), [410, 'compacted', 'asOf']);
   assert.deepEqual(await refused('/v1/components?has=openssl'), [400, 'bad-request', 'has']);
+  const ranges = 'has=a%3D1&'.repeat(limits.rangesMax + 1);
+  assert.deepEqual(await refused(`/v1/components?${ranges}`), [400, 'bad-request', 'has']);
+  assert.deepEqual(await refused(`/v1/hosts?${ranges}`), [400, 'bad-request', 'has']);
   assert.deepEqual(await refused('/v1/history/components'), [400, 'bad-request', 'from']);
   assert.deepEqual(await refused('/v1/history/components?from=1d&host=none'), [404, 'not-found', undefined]);
   assert.deepEqual(await refused('/v1/history/components?from=1d&to=2d'), [400, 'bad-request', 'from']);

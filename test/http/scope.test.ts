@@ -407,3 +407,19 @@ test('a record that cannot be read is not taken for one that is not there', asyn
   await assert.rejects(scoped.beat(caller, uuid), broken);
   assert.deepEqual(written, []);
 });
+
+test('has: a token of some applications learns nothing of other components by asking who has them', async (t) => {
+  const { registry, inside, tokenOf } = await world(t, { apps: ['shop'] });
+  const token = await tokenOf('viewer');
+  const items = async (path: string, as?: string) =>
+    (await registry.http({ path, ...(as === undefined ? {} : { token: as }) })).json.items as unknown[];
+  for (const list of ['/v1/hosts', '/v1/components']) {
+    for (const range of ['component-in>=1', 'component-in<1']) {
+      const asked = `${list}?has=${encodeURIComponent(range)}`;
+      assert.deepEqual(await items(asked, token), [], asked);
+      assert.deepEqual(await items(`${asked}&asOf=0s`, token), [], asked);
+    }
+  }
+  const [found] = (await items(`/v1/hosts?has=${encodeURIComponent('component-in>=1')}`)) as { id: string }[];
+  assert.equal(found?.id, inside.id);
+});
