@@ -225,6 +225,11 @@ export interface AsOf {
   readonly asOf?: Moment;
 }
 
+/** What the token of whoever asks is limited to. Never travels: a server knows it from the token. */
+export interface Scoped {
+  readonly scope?: TokenScope;
+}
+
 export interface ComponentFilter extends HostSelection, AsOf {
   /** Hosts that have a component in each of these ranges. */
   readonly has?: readonly VersionRange[];
@@ -232,7 +237,7 @@ export interface ComponentFilter extends HostSelection, AsOf {
 
 export interface ComponentService {
   /** Of one host, by id or name; ordered by name, detector. `not-found`; `unprocessable` for a moment where none is kept. */
-  ofHost(idOrName: string, page: PageRequest, at?: AsOf): Promise<Page<ComponentView>>;
+  ofHost(idOrName: string, page: PageRequest, at?: AsOf & Scoped): Promise<Page<ComponentView>>;
   /**
    * Over all hosts that are meant; ordered by name. A page holds fewer than asked for where many hosts have to be looked
    * at. `unprocessable` as above.
@@ -259,8 +264,11 @@ export interface ComponentHistoryService {
    * detector. A page holds fewer than asked for where many hosts have to be looked at. `not-found` for `host`.
    */
   differences(filter: ComponentChangeFilter, page: PageRequest): Promise<Page<ComponentDifference>>;
-  /** Each change of one host after `from`, until `to`; in the order of time. `not-found`. */
-  steps(idOrName: string, stretch: Stretch, page: PageRequest): Promise<Page<ComponentStep>>;
+  /**
+   * Each change of one host after `from`, until `to`; in the order of time. `not-found`, also of a host that lay outside
+   * of the scope at the end; of one that came into it, what was after that.
+   */
+  steps(idOrName: string, stretch: Stretch & Scoped, page: PageRequest): Promise<Page<ComponentStep>>;
 }
 
 export interface ReleaseService {

@@ -25,7 +25,6 @@ import type {
   HostHistoryService,
   HostService,
   LivenessService,
-  Page,
   ReleaseService,
   TargetService,
   TrainService,
@@ -45,10 +44,10 @@ export function scopedServices(services: HttpServices, limit: TokenScope): HttpS
   return {
     ...services,
     liveness: scopedLiveness(services.liveness, { scope, limit, factsOf }),
-    components: scopedComponents(services.components, { scope, limit, hosts }),
+    components: scopedComponents(services.components, { limit, hosts }),
     ...(componentHistory === undefined
       ? {}
-      : { componentHistory: scopedComponentHistory(componentHistory, { scope, limit, hosts }) }),
+      : { componentHistory: scopedComponentHistory(componentHistory, limit) }),
     ...(hostHistory === undefined ? {} : { hostHistory: scopedHostHistory(hostHistory, limit) }),
     ...(hosts === undefined ? {} : { hosts: scopedHosts(hosts, { scope, limit }) }),
     ...(releases === undefined ? {} : { releases: scopedReleases(releases, scope) }),
@@ -204,46 +203,23 @@ function scopedHostHistory(inner: HostHistoryService, limit: TokenScope): HostHi
 
 function scopedComponents(
   inner: ComponentService,
-  { scope, limit, hosts }: { scope: Scope; limit: TokenScope; hosts: HostService | undefined },
+  { limit, hosts }: { limit: TokenScope; hosts: HostService | undefined },
 ): ComponentService {
   return {
     async ofHost(idOrName, page, at) {
-      const found = await inner.ofHost(await coveredId(idOrName, { scope, hosts }), page, at);
-      return { ...found, items: found.items.filter(({ name }) => scope.coversName(name)) };
+      if (hosts === undefined) throw hostNotFound(idOrName);
+      return inner.ofHost(idOrName, page, { ...at, scope: limit });
     },
     list: (filter, page) => inner.list({ ...filter, scope: limit }, page),
   };
 }
 
-/** What was is shown of the hosts that are covered now: of one that is gone nobody can say so any more. */
-function scopedComponentHistory(
-  inner: ComponentHistoryService,
-  { scope, limit, hosts }: { scope: Scope; limit: TokenScope; hosts: HostService | undefined },
-): ComponentHistoryService {
-  const covered = <Item extends { readonly name: string }>(page: Page<Item>): Page<Item> => ({
-    ...page,
-    items: page.items.filter(({ name }) => scope.coversName(name)),
-  });
+/** The moment that a page is of stands in its cursor: the store says what was covered then. */
+function scopedComponentHistory(inner: ComponentHistoryService, limit: TokenScope): ComponentHistoryService {
   return {
-    async differences(filter, page) {
-      const { host, ...rest } = filter;
-      const id = host === undefined ? {} : { host: await coveredId(host, { scope, hosts }) };
-      return covered(await inner.differences({ ...rest, ...id, scope: limit }, page));
-    },
-    async steps(idOrName, stretch, page) {
-      return covered(await inner.steps(await coveredId(idOrName, { scope, hosts }), stretch, page));
-    },
+    differences: (filter, page) => inner.differences({ ...filter, scope: limit }, page),
+    steps: (idOrName, stretch, page) => inner.steps(idOrName, { ...stretch, scope: limit }, page),
   };
-}
-
-/** The id of a host; `not-found` also when it lies outside. */
-async function coveredId(
-  idOrName: string,
-  { scope, hosts }: { scope: Scope; hosts: HostService | undefined },
-): Promise<string> {
-  const view = await hosts?.get(idOrName);
-  if (view === undefined || !scope.coversHost(view.name, view)) throw hostNotFound(idOrName);
-  return view.id;
 }
 
 function scopedUpdates(

@@ -3,10 +3,11 @@
  * name.
  */
 import type { Clock } from '../base/clock.ts';
+import type { TokenScope } from '../domain/access.ts';
 import { ageSelection } from '../domain/age.ts';
 import { type HostRecord, type HostView, hostNotFound } from '../domain/host.ts';
 import { type Moment, pastMs } from '../domain/moment.ts';
-import { hostSelection } from '../domain/scope.ts';
+import { hostSelection, Scope } from '../domain/scope.ts';
 import type { HostFilter, HostSelection, Page, PageRequest } from '../domain/services.ts';
 import type { Store } from './engine/port.ts';
 import type { HostMemory } from './host-memory.ts';
@@ -86,6 +87,30 @@ export class HostLists {
     if (selects === null) return null;
     const { hosts } = await this.past.at(atMs, this.#options.clock.now());
     return hosts.flatMap(({ no, record }) => (selects(record.name, record) ? [no] : []));
+  }
+
+  /** The numbers of the hosts that were there at a moment of the past, and outside of the scope. */
+  async numbersOutside(limit: TokenScope, atMs: number): Promise<ReadonlySet<number>> {
+    const scope = new Scope(limit);
+    const { hosts } = await this.past.at(atMs, this.#options.clock.now());
+    return new Set(hosts.flatMap(({ no, record }) => (scope.coversHost(record.name, record) ? [] : [no])));
+  }
+
+  /**
+   * Since when a host was in the scope without a break, at the earliest from the beginning of a stretch, until its end
+   * or the host's own; null: it was not at the end.
+   */
+  async coveredSince(
+    no: number,
+    limit: TokenScope,
+    { fromMs, toMs }: { readonly fromMs: number; readonly toMs: number },
+  ): Promise<number | null> {
+    const scope = new Scope(limit);
+    const states = await this.past.statesOf(no, { fromMs, toMs });
+    const last = states.at(-1)?.record;
+    if (last === undefined || !scope.coversHost(last.name, last)) return null;
+    const outside = states.findLast(({ record }) => !scope.coversHost(record.name, record));
+    return Math.max(fromMs, outside?.toMs ?? fromMs);
   }
 
   /** A later page is of the moment of the first, though "7d" ago is another one by now. */

@@ -69,6 +69,16 @@ export function hostPastStatements(dialect: Dialect) {
         .orderBy('to_ms')
         .limit(1),
     ),
+    /** How one host was at some moment of a stretch, in order. */
+    states: compile(dialect, (query, arg: Arg<{ no: number; fromMs: number; toMs: number }>) =>
+      query
+        .selectFrom('hosts_past')
+        .selectAll()
+        .where('no', '=', arg('no'))
+        .where('to_ms', '>', arg('fromMs'))
+        .where('from_ms', '<=', arg('toMs'))
+        .orderBy('to_ms'),
+    ),
     byName: compile(dialect, (query, arg: Arg<{ name: string; atMs: number }>) =>
       query
         .selectFrom('hosts_past')

@@ -4,7 +4,7 @@
  */
 import type { Clock } from '../base/clock.ts';
 import type { Random } from '../base/random.ts';
-import { type Caller, systemCaller } from '../domain/access.ts';
+import { type Caller, systemCaller, type TokenScope } from '../domain/access.ts';
 import {
   decideSession,
   isUndecided,
@@ -31,6 +31,7 @@ import type { HostPatch, VersionCondition } from '../domain/host-change.ts';
 import type { CheckIn, CheckInAnswer } from '../domain/inventory.ts';
 import type { Moment } from '../domain/moment.ts';
 import { type StatusCounts, statusCounts } from '../domain/presence.ts';
+import { Scope } from '../domain/scope.ts';
 import type {
   HostFilter,
   HostSelection,
@@ -84,6 +85,7 @@ export class HostStore implements HostService {
   /** As of the last commit; empty until `load`. The sweep reads it too. */
   readonly memory: HostMemory;
   readonly history: HostHistoryStore;
+  readonly lists: HostLists;
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #liveness: LivenessStore;
@@ -95,7 +97,6 @@ export class HostStore implements HostService {
   readonly #identity: HostIdentity;
   readonly #changes: HostChanges;
   readonly #reports: HostReports;
-  readonly #lists: HostLists;
   readonly #past: HostPast;
 
   constructor(options: HostStoreOptions) {
@@ -113,8 +114,8 @@ export class HostStore implements HostService {
     this.#identity = new HostIdentity(parts);
     this.#changes = new HostChanges(parts);
     const hostsWith = options.inventory.hostsWithAll.bind(options.inventory);
-    this.#lists = new HostLists({ ...parts, hostsWith });
-    this.history = new HostHistoryStore({ ...parts, past: this.#lists.past });
+    this.lists = new HostLists({ ...parts, hostsWith });
+    this.history = new HostHistoryStore({ ...parts, past: this.lists.past });
     this.#reports = new HostReports({
       ...options,
       memory: this.memory,
@@ -153,11 +154,11 @@ export class HostStore implements HostService {
   }
 
   async get(idOrName: string, asOf?: Moment): Promise<HostView> {
-    return this.#lists.get(idOrName, asOf);
+    return this.lists.get(idOrName, asOf);
   }
 
   list(filter: HostFilter, page: PageRequest): Promise<Page<HostView>> {
-    return this.#lists.list(filter, page);
+    return this.lists.list(filter, page);
   }
 
   /**
@@ -238,9 +239,11 @@ export class HostStore implements HostService {
     return { host, version: this.#targetVersion(host.id, this.memory.facts(host.id)) };
   }
 
-  /** The number of a host given by id or by name; `not-found`. */
-  numberOf(idOrName: string): number {
-    return this.memory.facts(this.memory.presence.record(this.memory.slotOf(idOrName)).id).no;
+  /** The number of a host given by id or by name; `not-found`, also outside of the scope. */
+  numberOf(idOrName: string, scope?: TokenScope): number {
+    const record = this.memory.presence.record(this.memory.slotOf(idOrName));
+    requireWithin(scope, record, idOrName);
+    return this.memory.facts(record.id).no;
   }
 
   /** A host by id or by name, as of the last commit. */
@@ -325,18 +328,19 @@ export class HostStore implements HostService {
 
   /** The numbers of the hosts that are meant; null: all. */
   numbersOf(filter: HostSelection): number[] | null {
-    return this.#lists.numbersOf(filter);
+    return this.lists.numbersOf(filter);
   }
 
   /** The numbers of the hosts that were meant at a moment of the past, as they were then; null: all. */
   numbersAsOf(filter: HostSelection, atMs: number): Promise<number[] | null> {
-    return this.#lists.numbersAsOf(filter, atMs);
+    return this.lists.numbersAsOf(filter, atMs);
   }
 
-  /** The number of a host given by id, or by the name that it had at a moment of the past; `not-found`. */
-  async numberAsOf(idOrName: string, atMs: number): Promise<number> {
-    const found = await this.#lists.past.find(idOrName, atMs);
+  /** The number of a host given by id, or by the name that it had at a moment of the past; `not-found`, as `numberOf`. */
+  async numberAsOf(idOrName: string, atMs: number, scope?: TokenScope): Promise<number> {
+    const found = await this.lists.past.find(idOrName, atMs);
     if (found === undefined) throw hostNotFound(idOrName);
+    requireWithin(scope, found.record, idOrName);
     return found.no;
   }
 
@@ -353,7 +357,7 @@ export class HostStore implements HostService {
 
   /** As `asUpdateHosts`, as they were at a moment of the past. */
   async asUpdateHostsAsOf(atMs: number): Promise<UpdateHosts> {
-    const { hosts } = await this.#lists.past.at(atMs, this.#clock.now());
+    const { hosts } = await this.lists.past.at(atMs, this.#clock.now());
     const byNo = new Map(hosts.map(({ no, record }) => [no, record]));
     return {
       hostNo: (idOrName) => this.numberAsOf(idOrName, atMs),
@@ -515,6 +519,11 @@ export class HostStore implements HostService {
     if (row === undefined) throw hostNotFound(id);
     return row;
   }
+}
+
+/** What lies outside is answered as what is not there. */
+function requireWithin(scope: TokenScope | undefined, record: HostRecord, asked: string): void {
+  if (scope !== undefined && !new Scope(scope).coversHost(record.name, record)) throw hostNotFound(asked);
 }
 
 /** Epochs are instants of our making: one that lies in the future is none, and would outbid every later one. */

@@ -68,6 +68,22 @@ export class HostsAsOf {
     });
   }
 
+  /** How one host was within a stretch, in order; null: it still is. */
+  async statesOf(
+    no: number,
+    { fromMs, toMs }: { readonly fromMs: number; readonly toMs: number },
+  ): Promise<{ readonly record: HostRecord; readonly toMs: number | null }[]> {
+    const now = this.#memory.numbered(no);
+    const rows = await this.#store.read((session) => session.all(this.#sql.states, { no, fromMs, toMs }));
+    const states: { record: HostRecord; toMs: number | null }[] = rows.map((row) => ({
+      record: pastRecordOf(row),
+      toMs: row.to_ms,
+    }));
+    if (now !== undefined && this.#memory.facts(now.id).changedAtMs <= toMs)
+      states.push({ record: now, toMs: null });
+    return states;
+  }
+
   /** As GET shows them, with the check-ins that they had then. */
   async views(hosts: readonly HostThen[], atMs: number): Promise<HostView[]> {
     const json = JSON.stringify(hosts.map(({ no }) => no));

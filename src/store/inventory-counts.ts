@@ -9,7 +9,7 @@ import { type RawBuilder, sql } from 'kysely';
 import type { ComponentSummary } from '../domain/services.ts';
 import type { Dialect, Session } from './engine/port.ts';
 import { type Arg, compile, jsonRows, queryBuilder, type Schema, unseen } from './engine/query.ts';
-import { numbersOf, textsOf } from './inventory-sql.ts';
+import { appOf, numbersOf, textsOf } from './inventory-sql.ts';
 
 export interface CountsOf {
   /** Numbers of hosts; null: all. */
@@ -86,7 +86,9 @@ export class InventoryCounts {
   #versions({ apps, atMs }: CountsOf, { after, limit }: { after: string; limit: number }) {
     const now = atMs === null ? sql`AND hosts > 0` : sql``;
     const ofApps =
-      apps === undefined ? sql`` : sql`AND ${appOf(this.#dialect)} IN (${textsOf(this.#dialect, apps)})`;
+      apps === undefined
+        ? sql``
+        : sql`AND ${appOf(this.#dialect, sql`name`)} IN (${textsOf(this.#dialect, apps)})`;
     return sql<Version>`
       SELECT n.name, v.id, v.name_id, v.version, v.hosts
       FROM component_names AS n JOIN component_versions AS v ON v.name_id = n.id
@@ -251,11 +253,4 @@ function affordable(names: readonly Named[], left: number): readonly Named[] {
     return index > 0 && rows > left;
   });
   return end === -1 ? names : names.slice(0, end);
-}
-
-/** The application that a component is of: what stands before the `/` of its name; NULL when it is of none. */
-function appOf(dialect: Dialect): RawBuilder<unknown> {
-  return dialect === 'sqlite'
-    ? sql`CASE WHEN instr(name, '/') > 1 THEN substr(name, 1, instr(name, '/') - 1) END`
-    : sql`CASE WHEN position('/' in name) > 1 THEN split_part(name, '/', 1) END`;
 }

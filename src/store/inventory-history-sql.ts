@@ -2,7 +2,7 @@
 import { type RawBuilder, sql } from 'kysely';
 import type { Dialect } from './engine/port.ts';
 import { type Arg, compile, unseen } from './engine/query.ts';
-import { jsonList, numbersOf } from './inventory-sql.ts';
+import { jsonList, numbersOf, ofApps } from './inventory-sql.ts';
 
 /** A version that a host had from `from_ms` to before `to_ms`; null: it still has. */
 export interface SpanRow {
@@ -48,7 +48,10 @@ export function inventoryHistoryStatements(dialect: Dialect) {
     /** Each moment of a stretch at which something ended or began on a host, after a place in that order. */
     steps: compile(
       dialect,
-      (query, arg: Arg<Window & { afterMs: number; afterId: number; limit: number }>) => {
+      (
+        query,
+        arg: Arg<Window & { afterMs: number; afterId: number; apps: string | null; limit: number }>,
+      ) => {
         const [hostNo, fromMs, toMs] = [hidden(arg('hostNo')), hidden(arg('fromMs')), hidden(arg('toMs'))];
         const none = dialect === 'sqlite' ? sql`NULL` : sql`NULL::integer`;
         return sql<StepRow>`
@@ -67,7 +70,8 @@ export function inventoryHistoryStatements(dialect: Dialect) {
             WHERE host_no = ${hostNo} AND changed_at_ms > ${fromMs} AND changed_at_ms <= ${toMs}
           ) AS ends
           WHERE (at_ms, name_id) > (${hidden(arg('afterMs'))}, ${hidden(arg('afterId'))})
-          GROUP BY at_ms, name_id ORDER BY at_ms, name_id LIMIT ${arg('limit')}
+          AND ${ofSome(arg('apps'))}
+          GROUP BY at_ms, name_id HAVING MAX(ended) IS DISTINCT FROM MAX(began) ORDER BY at_ms, name_id LIMIT ${arg('limit')}
         ) AS step
         JOIN component_names AS n ON n.id = step.name_id
         LEFT JOIN component_versions AS was ON was.id = step.ended
@@ -143,6 +147,14 @@ export function inventoryHistoryStatements(dialect: Dialect) {
       ) AS found
       JOIN component_names AS n ON n.id = found.name_id
       JOIN component_versions AS v ON v.id = found.version_id`;
+  }
+
+  /** Rows of components of these applications. */
+  function ofSome(apps: RawBuilder<string | null>) {
+    const named = sql`SELECT id FROM component_names AS own WHERE ${ofApps(dialect, sql`own.name`, apps)}`;
+    return dialect === 'sqlite'
+      ? sql`(${apps} IS NULL OR name_id IN (${named}))`
+      : sql`(${apps}::text IS NULL OR name_id IN (${named}))`;
   }
 
   function hidden(value: ReturnType<Arg<{ of: number }>>) {

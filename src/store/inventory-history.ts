@@ -6,6 +6,7 @@ import type { Clock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { systemCaller } from '../domain/access.ts';
 import { isAppError } from '../domain/error.ts';
+import { hostNotFound } from '../domain/host.ts';
 import type {
   ComponentDifference,
   ComponentState,
@@ -13,15 +14,17 @@ import type {
   ComponentTurn,
 } from '../domain/inventory.ts';
 import { pastRange } from '../domain/moment.ts';
+import { Scope } from '../domain/scope.ts';
 import type {
   ComponentChangeFilter,
   ComponentHistoryService,
   Page,
   PageRequest,
+  Scoped,
   Stretch,
 } from '../domain/services.ts';
 import type { Session, Store } from './engine/port.ts';
-import type { HostNumbers } from './inventory.ts';
+import { appsOf, type HostNumbers, type Span } from './inventory.ts';
 import { inventoryHistoryStatements, type SpanRow, type StepRow } from './inventory-history-sql.ts';
 import { inventoryStatements } from './inventory-sql.ts';
 import { decodeCursor, encodeCursor, foreignCursor } from './page.ts';
@@ -31,11 +34,6 @@ export interface NumberedHost {
   readonly no: number;
   readonly id: string;
   readonly name: string;
-}
-
-interface Span {
-  readonly fromMs: number;
-  readonly toMs: number;
 }
 
 /** Check-ins within a stretch that are looked through for their hosts: some milliseconds. */
@@ -66,15 +64,20 @@ export class InventoryHistory implements ComponentHistoryService {
     this.#versions = inventoryStatements(options.store.dialect).versionsOf;
   }
 
-  async steps(idOrName: string, stretch: Stretch, page: PageRequest): Promise<Page<ComponentStep>> {
+  async steps(idOrName: string, stretch: Stretch & Scoped, page: PageRequest): Promise<Page<ComponentStep>> {
     const { fromMs, toMs, key } = this.#windowOf(stretch, page, 2);
     const hostNo = await this.#numberIn(idOrName, { fromMs, toMs });
+    const { scope } = stretch;
+    const sinceMs =
+      scope === undefined ? fromMs : await this.#options.hosts.coveredSince(hostNo, scope, { fromMs, toMs });
+    if (sinceMs === null) throw hostNotFound(idOrName);
     const [afterMs, afterId] = key.length === 0 ? [fromMs, 0] : key.map(Number);
     const rows = await this.#options.store.read((session) =>
       session.all(this.#sql.steps, {
         hostNo,
-        fromMs,
+        fromMs: sinceMs,
         toMs,
+        apps: appsOf(scope),
         afterMs: afterMs ?? fromMs,
         afterId: afterId ?? 0,
         limit: page.limit + 1,
@@ -92,6 +95,7 @@ export class InventoryHistory implements ComponentHistoryService {
     const { fromMs, toMs, key } = this.#windowOf(filter, page, 3);
     const [afterNo = '0', afterName = '', afterDetector = ''] = key;
     const meant = await this.#meantHosts(filter, { fromMs, toMs });
+    const scope = filter.scope === undefined ? null : new Scope(filter.scope);
     const items: ComponentDifference[] = [];
     let next: (string | number)[] | null = null;
     await this.#options.store.read(async (session) => {
@@ -108,7 +112,8 @@ export class InventoryHistory implements ComponentHistoryService {
             ? await session.all(this.#sql.spans, of)
             : await session.all(this.#sql.spansOf, { ...of, name: filter.name });
         for (const turn of turnsOf(spans, { fromMs, toMs })) {
-          if (after(host, turn)) items.push({ hostId: host.id, host: host.name, ...turn });
+          if (after(host, turn) && (scope?.coversName(turn.name) ?? true))
+            items.push({ hostId: host.id, host: host.name, ...turn });
         }
         if (items.length > page.limit) {
           const last = items[page.limit - 1];
@@ -150,6 +155,9 @@ export class InventoryHistory implements ComponentHistoryService {
   async #meantHosts(filter: ComponentChangeFilter, stretch: Span): Promise<readonly NumberedHost[]> {
     const { hosts, store, changedSince } = this.#options;
     const only = filter.host === undefined ? null : await this.#numberIn(filter.host, stretch);
+    // Of a host that came into the scope meanwhile, what it had before is of others.
+    const outside =
+      filter.scope === undefined ? null : await hosts.numbersOutside(filter.scope, stretch.fromMs);
     // A host that was removed meanwhile is not there at the end: it is meant as it was at the beginning.
     const selected = await hosts.numbersAsOf(filter, stretch.toMs);
     const before = selected === null ? null : await hosts.numbersAsOf(filter, stretch.fromMs);
@@ -167,9 +175,10 @@ export class InventoryHistory implements ComponentHistoryService {
         ? meantBefore === null || meantBefore.has(no) || meant?.has(no) === true
         : meant === null || meant.has(no),
     );
-    return [...there, ...gone.map(({ no, id, name }) => ({ no, id, name }))]
-      .filter(({ no }) => only === null || no === only)
-      .sort((a, b) => a.no - b.no);
+    const found = [...there, ...gone.map(({ no, id, name }) => ({ no, id, name }))].filter(
+      ({ no }) => (only === null || no === only) && outside?.has(no) !== true,
+    );
+    return found.sort((a, b) => a.no - b.no);
   }
 
   /** Those that have checked in changes within a stretch; null where that is no help: it reaches until now, or they are many. */

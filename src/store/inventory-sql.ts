@@ -21,24 +21,30 @@ export interface KnownVersion {
   detector: string;
 }
 
+interface PageOf {
+  hostNo: number;
+  name: string;
+  detector: string;
+  /** The JSON of a list of applications; null: also what is of none. */
+  apps: string | null;
+  limit: number;
+}
+
 export function inventoryStatements(dialect: Dialect) {
   return {
-    page: compile(
-      dialect,
-      (query, arg: Arg<{ hostNo: number; name: string; detector: string; limit: number }>) =>
-        sql<ComponentRow>`SELECT n.detector, n.name, v.version, v.architecture, c.first_seen_ms, c.changed_at_ms
+    page: compile(dialect, (query, arg: Arg<PageOf>) =>
+      sql<ComponentRow>`SELECT n.detector, n.name, v.version, v.architecture, c.first_seen_ms, c.changed_at_ms
           FROM components AS c
           JOIN component_names AS n ON n.id = c.name_id JOIN component_versions AS v ON v.id = c.version_id
           WHERE c.host_no = ${unseen(dialect, arg('hostNo'))}
           AND (n.name, n.detector) > (${unseen(dialect, arg('name'))}, ${unseen(dialect, arg('detector'))})
+          AND ${ofApps(dialect, sql`n.name`, arg('apps'))}
           ORDER BY n.name, n.detector LIMIT ${arg('limit')}`.compile(query),
     ),
     /** As `page`, as it was at a moment. */
-    pageAt: compile(
-      dialect,
-      (query, arg: Arg<{ hostNo: number; atMs: number; name: string; detector: string; limit: number }>) => {
-        const [hostNo, atMs] = [unseen(dialect, arg('hostNo')), unseen(dialect, arg('atMs'))];
-        return sql<ComponentRow>`
+    pageAt: compile(dialect, (query, arg: Arg<PageOf & { atMs: number }>) => {
+      const [hostNo, atMs] = [unseen(dialect, arg('hostNo')), unseen(dialect, arg('atMs'))];
+      return sql<ComponentRow>`
           SELECT n.detector, n.name, v.version, v.architecture, found.first_seen_ms, found.changed_at_ms
           FROM (
             SELECT name_id, version_id, first_seen_ms, changed_at_ms FROM components
@@ -50,9 +56,9 @@ export function inventoryStatements(dialect: Dialect) {
           JOIN component_names AS n ON n.id = found.name_id
           JOIN component_versions AS v ON v.id = found.version_id
           WHERE (n.name, n.detector) > (${unseen(dialect, arg('name'))}, ${unseen(dialect, arg('detector'))})
+          AND ${ofApps(dialect, sql`n.name`, arg('apps'))}
           ORDER BY n.name, n.detector LIMIT ${arg('limit')}`.compile(query);
-      },
-    ),
+    }),
     /** Every version that a component of this name has or had anywhere. */
     versionsOf: compile(dialect, (query, arg: Arg<{ name: string }>) =>
       sql<KnownVersion>`SELECT v.id, v.version, v.hosts, n.detector
@@ -83,6 +89,24 @@ export function numbersOf(dialect: Dialect, json: RawBuilder<unknown>): RawBuild
   return dialect === 'sqlite'
     ? sql`SELECT value FROM json_each(${unseen(dialect, json)})`
     : sql`SELECT value::integer FROM jsonb_array_elements_text(${json}::jsonb) AS given(value)`;
+}
+
+/** The application that a component is of: what stands before the `/` of its name; NULL when it is of none. */
+export function appOf(dialect: Dialect, name: RawBuilder<unknown>): RawBuilder<unknown> {
+  return dialect === 'sqlite'
+    ? sql`CASE WHEN instr(${name}, '/') > 1 THEN substr(${name}, 1, instr(${name}, '/') - 1) END`
+    : sql`CASE WHEN position('/' in ${name}) > 1 THEN split_part(${name}, '/', 1) END`;
+}
+
+/** That a component is of one of these applications: the JSON of a list, null: of any or none. */
+export function ofApps(
+  dialect: Dialect,
+  name: RawBuilder<unknown>,
+  apps: RawBuilder<string | null>,
+): RawBuilder<unknown> {
+  return dialect === 'sqlite'
+    ? sql`(${apps} IS NULL OR ${appOf(dialect, name)} IN (SELECT value FROM json_each(${apps})))`
+    : sql`(${apps}::text IS NULL OR ${appOf(dialect, name)} IN (SELECT jsonb_array_elements_text(${apps}::jsonb)))`;
 }
 
 /** A column of all rows as one JSON list. */

@@ -1,5 +1,6 @@
 /** Installed components of all hosts on SQL: check-ins in, lists out. */
 import type { Clock } from '../base/clock.ts';
+import type { TokenScope } from '../domain/access.ts';
 import type { CheckIn, CheckInAnswer, ComponentView } from '../domain/inventory.ts';
 import { pastMs } from '../domain/moment.ts';
 import { Scope } from '../domain/scope.ts';
@@ -11,6 +12,7 @@ import type {
   HostSelection,
   Page,
   PageRequest,
+  Scoped,
 } from '../domain/services.ts';
 import { isInRange, type VersionRange, versionOrderOf } from '../domain/version.ts';
 import type { Store, Transaction } from './engine/port.ts';
@@ -19,12 +21,22 @@ import { InventoryCounts } from './inventory-counts.ts';
 import { type ComponentRow, inventoryStatements } from './inventory-sql.ts';
 import { decodeCursor, encodeCursor, foreignCursor } from './page.ts';
 
+/** What was after `fromMs`, until `toMs`. */
+export interface Span {
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
 /** Hosts by their numbers, as `HostStore` knows them. */
 export interface HostNumbers {
-  /** By id or by name; `not-found`. */
-  numberOf(idOrName: string): number;
-  /** By id, or by the name that it had at a moment; `not-found`. */
-  numberAsOf(idOrName: string, atMs: number): Promise<number>;
+  /** By id or by name; `not-found`, also outside of the scope. */
+  numberOf(idOrName: string, scope?: TokenScope): number;
+  /** By id, or by the name that it had at a moment; `not-found`, also of what lay outside of the scope then. */
+  numberAsOf(idOrName: string, atMs: number, scope?: TokenScope): Promise<number>;
+  /** Those that were there at a moment, and outside of the scope. */
+  numbersOutside(scope: TokenScope, atMs: number): Promise<ReadonlySet<number>>;
+  /** Since when a host was in the scope until the end of a stretch, or its own; null: not at the end. */
+  coveredSince(no: number, scope: TokenScope, stretch: Span): Promise<number | null>;
   /** Those that are meant; null: all. */
   numbersOf(filter: HostSelection): readonly number[] | null;
   /** Those that were meant at a moment, as they were then; null: all. */
@@ -58,13 +70,16 @@ export class InventoryStore implements ComponentService {
     return this.#changes.forgetHost(tx, host);
   }
 
-  async ofHost(idOrName: string, page: PageRequest, at: AsOf = {}): Promise<Page<ComponentView>> {
+  async ofHost(idOrName: string, page: PageRequest, at: AsOf & Scoped = {}): Promise<Page<ComponentView>> {
     const { atMs, after } = this.#placeOf(at, page, 2);
+    const { scope } = at;
     const hostNo =
-      atMs === null ? this.#hosts.numberOf(idOrName) : await this.#hosts.numberAsOf(idOrName, atMs);
+      atMs === null
+        ? this.#hosts.numberOf(idOrName, scope)
+        : await this.#hosts.numberAsOf(idOrName, atMs, scope);
     const { epoch, revision } = this.#store.log.head();
     const [name = '', detector = ''] = after;
-    const of = { hostNo, name, detector, limit: page.limit + 1 };
+    const of = { hostNo, name, detector, apps: appsOf(scope), limit: page.limit + 1 };
     const rows = await this.#store.read((session) =>
       atMs === null ? session.all(this.#sql.page, of) : session.all(this.#sql.pageAt, { ...of, atMs }),
     );
@@ -161,6 +176,11 @@ export class InventoryStore implements ComponentService {
     if (!/^\d{1,16}$/.test(at)) throw foreignCursor();
     return { atMs: pastMs({ kind: 'at', atMs: Number(at) }, nowMs, 'cursor'), after };
   }
+}
+
+/** As statements take them; null: also what is of no application. */
+export function appsOf(scope: TokenScope | undefined): string | null {
+  return scope?.apps === undefined ? null : JSON.stringify(scope.apps);
 }
 
 function momentKey(atMs: number | null): string[] {

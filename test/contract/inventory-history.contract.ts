@@ -97,6 +97,24 @@ export function inventoryHistoryContract(openStore: OpenStoreForTest): void {
       assert.deepEqual([await was(10_000), await was(1_000), await was(0)], [['1'], ['1'], ['3']]);
     });
 
+    it('has no step where a component came back as it was in the same moment', async (t) => {
+      const world = await open(t, 1);
+      const { clock, componentHistory } = world.stores;
+      const [bash, curl] = ['bash', 'curl'].map((name) => ({ name, version: '1', detector: 'dpkg' }));
+      assert(bash !== undefined && curl !== undefined);
+      await world.checkIn('edge-1', [bash, curl]);
+      const from = { kind: 'at', atMs: clock.now() } as const;
+      clock.stall(10_000);
+      await world.checkIn('edge-1', [bash]);
+      await world.checkIn('edge-1', [bash, curl]);
+      await world.checkIn('edge-1', [curl]);
+      const { items } = await componentHistory.steps('edge-1', { from }, { limit: 10 });
+      assert.deepEqual(
+        items.map(({ kind, name }) => `${name} ${kind}`),
+        ['bash removed'],
+      );
+    });
+
     it('is refused where it is the future, is not kept any more, or ends before it begins', async (t) => {
       const { stores } = await open(t, 1);
       const { inventory, componentHistory, clock } = stores;

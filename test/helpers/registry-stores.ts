@@ -74,8 +74,10 @@ export async function wireStores(options: {
     factsOf: (name) => hosts.memory.named(name),
   });
   const hostNumbers: HostNumbers = {
-    numberOf: (host) => hosts.numberOf(host),
-    numberAsOf: (host, atMs) => hosts.numberAsOf(host, atMs),
+    numberOf: (host, scope) => hosts.numberOf(host, scope),
+    numberAsOf: (host, atMs, scope) => hosts.numberAsOf(host, atMs, scope),
+    numbersOutside: (scope, atMs) => hosts.lists.numbersOutside(scope, atMs),
+    coveredSince: (no, scope, stretch) => hosts.lists.coveredSince(no, scope, stretch),
     numbersOf: (filter) => hosts.numbersOf(filter),
     numbersAsOf: (filter, atMs) => hosts.numbersAsOf(filter, atMs),
   };

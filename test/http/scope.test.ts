@@ -423,3 +423,58 @@ test('has: a token of some applications learns nothing of other components by as
   const [found] = (await items(`/v1/hosts?has=${encodeURIComponent('component-in>=1')}`)) as { id: string }[];
   assert.equal(found?.id, inside.id);
 });
+
+test('what was on a host is told to whom its labels covered it then, and of their applications only', async (t) => {
+  const { registry, stage, tokenOf } = await world(t, { hosts: 'env=in', apps: ['shop'] });
+  const token = await tokenOf('viewer');
+  const { json: joined } = await registry.http({
+    method: 'POST',
+    path: '/v1/join',
+    body: { name: 'roamer', machineId: 'machine-roamer' },
+  });
+  const move = async (env: string) => {
+    stage.clock.stall(60_000);
+    await registry.http({ method: 'PATCH', path: '/v1/hosts/roamer', body: { labels: { env } } });
+  };
+  const install = async (version: string) => {
+    stage.clock.stall(60_000);
+    const components = ['aaa', 'shop/api', 'zzz'].map((name) => ({ name, version, detector: 'file' }));
+    const body = { base: null, hash: inventoryHash(components), components };
+    const path = `/v1/hosts/${joined.id}/checkin`;
+    assert.equal((await registry.http({ method: 'POST', path, body, token: joined.credential })).status, 200);
+    return `asOf=${new Date(stage.clock.now()).toISOString()}`;
+  };
+  await move('out');
+  const out = await install('1');
+  await move('in');
+  const back = await install('2');
+  const ask = async (path: string) => {
+    const { status, json, text } = await registry.http({ path, token });
+    const { items = [], next = null } = json as { items?: Record<string, unknown>[]; next?: string };
+    const cursor = next === null ? '' : Buffer.from(next, 'base64url').toString();
+    assert.doesNotMatch(`${text} ${cursor}`, /aaa|zzz/, path);
+    return { status, names: items.map(({ name }) => name), items, next };
+  };
+  const of = '/v1/hosts/roamer/components';
+  assert.equal((await ask(`${of}?${out}`)).status, 404);
+  const one = await ask(`${of}?${back}&limit=1`);
+  assert.deepEqual([one.names, one.next], [['shop/api'], null]);
+  assert.deepEqual((await ask(`${of}?limit=1`)).names, ['shop/api']);
+  // A cursor says of which moment it goes on.
+  const [, at = ''] = out.split('=');
+  const forged = Buffer.from(JSON.stringify([String(Date.parse(at)), 'a', 'a'])).toString('base64url');
+  assert.equal((await ask(`${of}?${back}&cursor=${forged}`)).status, 404);
+  const steps = await ask(`/v1/hosts/roamer/history?limit=1`);
+  assert.deepEqual(
+    steps.items.map(({ kind, name, after }) => [kind, name, after]),
+    [['component.changed', 'shop/api', { version: '2' }]],
+  );
+  assert.equal(steps.next, null);
+  const changes = '/v1/history/components?limit=1';
+  assert.deepEqual((await ask(`${changes}&from=30s`)).names, ['shop/api']);
+  assert.deepEqual((await ask(`${changes}&from=1d`)).names, ['shop/api']);
+  assert.deepEqual((await ask(`${changes}&from=150s`)).names, []);
+  await move('out');
+  assert.equal((await ask('/v1/hosts/roamer/history')).status, 404);
+  assert.equal((await ask(`${of}?${back}`)).status, 200);
+});
