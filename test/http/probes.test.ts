@@ -139,8 +139,10 @@ describe('probes', () => {
 
 describe('/openapi.json', () => {
   test('describes every route with its roles, failures and schemas; ids are unique', async (t) => {
-    const { call } = await startServer(t);
-    const document = (await (await call('/openapi.json', { role: null })).json()) as {
+    const [registry, agent] = [await startServer(t), await startServer(t, { kind: 'agent' })];
+    const describe = async ({ call }: typeof agent) => (await call('/openapi.json', { role: null })).json();
+    const ofAgent = (await describe(agent)) as { paths: Record<string, object> };
+    const document = (await describe(registry)) as {
       openapi: string;
       info: { license: { name: string } };
       tags: { name: string }[];
@@ -162,8 +164,12 @@ describe('/openapi.json', () => {
     assert.equal(document.openapi, '3.1.0');
     assert.equal(document.info.license.name, 'Apache-2.0');
     const ids = new Set<string>();
-    for (const { method, path, operation: served } of routes) {
+    for (const { method, path, on, operation: served } of routes) {
       if (served.legacy !== null) continue;
+      if (on === 'agent') {
+        assert.ok(path in ofAgent.paths && !(path in document.paths), path);
+        continue;
+      }
       const operation = document.paths[path.replaceAll(/:(\w+)/g, '{$1}')]?.[method.toLowerCase()];
       assert.ok(operation, `${method} ${path}`);
       assert.ok(!ids.has(operation.operationId));

@@ -11,7 +11,7 @@ export const legacyType = 'application/json';
 
 /** Whether a path is one of workflow-manager-api. */
 export function isLegacyPath(path: string): boolean {
-  return /^\/v[23](?:\/|$)/.test(path) || path === '/ping' || path === '/swagger.json';
+  return /^\/v[23](?:\/|$)/.test(path) || path === '/ping';
 }
 
 /** `basic`: whoever asks may say who it is by a password. */
