@@ -45,6 +45,7 @@ export function readBody(
     return bytes <= bytesMax;
   };
   const finish = () => {
+    if (settled) return;
     let body: unknown;
     try {
       if (first !== undefined)

@@ -72,6 +72,8 @@ export class Exchange {
   #turnedAway = false;
   /** Who it is depends on its body. */
   #proves = false;
+  /** It takes room when its body is there: nobody stands behind it who could be held to sending that soon. */
+  #entersLate = false;
   /** Its path is one of the old wire formats: so is its answer. */
   readonly #legacy: boolean;
   /** It may show a password. */
@@ -99,6 +101,7 @@ export class Exchange {
       const { admission } = this.#options.context;
       const { access } = service.route;
       this.#proves = access === 'proof';
+      this.#entersLate = this.#proves;
       if (this.#proves) admission.requireTrusted(request, entrance);
       this.#basic = service.route.operation.legacy?.basic === true;
       const reader = this.#basic ? this.#basicReader() : null;
@@ -110,6 +113,7 @@ export class Exchange {
         this.#options.context.services.access.admit?.();
         if (request.method === 'POST' && service.lane.name === 'checkin')
           admission.requireAnonymousPost(request, entrance);
+        this.#entersLate = true;
         this.#admit(service, null, 'open');
         return;
       }
@@ -228,7 +232,7 @@ export class Exchange {
       const caller = authoriseNoted(asked, { audit: context.services.audit, logger });
       this.#caller = caller;
       // Nobody knows who proves something before the body is read: whoever sends it slowly shall take no room meanwhile.
-      if (!this.#proves) this.#enter(service, caller);
+      if (!this.#entersLate) this.#enter(service, caller);
       if (request.headers.expect !== undefined) response.writeContinue();
       if (service.body === null) this.#handle(service, caller, undefined);
       else if (this.#legacy) this.#readLegacyBody(service, caller);
@@ -276,7 +280,7 @@ export class Exchange {
     const { operation } = service.route;
     try {
       const call = this.#callOf(service, caller, body);
-      if (this.#proves) this.#enter(service, caller);
+      if (this.#entersLate) this.#enter(service, caller);
       const answer = operation.creates ? this.#once(service.route, call) : operation.handle(call);
       if (answer instanceof Promise) {
         answer.then(

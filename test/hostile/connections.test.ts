@@ -43,6 +43,31 @@ test('F7: a thousand connections at each role that send headers or bodies slowly
   }
 });
 
+test('F7: those who show no token and send their check-in slowly take no room from those who do', async (t) => {
+  const target = await registryTarget(t, {
+    legacyAnonymous: true,
+    limits: { http: { checkInsUnderWayMax: 2 } },
+  });
+  const post = 'POST /v3/clusters HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n';
+  const slow = await openMany(
+    t,
+    target,
+    8,
+    () => `${post}Content-Length: 100\r\nExpect: 100-continue\r\n\r\n`,
+  );
+  await until(
+    () => slow.every(({ heard }) => heard().startsWith('HTTP/1.1 ')),
+    () => 'not all were asked to go on',
+  );
+  const { status, text } = await target.http({
+    method: 'POST',
+    path: '/v3/clusters',
+    body: { id: 'a', components: [] },
+  });
+  for (const { socket } of slow) socket.destroy();
+  assert.equal(status, 200, text);
+});
+
 test('F7: a connection that says nothing at all is cut before it was anybody', async (t) => {
   const { both } = await targets(t, { limits: { headerTimeMs: 500 } });
   for (const target of both) {
