@@ -6,12 +6,16 @@
 const instantPattern =
   /^(\d{4})-(\d{2})-(\d{2})[Tt](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d{2}):(\d{2}))$/;
 
+const earliestMs = Date.parse('0000-01-01T00:00:00.000Z');
+const latestMs = Date.parse('9999-12-31T23:59:59.999Z');
+
 /** What `formatInstant` writes. */
 const canonicalPattern = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/;
 
 /**
  * RFC 3339 with a zone → UTC milliseconds; undefined when it is not one (a missing zone, 30 February).
- * A leap second (`:60`) is read as the last millisecond before it. Digits past the millisecond are dropped.
+ * A leap second (`:60`) is read as the last millisecond before it. Digits past the millisecond are dropped. What is in
+ * UTC before the year 0 or after 9999 is none: it could not be written as one.
  */
 export function parseInstant(text: string): number | undefined {
   // As we write them, and so do most others: 0.4 µs against 1.0. The hour 24 and 30 February become another day.
@@ -32,7 +36,8 @@ export function parseInstant(text: string): number | undefined {
     (Number(hour) * 60 + Number(minute)) * 60_000 +
     (leap ? 59_999 : Number(second) * 1_000 + Number((fraction ?? '').padEnd(3, '0').slice(0, 3)));
   const offsetMs = (Number(zoneHour ?? 0) * 60 + Number(zoneMinute ?? 0)) * 60_000;
-  return dayMs + timeMs - (sign === '-' ? -offsetMs : offsetMs);
+  const ms = dayMs + timeMs - (sign === '-' ? -offsetMs : offsetMs);
+  return ms < earliestMs || ms > latestMs ? undefined : ms;
 }
 
 /** UTC milliseconds → `2026-01-31T09:30:00.000Z`. */

@@ -38,6 +38,9 @@ describe('parseInstant()', () => {
       '2016-01-01T00:60:00Z',
       '2016-01-01T00:00:00+24:00',
       '2016-01-01T00:00:00Zjunk',
+      // Of another form in UTC: "-000001-12-31T…", "+010000-01-01T…".
+      '0000-01-01T00:00:00+00:01',
+      '9999-12-31T23:59:59-00:01',
     ]) {
       assert.equal(parseInstant(text), undefined, text);
     }
