@@ -156,6 +156,9 @@ suite('a webhook', () => {
     t.after(() => sender.close());
     const { message: text } = await refusalOf(sender);
     assert.match(text, /answered 403: bad token Bearer \*\*\* for \*\*\*/);
+    // Not the beginning of one either, where the text is cut.
+    hook.answer = (_taken, response) => response.writeHead(403).end(`${'x'.repeat(194)} hush-token`);
+    assert.doesNotMatch((await refusalOf(sender)).message, /hush/);
   });
 
   test('that answers without end is read to its limit, and one that does not answer to its time', async (t) => {

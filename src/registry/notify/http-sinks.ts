@@ -112,7 +112,11 @@ export function createAlertmanager(spec: AlertmanagerSpec, { clock, proxy }: Sen
       const body = JSON.stringify(
         alerts.slice(at, at + alertsAtOnceMax).map((alert) => alertDocument(alert, options)),
       );
-      said = await line.post(`${spec.url}/api/v2/alerts`, { body, headers: {}, secrets: [] }, signal);
+      said = await line.post(
+        `${spec.url}/api/v2/alerts`,
+        { body, headers: {}, secrets: pathsOf(spec.url) },
+        signal,
+      );
     }
     return said;
   };

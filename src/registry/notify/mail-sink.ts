@@ -12,7 +12,7 @@ import { messageLines, type NotifyMessage } from '../../domain/notify-batch.ts';
 import { oneLine } from '../../domain/notify-words.ts';
 import type { MailSpec } from '../../domain/sinks.ts';
 import { readTrust } from './http-sinks.ts';
-import { readSecret, type Sender, type SenderSurroundings, withoutSecrets } from './sender.ts';
+import { readSecret, type Sender, type SenderSurroundings, shownText } from './sender.ts';
 
 const subjectMax = 150;
 
@@ -107,7 +107,7 @@ function mailError(error: unknown, label: string, secrets: readonly string[]): A
     response?: string;
     message: string;
   };
-  const said = withoutSecrets(oneLine(response ?? message, 200), secrets);
+  const said = shownText(response ?? message, secrets);
   return new AppError(verdictOf(code, responseCode), `${label} did not take the mail: ${said}`, {
     cause: error,
   });

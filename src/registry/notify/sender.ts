@@ -60,7 +60,7 @@ const verdicts: Readonly<Record<number, ErrorCode>> = {
 /** What an answer over HTTP says: words for people, or an error. `secrets` are not repeated from it. */
 export function takenOr(answer: EgressAnswer, label: string, secrets: readonly string[]): string {
   const { status, text, retryAfterMs } = answer;
-  const said = withoutSecrets(oneLine(text, 200), secrets);
+  const said = shownText(text, secrets);
   const words = said === '' ? `${status}` : `${status}: ${said}`;
   if (status >= 200 && status <= 299) return words;
   const wish = status >= 300 && status <= 399 ? '; redirects are not followed, name the place itself' : '';
@@ -69,9 +69,13 @@ export function takenOr(answer: EgressAnswer, label: string, secrets: readonly s
   });
 }
 
-/** Text of somebody else, in which what is secret is not shown. */
-export function withoutSecrets(text: string, secrets: readonly string[]): string {
-  return secrets.reduce((left, secret) => (secret.length < 4 ? left : left.replaceAll(secret, '***')), text);
+/** The beginning of a text of somebody else, in which what is secret is not shown, not even where it is cut. */
+export function shownText(text: string, secrets: readonly string[]): string {
+  const hidden = secrets.reduce(
+    (left, secret) => (secret.length < 4 ? left : left.replaceAll(secret, '***')),
+    text,
+  );
+  return oneLine(hidden, 200);
 }
 
 /** The one line of a file that is kept like a secret. `forbidden` naming the file and what is wrong with it. */
