@@ -1,7 +1,8 @@
 /**
  * The last warnings and errors of an agent, for whoever asks what was wrong: the journal may be somebody else's, and is
- * none of ours to read. Bounded in number and size; the same one in a row is counted. They are written into the data
- * directory now and then, so that they can still be read when the agent is down.
+ * none of ours to read. Bounded in number and size; the same one again is counted, so that what fails over and over does
+ * not push out the rest. They are written into the data directory now and then, so that they can still be read when the
+ * agent is down.
  */
 import { join } from 'node:path';
 import { readPrivateFile, writeFileAtomic } from '../base/atomic-file.ts';
@@ -18,7 +19,7 @@ export interface Problem {
   readonly message: string;
   /** Its fields as JSON, masked and cut. */
   readonly detail: string;
-  /** How many in a row. */
+  /** How often, since it was first kept. */
   readonly count: number;
 }
 
@@ -75,15 +76,16 @@ export class RecentProblems {
   }
 
   #add(level: Problem['level'], fields: Record<string, unknown>, message: string): void {
-    const detail = JSON.stringify(this.#mask.value(withoutErrors(fields))).slice(0, limits.problemDetailMax);
+    const detail = JSON.stringify(this.#mask.value(withoutErrors(withoutTries(fields)))).slice(
+      0,
+      limits.problemDetailMax,
+    );
     const at = formatInstant(this.#clock.now());
-    const last = this.#problems.at(-1);
-    const isSame = last?.message === message && last.detail === detail && last.level === level;
-    const count = isSame ? last.count + 1 : 1;
-    this.#problems = [
-      ...this.#problems.slice(isSame ? 0 : 1 - limits.recentProblemsMax, isSame ? -1 : undefined),
-      { at, level, message, detail, count },
-    ];
+    const before = this.#problems.find(
+      (one) => one.message === message && one.detail === detail && one.level === level,
+    );
+    const others = this.#problems.filter((one) => one !== before).slice(1 - limits.recentProblemsMax);
+    this.#problems = [...others, { at, level, message, detail, count: (before?.count ?? 0) + 1 }];
   }
 }
 
@@ -111,6 +113,11 @@ function isProblem(value: unknown): value is Problem {
   const { at, level, message, detail, count } = value as Partial<Record<keyof Problem, unknown>>;
   const isText = [at, message, detail].every((text) => typeof text === 'string');
   return isText && (level === 'warn' || level === 'error') && typeof count === 'number';
+}
+
+/** Without what differs from one try of a loop to the next. */
+function withoutTries({ failures, retryMs, ...same }: Record<string, unknown>): Record<string, unknown> {
+  return same;
 }
 
 /** Without the stack of an error: the message and code say what a person can use. */

@@ -51,7 +51,7 @@ export const commands: readonly CommandEntry[] = [
   {
     name: 'hosts',
     group: 'Look at it:',
-    summary: 'hosts of the fleet: ls get label rename revoke rm',
+    summary: 'hosts of the fleet: ls get label rename revoke rm history stats',
     load: () => import('./hosts.ts'),
   },
   {

@@ -3,7 +3,6 @@ import type { Command } from 'commander';
 import { inventoryRequests } from '../client/inventory.ts';
 import type { ComponentSummary } from '../domain/services.ts';
 import { parseVersionRange } from '../domain/version.ts';
-import { readMoment } from '../wire/schema.ts';
 import type { Flags } from './config.ts';
 import {
   action,
@@ -16,7 +15,7 @@ import {
 } from './context.ts';
 import { UsageError } from './exit.ts';
 import { type Column, writeTable } from './output.ts';
-import { ago } from './words.ts';
+import { ago, requireMoment } from './words.ts';
 
 export function define(command: Command, context: Context): void {
   const { io } = context;
@@ -28,7 +27,7 @@ export function define(command: Command, context: Context): void {
     .option('--host <host>', 'name or id of one host')
     .option('--selector <selector>', 'only of hosts that match, such as "env=prod"')
     .option('--has <range>', 'only of hosts with such a component, as "openssl<3.0.13"; repeatable', collect)
-    .option('--as-of <moment>', 'as it was then: an instant, or how long ago, as 7d')
+    .option('--as-of <when>', 'as it was then: a time, or "7d" ago')
     .action(
       action(context, async (flags: Flags) => {
         const { host, selector, has, asOf } = flags as ListFlags;
@@ -36,7 +35,7 @@ export function define(command: Command, context: Context): void {
           throw new UsageError(
             'Cannot list components of one host and of many: pass either --host or --selector and --has',
           );
-        const at = asOf === undefined ? {} : { asOf: readMoment(asOf, '--as-of') };
+        const at = asOf === undefined ? {} : { asOf: requireMoment(asOf, '--as-of') };
         const filter = {
           ...(selector === undefined ? {} : { selector }),
           ...(has === undefined ? {} : { has: has.map((text) => parseVersionRange(text, '--has')) }),
@@ -45,11 +44,14 @@ export function define(command: Command, context: Context): void {
         await context.ask(flags, 'registry', (client) =>
           host === undefined
             ? context.showList(flags, client, (page) => inventoryRequests.list(filter, page), {
-                empty: 'no components: hosts report theirs shortly after they join',
+                empty:
+                  selector === undefined && has === undefined && asOf === undefined
+                    ? 'no components: hosts report theirs shortly after they join'
+                    : 'no components match',
                 write: (summaries, form) => writeTable(io, summaries, summaryColumns, form),
               })
             : context.showList(flags, client, (page) => inventoryRequests.ofHost(host, page, at), {
-                empty: `no components: ${host} has not reported any yet`,
+                empty: `no components: ${host} ${asOf === undefined ? 'has not reported any yet' : 'had not reported any then'}`,
                 write: (components, form) =>
                   writeTable(io, components, componentColumns(io.clock.now()), form),
               }),
@@ -76,8 +78,8 @@ function defineHistory(command: Command, context: Context): void {
     .description(
       'Lists what differs between two moments; with --host and --steps, each change of that host in the order of time.',
     )
-    .requiredOption('--from <moment>', 'from when: an instant, or how long ago, as 7d')
-    .option('--to <moment>', 'until when (default: now)')
+    .requiredOption('--from <when>', 'from when: a time, or "7d" ago')
+    .option('--to <when>', 'until when (default: now)')
     .option('--host <host>', 'name or id of one host')
     .option('--selector <selector>', 'only of hosts that match, such as "env=prod"')
     .option('--name <component>', 'only of this component')
@@ -90,8 +92,8 @@ function defineHistory(command: Command, context: Context): void {
             'Cannot list steps of many: pass --steps with --host, and nothing else to select',
           );
         const stretch = {
-          from: readMoment(from, '--from'),
-          ...(to === undefined ? {} : { to: readMoment(to, '--to') }),
+          from: requireMoment(from, '--from'),
+          ...(to === undefined ? {} : { to: requireMoment(to, '--to') }),
         };
         const filter = {
           ...stretch,
@@ -160,7 +162,7 @@ const differenceColumns: readonly Column<TurnRow & { readonly host: string }>[] 
 ];
 
 const stepColumns: readonly Column<TurnRow & { readonly at: string }>[] = [
-  { title: 'AT', of: ({ at }) => at },
+  { title: 'AT', of: ({ at }) => at, whole: true },
   ...turnColumns,
 ];
 

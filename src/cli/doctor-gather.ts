@@ -81,6 +81,7 @@ export async function gather(
     ];
     draft.components = draft.components.slice(0, componentsMax);
   }
+  draft.unseen = [...draft.unseen, ...nowhere(draft, wanted)];
   draft.checks = draft.checks.map((check) =>
     withoutOutput(check, wanted.components.includes(String(check['type']))),
   );
@@ -111,6 +112,18 @@ function emptyDraft(io: Io): Draft {
     components: [],
     unseen: [],
   };
+}
+
+/** A name that nothing has is said to have nothing: it may be misspelt. */
+function nowhere({ components, checks, detectors }: Draft, wanted: Wanted): string[] {
+  const names = new Set([
+    ...components.flatMap(({ name, detector }) => [name, detector]),
+    ...checks.map(({ type }) => type),
+    ...detectors.map(({ name }) => name),
+  ]);
+  return wanted.components
+    .filter((name) => !names.has(name))
+    .map((name) => `${name}: no component, check or detector that is known here has this name`);
 }
 
 /** What foreign programs said is told when somebody asks for it: no rule knows all secrets. */

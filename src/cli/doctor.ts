@@ -1,6 +1,6 @@
 /** `holdfast doctor` */
 import { lstat } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import { limits } from '../base/limits.ts';
@@ -189,6 +189,16 @@ async function requireNew(file: string): Promise<void> {
   const found = await lstat(file).catch(() => undefined);
   if (found !== undefined)
     throw new UsageError(`Cannot write the report: ${file} exists, remove it or name another file`);
+  const folder = dirname(resolve(file));
+  if (
+    await lstat(folder).then(
+      () => false,
+      () => true,
+    )
+  )
+    throw new UsageError(
+      `Cannot write the report: there is no folder ${folder}, make it or name another file`,
+    );
 }
 
 function defineReading(command: Command, context: Context): void {
@@ -246,7 +256,7 @@ function defineReading(command: Command, context: Context): void {
 }
 
 const columns: readonly Column<DoctorSummaryDocument>[] = [
-  { title: 'AT', of: ({ at }) => at },
+  { title: 'AT', of: ({ at }) => at, whole: true },
   { title: 'HOST', of: ({ host }) => host },
   { title: 'ID', of: ({ id }) => id, whole: true },
   { title: 'COMMENT', of: ({ comment }) => comment, spare: true },

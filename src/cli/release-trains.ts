@@ -4,11 +4,10 @@ import { formatDuration } from '../base/time.ts';
 import { trainRequests } from '../client/train.ts';
 import type { AsOf } from '../domain/services.ts';
 import type { TrainDocument } from '../domain/train.ts';
-import { readMoment } from '../wire/schema.ts';
 import type { Flags } from './config.ts';
 import { action, type Context, clientOptions, examples, outputOption, pageOptions } from './context.ts';
 import { type Column, writeRecord, writeTable } from './output.ts';
-import { ago, requireDuration } from './words.ts';
+import { ago, requireDuration, requireMoment } from './words.ts';
 
 /** Adds them to `releases`. */
 export function defineTrains(command: Command, context: Context): void {
@@ -26,13 +25,13 @@ export function trainOption(command: Command): Command {
 
 /** `--as-of`, for commands that show what is published. */
 export function asOfOption(command: Command): Command {
-  return command.option('--as-of <moment>', 'as it was then: an instant, or how long ago, such as 7d');
+  return command.option('--as-of <when>', 'as it was then: a time, or "7d" ago');
 }
 
-/** What `--as-of` says. `bad-request` for what is no moment. */
+/** What `--as-of` says. `UsageError` for what is no moment. */
 export function asOf(flags: Flags): AsOf {
   const text = flags['asOf'] as string | undefined;
-  return text === undefined ? {} : { asOf: readMoment(text, '--as-of') };
+  return text === undefined ? {} : { asOf: requireMoment(text, '--as-of') };
 }
 
 export function trainOf(flags: Flags): string {

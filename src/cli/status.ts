@@ -19,7 +19,9 @@ export function define(command: Command, context: Context): void {
           const answer = await client.call(systemRequests.status());
           await context.show(flags, answer, (status, form) => {
             writeRecord(io, form === 'wide' ? everything(status) : essence(status, io.clock.now()));
-            if (form !== 'wide') writeChecks(io, status, io.clock.now());
+            if (form === 'wide') return;
+            writeFailed(io, membersOf(status['inventory']), io.clock.now());
+            writeChecks(io, status, io.clock.now());
           });
         });
         return 0;
@@ -57,7 +59,7 @@ export function essence(status: Members, now: number): Line[] {
       'components',
       `${text(inventory['components'])}${registry === undefined || inventory['acknowledged'] === true ? '' : ', not yet reported'}`,
     ],
-    inventory && ['detectors', listOf(inventory['detectors'])],
+    inventory && ['detectors', detectorWords(inventory['detectors'])],
     ['checks', checkCounts(status['checks'])],
     ['runner', runnerWords(membersOf(status['runner']))],
     outbox && ['waiting to be sent', text(outbox['pending'])],
@@ -130,12 +132,41 @@ function writeChecks(io: Io, status: Members, now: number): void {
   writeTable(io, checks, columns, 'table');
 }
 
-/** `dpkg ok (714), kernel failed: no such file` */
-function listOf(value: unknown): string | null {
-  const words = listed(value).map(({ name, state, components, error }) => {
-    return `${text(name)} ${text(state)}${typeof error === 'string' ? `: ${error}` : ` (${text(components)})`}`;
-  });
-  return words.join(', ') || null;
+/** So many fit into a line. */
+const detectorsInLineMax = 6;
+
+/** `dpkg ok (714), kernel ok (1)`, or `1 failed, 4 ok` where some fail, which then have a table, or there are many. */
+function detectorWords(value: unknown): string | null {
+  const detectors = listed(value);
+  if (detectors.length <= detectorsInLineMax && !detectors.some(({ state }) => state === 'failed'))
+    return (
+      detectors
+        .map(({ name, state, components }) => `${text(name)} ${text(state)} (${text(components)})`)
+        .join(', ') || null
+    );
+  const states = [...new Set(['failed', ...detectors.map(({ state }) => text(state))])];
+  return states
+    .map((state) => [detectors.filter((one) => text(one['state']) === state).length, state] as const)
+    .flatMap(([count, state]) => (count === 0 ? [] : [`${count} ${state}`]))
+    .join(', ');
+}
+
+/** The detectors that fail; what they found last stays. */
+function writeFailed(io: Io, inventory: Members | undefined, now: number): void {
+  const failed = listed(inventory?.['detectors']).filter(({ state }) => state === 'failed');
+  if (failed.length === 0) return;
+  io.stdout.write('\n');
+  const columns: readonly Column<Members>[] = [
+    { title: 'DETECTOR', of: ({ name }) => text(name) },
+    { title: 'STATE', of: ({ state }) => text(state), status: true },
+    { title: 'LAST GOOD', of: ({ lastGood }) => ago(text(lastGood), now), spare: true },
+    { title: 'ERROR', of: ({ error, output }) => [error, output].filter(isWord).join(': ') || null },
+  ];
+  writeTable(io, failed, columns, 'table');
+}
+
+function isWord(value: unknown): value is string {
+  return typeof value === 'string';
 }
 
 function listed(value: unknown): Members[] {

@@ -6,7 +6,7 @@ import { type UpdateOrder, updateOrders } from '../domain/update.ts';
 import type { ComponentUpdatesDocument, UpdateDocument } from '../wire/update.ts';
 import type { Flags } from './config.ts';
 import { action, type Context, clientOptions, examples, outputOption, pageOptions } from './context.ts';
-import { exitCodes } from './exit.ts';
+import { exitCodes, UsageError } from './exit.ts';
 import { type Column, writeTable } from './output.ts';
 import { asOf, asOfOption } from './release-trains.ts';
 import { ago } from './words.ts';
@@ -33,7 +33,7 @@ export function define(command: Command, context: Context): void {
           found.items += document.items.length;
           found.unknown = document.unknown;
         };
-        const empty = () => nothingWords(found.unknown);
+        const empty = () => nothingWords(found.unknown, filter);
         const now = io.clock.now();
         await context.ask(flags, 'registry', async (client) => {
           if (filter.host === undefined)
@@ -68,6 +68,8 @@ export function define(command: Command, context: Context): void {
 
 function filterOf(flags: Flags): UpdateFilter {
   const { host, selector, component } = flags as Record<string, string | undefined>;
+  if (host !== undefined && selector !== undefined)
+    throw new UsageError('Cannot show updates of one host and of many: pass either --host or --selector');
   return {
     ...(host === undefined ? {} : { host }),
     ...(selector === undefined ? {} : { selector }),
@@ -77,9 +79,13 @@ function filterOf(flags: Flags): UpdateFilter {
   };
 }
 
-function nothingWords(unknown: number): string {
-  if (unknown === 0) return 'nothing is out of date';
-  return `nothing is out of date; nothing is known of ${componentWords(unknown)}: a release makes it known, such as "holdfast releases publish COMPONENT VERSION --train stable"`;
+/** A component that is misspelt is out of date nowhere too. */
+function nothingWords(unknown: number, { component }: UpdateFilter): string {
+  if (unknown === 0)
+    return component === undefined
+      ? 'nothing is out of date'
+      : `nothing is out of date: "${component}" is the latest wherever it is installed, or installed nowhere`;
+  return `nothing is out of date\nnothing is known of ${componentWords(unknown)}: a release makes it known, such as "holdfast releases publish COMPONENT VERSION --train stable"`;
 }
 
 function sayUnknown(context: Context, unknown: number): void {

@@ -188,9 +188,10 @@ export function hostDocument(view: HostView): HostDocument {
   };
 }
 
-/** `not-found`, in the same words wherever a host is missing. */
-export function hostNotFound(idOrName: string): AppError {
-  return new AppError('not-found', `Cannot find host "${idOrName}": no such host has joined`);
+/** `not-found`, in the same words wherever a host is missing; `then`: at a moment of the past, it may have joined since. */
+export function hostNotFound(idOrName: string, when: 'now' | 'then' = 'now'): AppError {
+  const why = when === 'now' ? 'no such host has joined' : 'there was no such host then';
+  return new AppError('not-found', `Cannot find host "${idOrName}": ${why}`);
 }
 
 /** The event that tells of a change of a host; `before` is the record that it changed. */

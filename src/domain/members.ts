@@ -99,7 +99,7 @@ export function readDuration(place: Place, { minMs, maxMs }: { minMs: number; ma
   if (ms !== undefined && ms >= minMs && ms <= maxMs) return ms;
   throw unusable(
     place,
-    `a duration such as 30s or 5m, at least ${durationText(minMs)} and at most ${durationText(maxMs)}`,
+    `a duration such as 30s or 5m, ${minMs === 0 ? '' : `at least ${durationText(minMs)} and `}at most ${durationText(maxMs)}`,
   );
 }
 

@@ -219,7 +219,7 @@ function readOneOf<const Words extends readonly string[]>(place: Place, words: W
   const near = typeof value === 'string' ? nearest(value, words) : undefined;
   const wish =
     words.length > 12 ? `one such as ${words.slice(0, 3).join(', ')}` : `one of ${words.join(', ')}`;
-  throw unusable(place, near === undefined ? wish : `another; did you mean "${near}"?`);
+  throw unusable(place, near === undefined ? wish : `another word; did you mean "${near}"?`);
 }
 
 function readHosts(place: Place): string {

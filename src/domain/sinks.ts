@@ -283,12 +283,12 @@ function readTargetUrl(place: Place): string {
   // What stands there may hold a token, and errors end up in logs.
   const url = typeof place.value === 'string' ? URL.parse(place.value) : null;
   if (url === null || !['http:', 'https:'].includes(url.protocol))
-    throw unusable(place, expected, 'something else');
+    throw unusable(place, expected, 'no http or https URL');
   if (`${url.username}${url.password}` !== '')
     throw unusable(
       place,
-      'one without a user name or password; tokenFile names a file with a token',
-      'a URL with them',
+      'one without; tokenFile names a file with a token',
+      'a URL with a user name or password',
     );
   url.hash = '';
   return url.href;

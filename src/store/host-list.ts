@@ -43,7 +43,7 @@ export class HostLists {
     const atMs = pastMs(asOf, clock.now());
     const found = await this.past.find(idOrName, atMs);
     const [view] = found === undefined ? [] : await this.past.views([found], atMs);
-    if (view === undefined) throw hostNotFound(idOrName);
+    if (view === undefined) throw hostNotFound(idOrName, 'then');
     return view;
   }
 

@@ -339,8 +339,8 @@ export class HostStore implements HostService {
   /** The number of a host given by id, or by the name that it had at a moment of the past; `not-found`, as `numberOf`. */
   async numberAsOf(idOrName: string, atMs: number, scope?: TokenScope): Promise<number> {
     const found = await this.lists.past.find(idOrName, atMs);
-    if (found === undefined) throw hostNotFound(idOrName);
-    requireWithin(scope, found.record, idOrName);
+    if (found === undefined) throw hostNotFound(idOrName, 'then');
+    requireWithin(scope, found.record, idOrName, 'then');
     return found.no;
   }
 
@@ -522,8 +522,14 @@ export class HostStore implements HostService {
 }
 
 /** What lies outside is answered as what is not there. */
-function requireWithin(scope: TokenScope | undefined, record: HostRecord, asked: string): void {
-  if (scope !== undefined && !new Scope(scope).coversHost(record.name, record)) throw hostNotFound(asked);
+function requireWithin(
+  scope: TokenScope | undefined,
+  record: HostRecord,
+  asked: string,
+  when: 'now' | 'then' = 'now',
+): void {
+  if (scope !== undefined && !new Scope(scope).coversHost(record.name, record))
+    throw hostNotFound(asked, when);
 }
 
 /** Epochs are instants of our making: one that lies in the future is none, and would outbid every later one. */

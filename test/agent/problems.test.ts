@@ -37,6 +37,22 @@ test('RecentProblems keeps warnings and errors, masked and without stacks, and c
   ]);
 });
 
+test('RecentProblems counts what fails over and over, in turn with others, whichever try it was', () => {
+  const problems = new RecentProblems(new FakeClock());
+  const logger = problems.listening(silentLogger);
+  for (let failures = 1; failures <= 200; failures += 1)
+    for (const loop of ['a', 'b']) logger.warn({ loop, failures, retryMs: failures * 7 }, 'loop failed');
+  logger.warn({}, 'else');
+  assert.deepEqual(
+    problems.list().map(({ detail, count }) => [detail, count]),
+    [
+      ['{"loop":"a"}', 200],
+      ['{"loop":"b"}', 200],
+      ['{}', 1],
+    ],
+  );
+});
+
 test('RecentProblems is bounded in number and in size', () => {
   const problems = new RecentProblems(new FakeClock());
   const logger = problems.listening(silentLogger);

@@ -74,6 +74,14 @@ test('doctor shows what the agent tells, and sends it through the agent when it 
   assert.deepEqual(kept.report, printed.report);
 });
 
+test('doctor --component says which name is that of nothing', async (t) => {
+  const { folder, doctor } = await boot(t);
+  const names = ['nginx', 'kernel', 'ngnix'].flatMap((name) => ['--component', name]);
+  const { stdout } = await doctor([...at(folder), '--dry-run', ...names]);
+  const [, unseen] = /Not looked into:\n((?: {2}.*\n)+)/.exec(stdout) ?? [];
+  assert.equal(unseen, '  ngnix: no component, check or detector that is known here has this name\n');
+});
+
 test('doctor asks on a terminal, and only yes sends', async (t) => {
   const { folder, doctor, reports } = await boot(t);
   for (const stdin of ['n\n', '', 'yesterday\n']) {
@@ -98,6 +106,9 @@ test('doctor --save writes a private file, never over another, and sends nothing
   assert.equal(JSON.parse(readFileSync(file, 'utf8')).report.format, 1);
   const again = await doctor([...at(folder), '--save', file]);
   assert.deepEqual([again.code, /exists, remove it or name another file/.test(again.stderr)], [2, true]);
+  const nowhere = await doctor([...at(folder), '--save', join(folder, 'none', 'report.json')]);
+  assert.deepEqual([nowhere.code, nowhere.stdout], [2, '']);
+  assert.match(nowhere.stderr, /Cannot write the report: there is no folder .*none, make it or name another/);
   const both = await doctor([...at(folder), '--dry-run', '--send']);
   assert.equal(both.code, 2);
   assert.deepEqual(await reports(), []);

@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Logger, silentLogger } from '../../src/base/log.ts';
 import { builtInRoles } from '../../src/cli/built-in-roles.ts';
+import { describe, withAllBelow } from '../../src/cli/described.ts';
+import { wholeProgram } from '../../src/cli/run.ts';
 import { AppError } from '../../src/domain/error.ts';
 import { fakeServer, json, problem } from '../client/fake-server.ts';
 import { tempFolder } from '../helpers/temp.ts';
@@ -146,4 +148,12 @@ test('registry warns when hosts cannot be told where it is', async () => {
   assert.match(warning ?? '', /no join tokens can be made until --advertise-url/);
   assert.deepEqual(await warningsOf('--listen', '0.0.0.0:0', '--advertise-url', 'https://r.example'), []);
   assert.deepEqual(await warningsOf('--listen', '127.0.0.1:0'), []);
+});
+
+test('the help that a mistake points to is that of the command itself', async () => {
+  for (const { path } of withAllBelow(describe(await wholeProgram()))) {
+    if (path.length !== 2) continue;
+    const { stderr } = await cli([...path, '--no-such-flag']);
+    assert.match(stderr, new RegExp(`See "holdfast ${path.join(' ')} --help"`));
+  }
 });

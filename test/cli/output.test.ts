@@ -253,11 +253,14 @@ role                agent
 host                edge-1
 registry            http://r, not connected, last answer 3m 1s ago: nobody listens there
 components          717, not yet reported
-detectors           dpkg ok (714), kernel failed: gone
+detectors           1 failed, 1 ok
 waiting to be sent  3
 store               ok
 data                /d
 version             1.2.3
+
+DETECTOR  STATE   LAST GOOD  ERROR
+kernel    failed  -          gone
 `,
   );
   const wide = await cli(['status', '-o', 'wide'], { env });

@@ -123,3 +123,15 @@ test('updates of a token of limited scope are those of its hosts and application
   for (const host of ['edge-out', 'nobody'])
     assert.equal((await ask(`/v1/updates?host=${host}`)).status, 404, host);
 });
+
+test('updates refuses one host and a selector together, and says that a component may be nowhere', async (t) => {
+  const { checkIn, publish, run } = await world(t);
+  await checkIn('edge-1', [dpkg('bash', '5')]);
+  await publish('bash', '5');
+  const both = await run('--host', 'edge-1', '--selector', 'env=prod');
+  assert.equal(both.code, 2);
+  assert.match(both.stderr, /pass either --host or --selector\n$/);
+  const misspelt = await run('--component', 'bsh');
+  assert.equal(misspelt.code, 0);
+  assert.match(misspelt.stderr, /nothing is out of date: "bsh" is the latest .*, or installed nowhere\n$/);
+});
