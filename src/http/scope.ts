@@ -163,8 +163,7 @@ const unknownService = {
 function scopedHosts(inner: HostService, { scope, limit }: { scope: Scope; limit: TokenScope }): HostService {
   const get = async (idOrName: string, asOf?: Moment) => {
     const view = await inner.get(idOrName, asOf);
-    if (!scope.coversHost(view.name, view))
-      throw hostNotFound(idOrName, asOf === undefined ? 'now' : 'then');
+    if (!scope.coversHost(view.name, view)) throw hostNotFound(idOrName, asOf === undefined ? 'now' : 'then');
     return view;
   };
   const forbid = (action: string) => (caller: Caller | string) => {

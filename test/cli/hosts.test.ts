@@ -76,7 +76,11 @@ test('hosts label and rename refuse what cannot be, with the exit code of its ki
     ['hosts ls --selector env=', 2, /Cannot read selector "env="/],
     ['components ls --selector env=x --host edge-1', 2, /pass either --host or --selector/],
     ['components ls --has bash<1', 0, /\nno components match\n$/],
-    ['components ls --host edge-1 --as-of 9d', 3, /Cannot find host "edge-1": there was no such host then\n$/],
+    [
+      'components ls --host edge-1 --as-of 9d',
+      3,
+      /Cannot find host "edge-1": there was no such host then\n$/,
+    ],
   ];
   for (const [line, code, words] of cases) {
     const outcome = await run(line);

@@ -90,7 +90,11 @@ suite('readNotify()', () => {
       [sink({ webhok: 'https://x' }), 'notify/sinks/ops/webhok', /did you mean "webhook"\?/],
       [sink({ ...hook, from: 'a@b.c' }), 'notify/sinks/ops/from', /nothing: a sink with webhook has none/],
       [sink({ webhook: 'ftp://x' }), 'notify/sinks/ops/webhook', /a URL such as/],
-      [sink({ webhook: 'https://u:hush@x' }), 'notify/sinks/ops/webhook', /with a user name or password given, expected one without/],
+      [
+        sink({ webhook: 'https://u:hush@x' }),
+        'notify/sinks/ops/webhook',
+        /with a user name or password given, expected one without/,
+      ],
       [
         sink({ webhook: 'http://x.example/hush', tokenFile: '/t' }),
         'notify/sinks/ops/tokenFile',
