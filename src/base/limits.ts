@@ -133,6 +133,12 @@ export const limitTable = {
     reached: 'unavailable, with Retry-After',
     why: 'a page of 1,000 records is 400 KB: 200 MB at most',
   },
+  smallBodyBytes: {
+    value: 16 * KiB,
+    unit: 'bytes',
+    reached: 'the check-in counts among the complete ones (checkInsUnderWayMax), else among the reports',
+    why: 'a hundred changed components: those that an upgrade of a host brings, and far from what makes a registry full',
+  },
   checkInsUnderWayMax: {
     value: 32,
     unit: 'count',

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { limits } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import { visibleJson } from '../base/visible.ts';
 import type { Caller } from '../domain/access.ts';
@@ -41,6 +42,8 @@ export interface Service {
   readonly route: Route;
   readonly meter: RouteMeter;
   readonly lane: Lane;
+  /** Where those with a small body are counted; null: with the others. */
+  readonly smallLane: Lane | null;
   readonly query: Validate;
   /** Null: the method has no body. */
   readonly body: Validate | null;
@@ -258,8 +261,9 @@ export class Exchange {
   }
 
   /** Room for it, and its address has had no more than its share: asked before the body of a known caller is read. */
-  #enter({ lane }: Service, caller: Caller): void {
+  #enter(service: Service, caller: Caller): void {
     const { request, entrance } = this.#incoming;
+    const lane = service.smallLane !== null && isSmall(request.headers) ? service.smallLane : service.lane;
     try {
       if (lane.name === 'join' && caller.role === 'joiner')
         this.#options.context.admission.requireJoin(request, entrance);
@@ -441,6 +445,16 @@ export class Exchange {
         : Number(length) > dropBytesMax;
     return much ? { connection: 'close' } : {};
   }
+}
+
+/** That the body is small, also once it is read: what comes in chunks or compressed may be of any size. */
+function isSmall(headers: IncomingMessage['headers']): boolean {
+  const length = headers['content-length'];
+  return (
+    length !== undefined &&
+    Number(length) <= limits.smallBodyBytes &&
+    headers['content-encoding'] === undefined
+  );
 }
 
 function hasEmptyName(params: Incoming['params']): boolean {

@@ -167,6 +167,7 @@ export const beatHost = operation({
 export const checkInHost = operation({
   id: 'checkInHost',
   requestClass: 'checkin',
+  smallClass: 'report',
   tag,
   summary: 'Check in installed components, complete or as a delta',
   body: CheckInBody,

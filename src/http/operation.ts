@@ -203,6 +203,8 @@ export interface Operation {
   readonly answers: Readonly<Record<number, TSchema | string | null>>;
   /** What it competes with when there is much to do (admission.ts). */
   readonly requestClass: RequestClass;
+  /** What it competes with instead while its body is plain and of `limits.smallBodyBytes` at most, as its head says. */
+  readonly smallClass: RequestClass | null;
   /** Serves tokens of limited scope: what it reads and writes is of hosts or applications. All others are refused to them. */
   readonly scoped: boolean;
   /** Codes beyond those that any call may meet. */
@@ -233,6 +235,7 @@ export function operation<Q extends TSchema | null = null, B extends TSchema | n
         | 'legacy'
         | 'requestClass'
         | 'scoped'
+        | 'smallClass'
         | 'streams'
       >
     > & {
@@ -249,6 +252,7 @@ export function operation<Q extends TSchema | null = null, B extends TSchema | n
     gzip: false,
     codes: [],
     requestClass: 'read',
+    smallClass: null,
     scoped: false,
     creates: false,
     streams: false,

@@ -121,6 +121,7 @@ function servicesOf({ context, routes, bodyBytes }: RouterOptions): Service[] {
       route,
       meter: context.metrics.meter(method, path),
       lane: context.admission.laneOf(operation.requestClass),
+      smallLane: operation.smallClass === null ? null : context.admission.laneOf(operation.smallClass),
       query:
         operation.legacy === null
           ? validators(operation.query ?? strictObject({}), 'query', { optional: true })

@@ -49,6 +49,10 @@ function retryAfterS(response: Response): number {
   return Number(response.headers.get('retry-after'));
 }
 
+function installed(count: number) {
+  return Array.from({ length: count }, (_, n) => ({ name: `package-${n}`, version: '1', detector: 'dpkg' }));
+}
+
 describe('admission by class', () => {
   test('C14: beats get through while as many reads as may be are under way, and more are told when to come back', async (t) => {
     const liveness = new SlowLiveness();
@@ -72,6 +76,36 @@ describe('admission by class', () => {
     liveness.release();
     assert.ok((await Promise.all(reads)).every(({ status }) => status === 200));
     assert.equal((await call('/v1/services')).status, 200);
+  });
+
+  test('check-ins of some changes are not held up by complete ones', async (t) => {
+    const { call, port } = await startServer(t, { limits: { checkInsUnderWayMax: 16 } });
+    const path = `/v1/hosts/${hostId}/checkin`;
+    const [before, after] = ['a', 'b'].map((digit) => `sha256:${digit.repeat(64)}`);
+    const json = { base: before, hash: after, components: [] };
+    // One that is large, and one that may be: each announces a body that never comes.
+    const slow = [`content-length: ${limits.smallBodyBytes + 1}`, 'transfer-encoding: chunked'].map(
+      (header) => {
+        const socket = connect({ port, host: '127.0.0.1' });
+        t.after(() => socket.destroy());
+        const lines = [
+          `POST ${path} HTTP/1.1`,
+          'host: localhost',
+          `authorization: Bearer ${tokenOf('host')}`,
+        ];
+        socket.write([...lines, 'content-type: application/json', header, '', ''].join('\r\n'));
+        return socket;
+      },
+    );
+    const underWay = async () => /class="checkin"\} (\d+)/.exec(await (await call('/metrics')).text())?.[1];
+    await until(async () => (await underWay()) === '2', 'the complete check-ins are not under way');
+    for (let count = 0; count < 20; count += 1)
+      assert.equal((await call(path, { method: 'POST', json, role: 'host' })).status, 200);
+    assert.equal(await underWay(), '2');
+    // A host has the eighth part of a class.
+    const complete = { ...json, components: installed(500) };
+    assert.equal((await call(path, { method: 'POST', json: complete, role: 'host' })).status, 429);
+    for (const socket of slow) socket.destroy();
   });
 
   test('who goes away, or is cut off within its body, leaves room for others', async (t) => {
