@@ -12,6 +12,7 @@ export const variables: Readonly<Record<ClientVariable, string>> = {
   HOLDFAST_CONFIG: 'The file with the settings of a role, as --config',
   HOLDFAST_STEP: 'What the runner marks a program with that it starts; never to be set by anybody else',
   HOLDFAST_JOIN: 'The join token itself, where there is no --join-file',
+  HOLDFAST_IMPORT_URL: 'Where "holdfast registry import" reads from: postgres://user:password@host/database',
 };
 
 /** Not ours, and heeded. */

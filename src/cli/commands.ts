@@ -20,7 +20,7 @@ export const commands: readonly CommandEntry[] = [
   {
     name: 'registry',
     group: 'Run it:',
-    summary: 'the fleet registry: rotate reset-admin',
+    summary: 'the fleet registry: import rotate reset-admin',
     load: () => import('./registry.ts'),
   },
   { name: 'agent', group: 'Run it:', summary: 'the agent of this host', load: () => import('./agent.ts') },

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { type Flags, isLoopbackListen, readSettings } from './config.ts';
 import { action, type Context, examples } from './context.ts';
 import { registryConfig } from './registry-config.ts';
+import { defineImport } from './registry-import.ts';
 import { defineRotate } from './registry-rotate.ts';
 import { defineResetAdmin } from './reset-admin.ts';
 import type { RegistryConfig } from './roles.ts';
@@ -36,6 +37,7 @@ export function define(command: Command, context: Context): void {
   command.enablePositionalOptions();
   defineResetAdmin(command, context);
   defineRotate(command, context);
+  defineImport(command, context);
   examples(command, [
     'registry',
     'registry --listen 0.0.0.0:7420 --advertise-url https://registry.example:7420',

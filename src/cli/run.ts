@@ -159,6 +159,7 @@ const secretFlags: Readonly<Record<string, string>> = {
   '--passphrase': '--passphrase-file FILE (- reads stdin), or HOLDFAST_PASSPHRASE',
   '--database': 'the variable HOLDFAST_DATABASE_URL',
   '--database-url': 'the variable HOLDFAST_DATABASE_URL',
+  '--import-url': 'the variable HOLDFAST_IMPORT_URL',
 };
 
 /** One or two lines on stderr; with `--log-level debug` also where it comes from. Returns the exit code. */

@@ -15,6 +15,7 @@ const others = [
   'HOLDFAST_TIMEOUT',
   'HOLDFAST_CONTEXT',
   'HOLDFAST_JOIN',
+  'HOLDFAST_IMPORT_URL',
   // Of what the runner starts, which may be this program again.
   'HOLDFAST_STEP',
 ] as const;

@@ -13,6 +13,7 @@ import type { Mark, Position, Revision, Selection } from './event.ts';
 import type { Beat, BeatAnswer, HostView } from './host.ts';
 import type { HostPatch, VersionCondition } from './host-change.ts';
 import type { HostStats, HostTurn } from './host-history.ts';
+import type { ImportBatch, ImportResults } from './import.ts';
 import type {
   CheckIn,
   CheckInAnswer,
@@ -352,6 +353,11 @@ export interface ClusterService {
   times(filter: Pick<ClusterFilter, 'createdBeforeMs' | 'createdAfterMs'>): Promise<readonly ClusterTimes[]>;
   /** As it was at the instant, whatever came later; the one that was seen first comes first. `bad-request` as `aged`. */
   persistent(filter: PersistentFilter): Promise<readonly ClusterTimes[]>;
+}
+
+export interface ImportService {
+  /** One transaction; what is wrong with an item is its result. The same batch again changes nothing. */
+  take(caller: Caller, batch: ImportBatch): Promise<ImportResults>;
 }
 
 export interface ComponentSummary {

@@ -57,6 +57,7 @@ const tags: Readonly<Record<string, string>> = {
   releases: 'What is released: versions of components on trains',
   trust: 'What hosts believe this registry by, and how it is replaced',
   access: 'Who may: tokens, who the caller is, and the audit of what was done',
+  import: 'What other programs knew, taken over',
   watch: 'The ordered log, live and resumable',
   system: 'The role itself',
   probes: 'For machines that look after this one',

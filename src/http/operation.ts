@@ -24,6 +24,7 @@ import type {
   HostHistoryService,
   HostService,
   IdempotencyService,
+  ImportService,
   LivenessService,
   NotifyService,
   Page,
@@ -65,6 +66,8 @@ export interface HttpServices {
   readonly updates?: UpdateService;
   /** The registry's; the agent has no such routes. */
   readonly clusters?: ClusterService;
+  /** The registry's; the agent has no such routes. */
+  readonly imports?: ImportService;
   /** The registry's; the agent has no such routes. */
   readonly doctor?: DoctorService;
   /** How callers of the old wire formats are met who show no token. */

@@ -11,6 +11,7 @@ import * as doctor from './doctor.ts';
 import { events } from './events.ts';
 import * as host from './host.ts';
 import * as hostsThen from './hosts-then.ts';
+import * as imports from './import.ts';
 import * as inventory from './inventory.ts';
 import * as clusters from './legacy/cluster.ts';
 import * as reports from './legacy/doctor.ts';
@@ -128,6 +129,8 @@ const table: readonly [Route['method'], string, Route['on'], Access, Operation][
   ['GET',    '/v1/doctor/:report',             'registry', admins,          doctor.getDoctorReport],
   ['DELETE', '/v1/doctor/:report',             'registry', admins,          doctor.removeDoctorReport],
   ['GET',    '/v1/diagnosis',                  'agent',    insiders,        doctor.getDiagnosis],
+
+  ['POST',   '/v1/import/workflow-manager',    'registry', admins,          imports.importWorkflowManager],
 
   ['GET',    '/v1/watch',                      'both',     hostsSelf,       watch],
   ['GET',    '/v1/events',                     'both',     hostsSelf,       events],

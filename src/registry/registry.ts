@@ -27,6 +27,7 @@ import type { OpenStore } from '../store/engine/core.ts';
 import { openStore, type StoreLimits } from '../store/engine/store.ts';
 import { HostStore } from '../store/host.ts';
 import { IdempotencyStore } from '../store/idempotency.ts';
+import { ImportStore } from '../store/import.ts';
 import { type HostNumbers, InventoryStore } from '../store/inventory.ts';
 import { InventoryHistory } from '../store/inventory-history.ts';
 import { LivenessStore } from '../store/liveness.ts';
@@ -194,6 +195,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
   const tokens = new TokenStore({ store, clock, access, joinText });
   const audit = new AuditStore({ store, clock });
   const clusters = new ClusterStore({ store });
+  const imports = new ImportStore({ store });
   const doctor = new DoctorStore({ store, clock });
   const idempotency = new IdempotencyStore({ store, clock });
   const notifier = new Notifier({
@@ -313,6 +315,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
       trains,
       updates,
       clusters,
+      imports,
       doctor,
       legacy: { anonymous: legacyAnonymous, doctorReader },
       tokens,

@@ -53,6 +53,7 @@ export const paths = {
   diagnosis: '/v1/diagnosis',
   notify: '/v1/notify',
   notifyTest: '/v1/notify/test',
+  importWorkflowManager: '/v1/import/workflow-manager',
   watch: '/v1/watch',
   events: '/v1/events',
   status: '/v1/status',
