@@ -36,8 +36,11 @@ export function updateStatements(dialect: Dialect, when: 'now' | 'then') {
       : sql`SELECT value::integer FROM jsonb_array_elements_text(${json}::jsonb) AS given(value)`;
   const asJson = dialect === 'sqlite' ? sql`json_group_array(host_no)` : sql`json_agg(host_no)::text`;
   /** What was installed then: what has not changed since, and what was replaced since. */
-  const rows = (arg: Arg<At>, where: (since: RawBuilder<unknown>) => RawBuilder<unknown>) => {
-    const columns = sql`version_id, host_no`;
+  const rows = (
+    arg: Arg<At>,
+    where: (since: RawBuilder<unknown>) => RawBuilder<unknown>,
+    columns = sql`version_id, host_no`,
+  ) => {
     if (when === 'now') {
       const since = sql`changed_at_ms`;
       return sql`(SELECT ${columns}, ${since} FROM components WHERE ${where(since)}) AS found`;
@@ -76,12 +79,19 @@ export function updateStatements(dialect: Dialect, when: 'now' | 'then') {
         WHERE n.name = ${arg('name')} AND EXISTS (
         SELECT 1 FROM component_versions AS v WHERE v.name_id = n.id AND ${isSomewhere(arg)})`.compile(db),
     ),
-    /** Of these names those that one of these hosts has. */
+    /** Of these names those that one of these hosts has, by what the hosts have. */
+    namesOnFew: compile<{ ids: string; hosts: string } & At, { id: number }>(dialect, (db, arg) => {
+      const found = rows(arg, () => sql`host_no IN (${numbers(arg('hosts'))})`, sql`name_id`);
+      return sql<{ id: number }>`SELECT DISTINCT name_id AS id FROM ${found}
+        WHERE name_id IN (${numbers(arg('ids'))})`.compile(db);
+    }),
+    /** As `namesOnFew`, by who has the names: most are found at once, and those that few have are looked through soon. */
     namesOn: compile<{ ids: string; hosts: string } & At, { id: number }>(dialect, (db, arg) => {
-      const found = rows(arg, () => sql`name_id = n.id AND host_no IN (SELECT value FROM meant)`);
+      const no = dialect === 'sqlite' ? sql`+host_no` : sql`host_no`;
+      const found = rows(arg, () => sql`version_id = v.id AND ${no} IN (SELECT value FROM meant)`);
       return sql<{ id: number }>`WITH meant AS MATERIALIZED (${numbers(arg('hosts'))})
-        SELECT n.id FROM component_names AS n
-        WHERE n.id IN (${numbers(arg('ids'))}) AND EXISTS (SELECT 1 FROM ${found})`.compile(db);
+        SELECT DISTINCT v.name_id AS id FROM component_versions AS v
+        WHERE v.name_id IN (${numbers(arg('ids'))}) AND EXISTS (SELECT 1 FROM ${found})`.compile(db);
     }),
     versions: compile<{ nameId: number } & At, VersionRow>(dialect, (db, arg) =>
       sql<VersionRow>`SELECT id, version, hosts FROM (

@@ -28,6 +28,8 @@ import { type InstalledRow, type NameRow, updateStatements, type VersionRow } fr
 const stepMax = 1_000;
 /** A page that has something ends after so many rows: selectors and trains may leave few of them. */
 const readMax = 50_000;
+/** Of so many hosts all that they have is read in 30 ms. */
+const fewHosts = 300;
 /** To look a host up costs so many times what the next row of an index does. */
 const lookUpCost = 4;
 
@@ -202,7 +204,8 @@ export class UpdateStore implements UpdateService {
     );
     if (hostNos === null) return unknown.length;
     const ids = JSON.stringify(unknown.map(({ id }) => id));
-    return (await session.all(sql.namesOn, { ids, hosts: JSON.stringify(hostNos), atMs })).length;
+    const statement = hostNos.length <= fewHosts ? sql.namesOnFew : sql.namesOn;
+    return (await session.all(statement, { ids, hosts: JSON.stringify(hostNos), atMs })).length;
   }
 
   /** Null: nothing is known of it. */

@@ -61,7 +61,7 @@ export function updateContract(openStore: OpenStoreForTest): void {
         ({ host, component, detector, installed, latest, train }) =>
           `${host} ${component}(${detector}) ${installed}→${latest} ${train}`,
       );
-    return { clock, hosts, trains, releases, updates, has, publish, list, words };
+    return { clock, store, hosts, trains, releases, updates, has, publish, list, words };
   };
 
   describe('UpdateStore.list()', () => {
@@ -188,6 +188,33 @@ export function updateContract(openStore: OpenStoreForTest): void {
         await Promise.all([{}, { selector: 'env=prod' }, { scope }, { host: 'edge-2' }].map(unknown)),
         [12, 1, 0, 1],
       );
+    });
+
+    it('counts what is unknown on many hosts by the few that have it, now and then', async (t) => {
+      const { clock, store, hosts, trains, has } = await open(t);
+      await has(
+        'edge-1',
+        Array.from({ length: 5_000 }, (_, n) => dpkg(`own-${n}`, '1')),
+      );
+      const own = hosts.numberOf('edge-1');
+      let meant = Array.from({ length: 20_000 }, (_, n) => 1_000 + n);
+      const known = { ...hosts.asUpdateHosts(), hostNos: () => meant };
+      const updates = new UpdateStore({
+        ...{ store, clock, trains },
+        hosts: known,
+        hostsAsOf: async () => known,
+      });
+      const startMs = performance.now();
+      for (const filter of [{}, { asOf: { kind: 'at', atMs: clock.now() } }] as const) {
+        assert.equal((await updates.list(filter, all)).unknown, 0);
+        meant.push(own);
+        assert.equal((await updates.list(filter, all)).unknown, 5_000);
+        meant = meant.filter((no) => no !== own);
+      }
+      meant = [own];
+      assert.equal((await updates.list({}, all)).unknown, 5_000);
+      // By host each of these questions took 20 seconds.
+      assert.ok(performance.now() - startMs < 10_000);
     });
 
     it('changes with what is installed and what is published', async (t) => {
