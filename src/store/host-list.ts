@@ -33,7 +33,7 @@ export class HostLists {
 
   constructor(options: HostListsOptions) {
     this.#options = options;
-    this.past = new HostsAsOf(options.store, options.memory);
+    this.past = new HostsAsOf(options);
   }
 
   /** As `HostService.get`. */
@@ -116,8 +116,9 @@ export class HostLists {
   /** A later page is of the moment of the first, though "7d" ago is another one by now. */
   async #listAsOf(filter: HostFilter, asOf: Moment, page: PageRequest): Promise<Page<HostView>> {
     const now = this.#options.clock.now();
-    const [after = '', text] = page.cursor === undefined ? [] : decodeCursor(page.cursor, 2);
-    const moment: Moment = text === undefined ? asOf : { kind: 'at', atMs: cursorMs(text) };
+    const [name = '', no = '0', text] = page.cursor === undefined ? [] : decodeCursor(page.cursor, 3);
+    const after = { name, no: cursorNumber(no) };
+    const moment: Moment = text === undefined ? asOf : { kind: 'at', atMs: cursorNumber(text) };
     const atMs = pastMs(moment, now);
     const is = await this.#test(filter, atMs, atMs);
     const { hosts } = await this.past.at(atMs, now);
@@ -136,7 +137,7 @@ export class HostLists {
       items: await this.past.views(shown, atMs),
       next:
         items.length > page.limit && last !== undefined
-          ? encodeCursor([last.record.name, String(atMs)])
+          ? encodeCursor([last.record.name, String(last.no), String(atMs)])
           : null,
       asOfMs: atMs,
       position: null,
@@ -204,18 +205,19 @@ function matchesFields({ name, region, status }: HostFilter, record: HostRecord)
   );
 }
 
-function firstAfter(hosts: readonly HostThen[], name: string): number {
+function firstAfter(hosts: readonly HostThen[], { name, no }: { name: string; no: number }): number {
   let [low, high] = [0, hosts.length];
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if ((hosts[middle]?.record.name ?? '') <= name) low = middle + 1;
+    const { record, no: found } = hosts[middle] as HostThen;
+    if (record.name < name || (record.name === name && found <= no)) low = middle + 1;
     else high = middle;
   }
   return low;
 }
 
-function cursorMs(text: string): number {
-  const atMs = Number(text);
-  if (!Number.isSafeInteger(atMs) || Math.abs(atMs) > 8.64e15) throw foreignCursor();
-  return atMs;
+function cursorNumber(text: string): number {
+  const number = Number(text);
+  if (!Number.isSafeInteger(number) || Math.abs(number) > 8.64e15) throw foreignCursor();
+  return number;
 }

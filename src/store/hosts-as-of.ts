@@ -2,6 +2,7 @@
  * All hosts as they were at a moment: those in memory that have not changed since, and of the others what replaced rows
  * say. What was so at a past moment stays so, whatever comes later; that makes it worth keeping for the next page.
  */
+import type { Clock } from '../base/clock.ts';
 import type { Seen } from '../domain/age.ts';
 import type { HostRecord, HostView } from '../domain/host.ts';
 import { normaliseHostName, parseUuid } from '../domain/ids.ts';
@@ -19,7 +20,7 @@ export interface HostThen extends Seen {
 
 export interface HostsThen {
   readonly atMs: number;
-  /** Ordered by the names that they had. */
+  /** Ordered by the names that they had, and by number where the clock was put back and two had one. */
   readonly hosts: readonly HostThen[];
 }
 
@@ -27,22 +28,32 @@ export interface HostsThen {
 const keptMax = 3;
 /** A write that is under way bears the time of its beginning: what is younger may still be written. */
 const settledMs = 60_000;
+/** A clock that is only slewed is back by less. */
+const turnedBackMs = 1_000;
 
 export class HostsAsOf {
   readonly #store: Store;
+  readonly #clock: Clock;
   readonly #memory: HostMemory;
   readonly #sql: ReturnType<typeof hostPastStatements>;
   /** The last one asked for last. */
   readonly #kept = new Map<number, Promise<HostsThen>>();
+  /** How far the wall clock was before the monotonic one when the last answer was kept. */
+  #aheadMs = Number.NEGATIVE_INFINITY;
 
-  constructor(store: Store, memory: HostMemory) {
+  constructor({ store, memory, clock }: { store: Store; memory: HostMemory; clock: Clock }) {
     this.#store = store;
+    this.#clock = clock;
     this.#memory = memory;
     this.#sql = hostPastStatements(store.dialect);
   }
 
   /** `now`: by the clock that writes are dated by. */
   at(atMs: number, now: number): Promise<HostsThen> {
+    // The clock was put back: what is written now may be dated before a moment that is kept.
+    const aheadMs = now - this.#clock.monotonic();
+    if (aheadMs < this.#aheadMs - turnedBackMs) this.#kept.clear();
+    this.#aheadMs = aheadMs;
     const known = this.#kept.get(atMs);
     const found = known ?? this.#read(atMs);
     if (now - atMs < settledMs) return found;
@@ -112,13 +123,14 @@ export class HostsAsOf {
     const known = new Set(hosts.map(({ no }) => no));
     for (const row of await this.#store.read((session) => this.#pastRows(session, changed, atMs)))
       if (!known.has(row.no)) hosts.push(thenOf(row, atMs));
-    hosts.sort((a, b) => (a.record.name < b.record.name ? -1 : 1));
+    hosts.sort(compareHosts);
     return { atMs, hosts };
   }
 
   async #pastRows(session: Session, changed: readonly number[], atMs: number): Promise<PastHostRow[]> {
     const removed = await session.all(this.#sql.removedAfter, { atMs });
-    const numbers = [...changed, ...removed.map(({ no }) => no)];
+    // One that was removed since memory was looked at is among both.
+    const numbers = [...new Set([...changed, ...removed.map(({ no }) => no)])];
     if (numbers.length === 0) return [];
     return session.all(this.#sql.ofNumbers, { json: JSON.stringify(numbers), atMs });
   }
@@ -129,6 +141,12 @@ export class HostsAsOf {
     const { no, changedAtMs, goneSeenMs } = this.#memory.facts(record.id);
     return changedAtMs <= atMs ? { no, record, ...seenThen(record, goneSeenMs, atMs) } : undefined;
   }
+}
+
+/** The order of lists of hosts as they were. */
+export function compareHosts(a: Pick<HostThen, 'no' | 'record'>, b: Pick<HostThen, 'no' | 'record'>): number {
+  if (a.record.name !== b.record.name) return a.record.name < b.record.name ? -1 : 1;
+  return a.no - b.no;
 }
 
 /** A row that a change has replaced, as of a moment within its time. */

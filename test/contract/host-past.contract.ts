@@ -241,6 +241,43 @@ export function hostPastContract(openStore: OpenStoreForTest): void {
       assert.deepEqual(await asOf(stores, atMs).then(([host]) => host?.labels), { n: '2' });
     });
 
+    it('of two hosts that had one name, as the clock was put back, shows both, each once', async (t) => {
+      const stores = await open(t);
+      const { hosts, clock } = stores;
+      await joinHost(stores, 'a');
+      await joinHost(stores, 'b');
+      clock.stall(10 * minuteMs);
+      await hosts.change(admin, 'a', { name: 'x' }, null);
+      clock.step(-5 * minuteMs);
+      await hosts.join(admin, { name: 'a', region: null, machineId: 'another' });
+      const asOf = moment(clock.now() + minuteMs);
+      clock.stall(10 * minuteMs);
+      const names: string[] = [];
+      const ids = new Set<string>();
+      for (let cursor: string | null | undefined; cursor !== null; ) {
+        const page = await hosts.list({ asOf }, { limit: 1, ...(cursor === undefined ? {} : { cursor }) });
+        for (const { id, name } of page.items) {
+          names.push(name);
+          ids.add(id);
+        }
+        cursor = page.next;
+      }
+      assert.deepEqual([names, ids.size], [['a', 'a', 'b'], 3]);
+    });
+
+    it('keeps no answer for longer than the clock goes on', async (t) => {
+      const stores = await open(t);
+      const { clock } = stores;
+      await joinHost(stores, 'a');
+      clock.stall(20 * minuteMs);
+      const atMs = clock.now() - 2 * minuteMs;
+      assert.deepEqual(await namesAsOf(stores, atMs), ['a']);
+      clock.step(-10 * minuteMs);
+      await joinHost(stores, 'late');
+      clock.stall(11 * minuteMs);
+      assert.deepEqual(await namesAsOf(stores, atMs), ['a', 'late']);
+    });
+
     it('writes nothing while nothing changes', async (t) => {
       const stores = await open(t);
       const edge = await joinHost(stores, 'edge-1');
