@@ -10,7 +10,7 @@ import { doctorRequests } from '../client/doctor.ts';
 import { inventoryRequests } from '../client/inventory.ts';
 import { LinkError } from '../client/link.ts';
 import { systemRequests } from '../client/system.ts';
-import { findingsOf, type HostReport, type Members } from '../domain/diagnosis.ts';
+import { findingsOf, type HostReport, type Members, membersOf } from '../domain/diagnosis.ts';
 import { isAppError } from '../domain/error.ts';
 import type { Identity } from '../store/identity.ts';
 import { agentConfig } from './agent-config.ts';
@@ -310,10 +310,6 @@ export function whoCan({ uid }: Io, dataDir: string): string {
 export function absence(error: unknown): string | null {
   if (error instanceof LinkError || isAppError(error, 'forbidden')) return `the agent: ${error.message}`;
   return null;
-}
-
-function membersOf(value: unknown): Members | null {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Members) : null;
 }
 
 function listOf(value: unknown): readonly Members[] {

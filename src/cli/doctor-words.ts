@@ -1,11 +1,14 @@
 /** A doctor report as people read it: what is wrong first, then what it was found in. */
 import { formatDuration } from '../base/time.ts';
-import type { HostReport, Members } from '../domain/diagnosis.ts';
+import { type HostReport, type Members, membersOf } from '../domain/diagnosis.ts';
 import type { Io } from './io.ts';
 import { type Column, printable, writeRecord, writeTable } from './output.ts';
 import { ago } from './words.ts';
 
-/** Writes all that would be sent, but for the numbers that programs want: those are in `-o json`. */
+/**
+ * Writes all that would be sent, but for the numbers that programs want: those are in `-o json`. Any report of the form of
+ * `isHostReport` can be written, whatever a host has put into it.
+ */
 export function writeReport(io: Io, report: HostReport, { comment }: { comment: string | null }): void {
   const { findings, unseen, checks, detectors, problems, components, configuration } = report;
   const now = io.clock.now();
@@ -23,7 +26,7 @@ export function writeReport(io: Io, report: HostReport, { comment }: { comment: 
 
 function summaryOf(report: HostReport, now: number): (readonly [string, string | null])[] {
   const { host, gatheredFrom, versions, registry, target, runner, outbox, store, resources } = report;
-  const { machine, process: own, dataDir } = resources as Readonly<Record<string, Members | undefined>>;
+  const [machine, own, dataDir] = ['machine', 'process', 'dataDir'].map((name) => membersOf(resources[name]));
   return [
     ['host', host],
     [
@@ -40,9 +43,9 @@ function summaryOf(report: HostReport, now: number): (readonly [string, string |
     ['runner', runner === null ? 'none' : runner['connected'] === true ? 'connected' : 'not connected'],
     ['waiting to be sent', outbox === null ? null : text(outbox['pending'])],
     ['store', store === null ? null : joined([store['state'], store['detail']])],
-    ['data', dataDir === undefined ? null : dataWords(dataDir)],
-    ['agent', own === undefined ? null : processWords(own)],
-    ['machine', machine === undefined ? null : machineWords(machine)],
+    ['data', dataDir == null ? null : dataWords(dataDir)],
+    ['agent', own == null ? null : processWords(own)],
+    ['machine', machine == null ? null : machineWords(machine)],
   ];
 }
 
@@ -78,7 +81,7 @@ function processWords({ pid, residentBytes, cpuMs, openFiles }: Members): string
 }
 
 function machineWords({ cpus, load, memoryBytes, memoryFreeBytes, uptimeMs }: Members): string {
-  const loads = Array.isArray(load) ? `load ${load.join(' ')}` : null;
+  const loads = Array.isArray(load) ? `load ${load.map(text).join(' ')}` : null;
   const up =
     typeof uptimeMs === 'number' ? `up ${formatDuration(Math.floor(uptimeMs / 1_000) * 1_000)}` : null;
   return (
@@ -160,5 +163,7 @@ function wordOf(value: unknown): string | null {
 }
 
 function text(value: unknown): string {
-  return value === undefined || value === null ? 'none' : String(value);
+  if (value === undefined || value === null) return 'none';
+  // No String() of an object: it may have a toString that is none.
+  return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }

@@ -124,7 +124,8 @@ function because(detail: unknown): string {
   return typeof detail === 'string' && detail !== '' ? `: ${detail}` : '';
 }
 
-function membersOf(value: unknown): Members | null {
+/** Null for what has no members. */
+export function membersOf(value: unknown): Members | null {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Members) : null;
 }
 

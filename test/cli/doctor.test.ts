@@ -232,6 +232,37 @@ test('doctor ls, get and rm are for admins, and show what a host wrote without o
   assert.equal(shown.code, 0, shown.stderr);
   assert(shown.stdout.includes('\\u009b31m'));
 
+  // A host that lies within the form of a report does not keep it from being read.
+  const evil = { toString: 1, valueOf: 1 };
+  const liar = '01a1faf9-f6b5-7620-b23f-53dfdf01b16d';
+  const members = ['versions', 'registry', 'target', 'runner', 'outbox', 'store'];
+  const told = {
+    format: 1,
+    at: 'never',
+    host: '\u009b31m',
+    resources: { machine: { load: [evil], cpus: evil }, process: null, dataDir: 'none' },
+    ...Object.fromEntries(members.map((name) => [name, { pending: evil, node: evil, placements: evil }])),
+    ...Object.fromEntries(
+      ['checks', 'detectors', 'problems', 'components'].map((name) => [
+        name,
+        [{ type: evil, name: evil, message: evil }],
+      ]),
+    ),
+    configuration: { evil },
+    findings: ['a\nb'],
+    unseen: [],
+  };
+  const sentLie = await registry.http({
+    method: 'POST',
+    path: `/v1/doctor/${liar}`,
+    body: { host: 'x', report: told },
+  });
+  assert.equal(sentLie.status, 201, sentLie.text);
+  const lie = await doctor(['get', liar, ...whom], { env });
+  assert.equal(lie.code, 0, lie.stderr);
+  assert.match(lie.stdout, /^waiting to be sent +\{"toString":1,"valueOf":1\}$/m);
+  assert(!lie.stdout.includes('\u009b'));
+
   assert.match((await doctor(['rm', odd, ...whom], { env })).stderr, /removed report/);
   assert.equal((await doctor(['get', odd, ...whom], { env })).code, 3);
   const agentCredential = await doctor(['ls', ...whom], { env: { HOLDFAST_TOKEN: 'hf_wrong' } });
