@@ -43,7 +43,10 @@ const patterns: readonly (readonly [RegExp, string])[] = [
   [new RegExp(`${named}'[^']*'?`, 'gi'), `$1'${maskText}'`],
   [new RegExp(`${named}[^\\s,;&"'\\\\]+`, 'gi'), `$1${maskText}`],
   // --token x. What -p x is, no rule knows.
-  [new RegExp(`(--?[\\w-]*${secretWord}\\s+)(?!-)(?:"[^"]*"?|'[^']*'?|\\S+)`, 'gi'), `$1${maskText}`],
+  [
+    new RegExp(`(?<![\\w-])(--?[\\w-]*${secretWord}\\s+)(?!-)(?:"[^"]*"?|'[^']*'?|\\S+)`, 'gi'),
+    `$1${maskText}`,
+  ],
 ];
 
 /** Shorter ones are found by chance in what is none, and are no secret of ours. */

@@ -63,6 +63,14 @@ test('Mask.text() takes time in proportion to a long text', () => {
     mask.text(piece.repeat(20_000));
 });
 
+test('Mask.text() does not look for an option at each dash of a line', () => {
+  const startMs = performance.now();
+  new Mask().text('-'.repeat(20_000));
+  const tookMs = performance.now() - startMs;
+  // 970 ms when it did.
+  assert(tookMs < 300, `${tookMs} ms`);
+});
+
 test('Mask.value() hides by name: environments, commands, and what sounds like a secret', () => {
   const mask = new Mask();
   const shown = mask.value({
