@@ -43,7 +43,7 @@ export interface DoctorFile extends DoctorSummary {
 
 /**
  * What to keep of a report; null: it is kept already. Of `v1`, an id is good for one report, and the same again changes
- * nothing; of `v3`, a second one takes the place of the first. Throws `bad-request` naming the field, `too-large`, and
+ * nothing; of `v3`, a second one of the same sender takes the place of the first. Throws `bad-request` naming the field, `too-large`, and
  * `conflict` for another report under the id.
  */
 export function decideFile(
@@ -66,7 +66,8 @@ export function decideFile(
   const file = { id, wire, host, comment, sender, atMs: now, bytes, text };
   if (before === null) return file;
   const isSame = before.text === text && before.host === host && before.comment === comment;
-  if (before.wire === wire && (isSame || wire === 'v3')) return isSame ? null : file;
+  if (before.wire === wire && (isSame || (wire === 'v3' && before.sender === sender)))
+    return isSame ? null : file;
   throw new AppError(
     'conflict',
     `Cannot keep doctor report ${id}: there is another one under this id, send it under a new one`,

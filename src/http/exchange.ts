@@ -145,7 +145,7 @@ export class Exchange {
       // The form of workflow-manager-api, whose paths these are.
       this.#write(
         404,
-        { 'content-type': jsonType, ...this.#connection() },
+        { 'content-type': legacyType, ...this.#connection() },
         visibleJson(JSON.stringify({ code: 404, message: `path ${path} was not found` })),
       );
     });

@@ -139,7 +139,9 @@ export function inventoryRows(database: Database): void {
       assert.deepEqual([status, text, headers['content-type']], [200, '', 'application/json']);
     });
     row(2, 'an unknown path is told in the old form', async ({ get }) => {
-      assert.deepEqual(told(await get('/nope')), failed(404, 'path /nope was not found'));
+      const answer = await get('/nope');
+      assert.deepEqual(told(answer), failed(404, 'path /nope was not found'));
+      assert.equal(answer.headers['content-type'], 'application/json');
     });
     row(3, 'a slash at the end is another path, which is unknown', async ({ get }) => {
       assert.deepEqual(told(await get('/v3/clusters/')), failed(404, 'path /v3/clusters/ was not found'));
@@ -745,6 +747,14 @@ export function inventoryRows(database: Database): void {
       assert.equal((await send('GET', `/v3/doctor/${V}`)).status, 401);
       assert.equal((await send('POST', rc1Path, rc1)).status, 401);
       assert.equal((await send('GET', '/v1/hosts')).status, 401);
+    });
+    it('may not put a report in the place of somebody else’s', async (t) => {
+      const world = await open(t, { legacyAnonymous: true });
+      const path = `/v3/doctor/${V}`;
+      const mine = { workflow: { id: 'mine' } };
+      assert.equal((await world.post(path, mine)).status, 200);
+      assert.equal((await bare(world)('POST', path, { workflow: { id: 'forged' } })).status, 409);
+      assert.deepEqual((await world.get(path)).json, mine);
     });
     it('is held to so many posts of an address', async (t) => {
       const limits = { http: { anonymousPostsBurstMax: 3 } };
