@@ -57,7 +57,15 @@ export function readBody(
     settle(null, body);
   };
   if (isGzip) {
-    gunzipBody(request, add, (error) => (error === null ? finish() : settle(error)));
+    let sentBytes = 0;
+    const count = (chunk: Buffer): boolean => {
+      sentBytes += chunk.length;
+      if (sentBytes > bytesMax) settle(tooLarge(bytesMax));
+      return sentBytes <= bytesMax;
+    };
+    gunzipBody(request, { onSent: count, onChunk: add }, (error) =>
+      error === null ? finish() : settle(error),
+    );
     return;
   }
   request.on('data', add);

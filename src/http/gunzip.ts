@@ -7,12 +7,13 @@ import { createGunzip } from 'node:zlib';
 import { AppError } from '../domain/error.ts';
 
 /**
- * Calls `onChunk` with what is inflated, until it returns false, and `done` once: with null at the end, with
- * `bad-request` for what is no gzip or ends early, with what the connection broke of. zlib works on threads of its own.
+ * Calls `onSent` with what comes and `onChunk` with what is inflated, until either returns false (gzip may go on for ever
+ * and become nothing), and `done` once: with null at the end, with `bad-request` for what is no gzip or ends early, with
+ * what the connection broke of. zlib works on threads of its own.
  */
 export function gunzipBody(
   request: IncomingMessage,
-  onChunk: (chunk: Buffer) => boolean,
+  { onSent, onChunk }: Record<'onSent' | 'onChunk', (chunk: Buffer) => boolean>,
   done: (error: unknown) => void,
 ): void {
   const gunzip = createGunzip();
@@ -42,6 +43,9 @@ export function gunzipBody(
       ),
     ),
   );
+  request.on('data', (chunk: Buffer) => {
+    if (!settled && !onSent(chunk)) settle(null);
+  });
   request.on('error', settle);
   request.pipe(gunzip);
 }

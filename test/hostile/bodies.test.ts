@@ -218,6 +218,18 @@ test('F2: a compressed check-in is inflated up to its limit and no further, and 
   for (let n = 0; n < 4; n += 1) assert.match(await send(bomb), tooLarge);
   assert(mostBytes - beforeBytes < 8 * limits.checkInBodyBytes, `${mostBytes - beforeBytes} bytes more`);
 
+  // Blocks of nothing become nothing, however many there are; sent in pieces, so that no length says it beforehand.
+  const nothing = Buffer.alloc(limits.checkInBodyBytes + 5, Buffer.from([0, 0, 0, 0xff, 0xff]));
+  const pieces = [
+    Buffer.from(
+      `POST /v1/hosts/${id}/checkin HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${token}\r\n` +
+        'Content-Type: application/json\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n' +
+        `Connection: close\r\n\r\n${(nothing.length + 10).toString(16)}\r\n`,
+    ),
+    ...[gzipSync(good).subarray(0, 10), nothing, Buffer.from('\r\n0\r\n\r\n')],
+  ];
+  assert.match(await raw(registry.port, Buffer.concat(pieces)), tooLarge, 'much of nothing');
+
   const broken = /^HTTP\/1\.1 400 .*"field":"content-encoding"/s;
   for (const [what, bytes] of [
     ['no gzip', good],
