@@ -200,7 +200,7 @@ async function readFiles(
     draft.unseen = [...draft.unseen, what];
   };
   await readConfiguration(io, draft, { dataDir, wanted, unseen });
-  if (!existsSync(dataDir)) {
+  if (isMissing(dataDir)) {
     unseen(`the data directory: there is no ${dataDir}; name another with --data-dir`);
     return null;
   }
@@ -273,6 +273,16 @@ function dataDirOf(io: Io, flags: Flags): string {
         ]
       : [upLocations(io, named).agent.dataDir, named];
   return places.find((one) => existsSync(one)) ?? named ?? places[0] ?? systemDataDir;
+}
+
+/** Not so one that lies where this user may not look. */
+function isMissing(folder: string): boolean {
+  try {
+    statSync(folder);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT';
+  }
 }
 
 /** Secrets that this user can read here: whatever they turn up in, they are hidden. */

@@ -1,5 +1,6 @@
 /** `holdfast notify` */
 import type { Command } from 'commander';
+import { limits } from '../base/limits.ts';
 import { formatDuration } from '../base/time.ts';
 import { notifyRequests } from '../client/notify.ts';
 import type { NotifyDocument } from '../wire/notify.ts';
@@ -50,11 +51,11 @@ export function define(command: Command, context: Context): void {
     .argument('[sink...]', 'names of sinks; all when none is named')
     .summary('send sinks a message that says that it is a test')
     .description(
-      'Sends sinks a message that says that it is a test, and prints what the other side answered. Exit 1 when one of them has not taken it.',
+      'Sends sinks a message that says that it is a test, and prints what the other side answered. It waits as long as the sinks may take, which is their timeout. Exit 1 when one of them has not taken it.',
     )
     .action(
       action(context, async (sinks: string[], flags: Flags) =>
-        context.ask(flags, 'registry', async (client) => {
+        context.ask({ timeout: sinksTimeout, ...flags }, 'registry', async (client) => {
           const answer = await client.call(notifyRequests.test(sinks.length === 0 ? null : sinks));
           const { items } = answer.document;
           await context.show(flags, answer, (document, form) =>
@@ -66,8 +67,11 @@ export function define(command: Command, context: Context): void {
       ),
     );
   outputOption(clientOptions(test));
-  examples(test, ['notify test', 'notify test chat pager --timeout 30s']);
+  examples(test, ['notify test', 'notify test chat pager']);
 }
+
+/** Longer than any sink may take: the registry answers once it knows of all of them. */
+const sinksTimeout = `${limits.notifyTimeoutMs / 1_000 + 5}s`;
 
 /** Whether the last that was heard of it is a failure. */
 function isFailing({ lastError, lastSuccess }: Sink): boolean {

@@ -4,12 +4,14 @@ import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { limits } from '../../src/base/limits.ts';
 import { type Logger, silentLogger } from '../../src/base/log.ts';
 import { builtInRoles } from '../../src/cli/built-in-roles.ts';
 import { describe, withAllBelow } from '../../src/cli/described.ts';
 import { wholeProgram } from '../../src/cli/run.ts';
 import { AppError } from '../../src/domain/error.ts';
 import { fakeServer, json, problem } from '../client/fake-server.ts';
+import { FakeClock } from '../helpers/clock.ts';
 import { tempFolder } from '../helpers/temp.ts';
 import { fakeFleet } from './fake-fleet.ts';
 import { cli } from './harness.ts';
@@ -156,4 +158,16 @@ test('the help that a mistake points to is that of the command itself', async ()
     const { stderr } = await cli([...path, '--no-such-flag']);
     assert.match(stderr, new RegExp(`See "holdfast ${path.join(' ')} --help"`));
   }
+});
+
+test('notify test waits as long as a sink may take, unless --timeout says otherwise', async (t) => {
+  const clock = new FakeClock();
+  const server = await fakeServer(t, async (_asked, response) => {
+    await clock.advance(limits.notifyTimeoutMs);
+    json(response, 200, { items: [{ sink: 'pager', ok: true, detail: 'exit 0', durationMs: 59_999 }] });
+  });
+  const env = { HOLDFAST_URL: server.url };
+  const { code, stdout, stderr } = await cli(['notify', 'test'], { env, clock });
+  assert.deepEqual([code, /pager +taken +59999 ms/.test(stdout)], [0, true], stderr);
+  assert.equal((await cli(['notify', 'test', '--timeout', '30s'], { env, clock })).code, 7);
 });
