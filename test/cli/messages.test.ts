@@ -162,9 +162,9 @@ test('the help that a mistake points to is that of the command itself', async ()
 
 test('notify test waits as long as a sink may take, unless --timeout says otherwise', async (t) => {
   const clock = new FakeClock();
-  const server = await fakeServer(t, async (_asked, response) => {
-    await clock.advance(limits.notifyTimeoutMs);
-    json(response, 200, { items: [{ sink: 'pager', ok: true, detail: 'exit 0', durationMs: 59_999 }] });
+  const items = [{ sink: 'pager', ok: true, detail: 'exit 0', durationMs: 59_999 }];
+  const server = await fakeServer(t, (_asked, response) => {
+    clock.advance(limits.notifyTimeoutMs).then(() => json(response, 200, { items }), t.assert.ifError);
   });
   const env = { HOLDFAST_URL: server.url };
   const { code, stdout, stderr } = await cli(['notify', 'test'], { env, clock });
