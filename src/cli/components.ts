@@ -14,6 +14,7 @@ import {
   pageOptions,
 } from './context.ts';
 import { UsageError } from './exit.ts';
+import { showSteps } from './history-steps.ts';
 import { type Column, writeTable } from './output.ts';
 import { ago, requireMoment } from './words.ts';
 
@@ -76,7 +77,7 @@ function defineHistory(command: Command, context: Context): void {
     .command('history')
     .summary('what was installed, changed or removed between two moments')
     .description(
-      'Lists what differs between two moments; with --host and --steps, each change of that host in the order of time.',
+      'Lists what differs between two moments; with --host and --steps, each change of that host, and of itself, in the order of time.',
     )
     .requiredOption('--from <when>', 'from when: a time, or "7d" ago')
     .option('--to <when>', 'until when (default: now)')
@@ -101,17 +102,15 @@ function defineHistory(command: Command, context: Context): void {
           ...(selector === undefined ? {} : { selector }),
           ...(name === undefined ? {} : { name }),
         };
-        const empty = 'nothing has changed between these moments';
+        if (steps && host !== undefined) {
+          await showSteps(context, flags, { host, stretch });
+          return 0;
+        }
         await context.ask(flags, 'registry', (client) =>
-          steps && host !== undefined
-            ? context.showList(flags, client, (page) => inventoryRequests.steps(host, stretch, page), {
-                empty,
-                write: (items, form) => writeTable(io, items, stepColumns, form),
-              })
-            : context.showList(flags, client, (page) => inventoryRequests.differences(filter, page), {
-                empty,
-                write: (items, form) => writeTable(io, items, differenceColumns, form),
-              }),
+          context.showList(flags, client, (page) => inventoryRequests.differences(filter, page), {
+            empty: 'nothing has changed between these moments',
+            write: (items, form) => writeTable(io, items, differenceColumns, form),
+          }),
         );
         return 0;
       }),
@@ -141,6 +140,7 @@ interface HistoryFlags {
 }
 
 interface TurnRow {
+  readonly host: string;
   readonly kind: string;
   readonly name: string;
   readonly detector: string;
@@ -148,22 +148,13 @@ interface TurnRow {
   readonly after: { readonly version: string } | null;
 }
 
-const turnColumns: readonly Column<TurnRow>[] = [
-  { title: 'WHAT', of: ({ kind }) => kind.replace('component.', '') },
+const differenceColumns: readonly Column<TurnRow>[] = [
+  { title: 'HOST', of: ({ host }) => host },
+  { title: 'WHAT', of: ({ kind }) => kind },
   { title: 'NAME', of: ({ name }) => name },
   { title: 'BEFORE', of: ({ before }) => before?.version ?? null },
   { title: 'AFTER', of: ({ after }) => after?.version ?? null },
   { title: 'FOUND BY', of: ({ detector }) => detector, wide: true, spare: true },
-];
-
-const differenceColumns: readonly Column<TurnRow & { readonly host: string }>[] = [
-  { title: 'HOST', of: ({ host }) => host },
-  ...turnColumns,
-];
-
-const stepColumns: readonly Column<TurnRow & { readonly at: string }>[] = [
-  { title: 'AT', of: ({ at }) => at, whole: true },
-  ...turnColumns,
 ];
 
 interface ComponentRow {

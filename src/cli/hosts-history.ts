@@ -6,23 +6,41 @@ import type { HostStatsDocument, HostTurnDocument } from '../wire/host-history.t
 import type { Flags } from './config.ts';
 import { action, type Context, clientOptions, examples, outputOption, pageOptions } from './context.ts';
 import { UsageError } from './exit.ts';
-import { type Column, none, writeRecord, writeTable } from './output.ts';
+import { fieldText, showSteps, valueText } from './history-steps.ts';
+import { type Column, writeRecord, writeTable } from './output.ts';
 import { requireAge, requireMoment } from './words.ts';
 
 export function defineHistory(command: Command, context: Context): void {
   const history = command
-    .command('history')
-    .summary('which hosts appeared, changed or disappeared between two moments')
+    .command('history [host]')
+    .summary('which hosts appeared, changed or disappeared between two moments; of one host, each step')
     .description(
-      'Lists what differs between two moments. With --selector a host that begins to match appears, and one that ends to match disappears.',
+      'Lists what differs between two moments. With --selector a host that begins to match appears, and one that ends to match disappears. With the name or id of a host: each change of it and of its components, in the order of time.',
     )
-    .requiredOption('--from <when>', 'from when: a time, or "7d" ago')
+    .option(
+      '--from <when>',
+      'from when: a time, or "7d" ago; needed without a host (default: as far back as is kept)',
+    )
     .option('--to <when>', 'until when (default: now)')
     .option('--selector <selector>', 'only hosts that match, such as "env=prod"')
     .action(
-      action(context, async (flags: Flags) => {
-        const selector = flags['selector'] as string | undefined;
-        const filter = { ...stretchOf(flags), ...(selector === undefined ? {} : { selector }) };
+      action(context, async (host: string | undefined, flags: Flags) => {
+        const { selector, from } = flags as Record<string, string | undefined>;
+        if (host !== undefined) {
+          if (selector !== undefined)
+            throw new UsageError('Cannot list steps of many hosts: pass either a host or --selector');
+          await showSteps(context, flags, { host, stretch: stretchOf(flags) });
+          return 0;
+        }
+        if (from === undefined)
+          throw new UsageError(
+            'Cannot compare hosts: --from is missing, say from when, such as 7d; or name one host for all that is kept of it',
+          );
+        const filter = {
+          from: requireMoment(from, '--from'),
+          ...stretchOf(flags),
+          ...(selector === undefined ? {} : { selector }),
+        };
         await context.ask(flags, 'registry', (client) =>
           context.showList(flags, client, (page) => hostHistoryRequests.differences(filter, page), {
             empty: 'nothing has changed between these moments',
@@ -35,6 +53,7 @@ export function defineHistory(command: Command, context: Context): void {
   pageOptions(outputOption(clientOptions(history)));
   examples(history, [
     'hosts history --from 7d',
+    'hosts history edge-1',
     'hosts history --from 2026-03-01T00:00:00Z --to 2026-04-01T00:00:00Z --selector env=prod',
   ]);
 }
@@ -68,9 +87,9 @@ export function defineStats(command: Command, context: Context): void {
 }
 
 function stretchOf(flags: Flags) {
-  const { from = '', to } = flags as Record<string, string | undefined>;
+  const { from, to } = flags as Record<string, string | undefined>;
   return {
-    from: requireMoment(from, '--from'),
+    ...(from === undefined ? {} : { from: requireMoment(from, '--from') }),
     ...(to === undefined ? {} : { to: requireMoment(to, '--to') }),
   };
 }
@@ -81,7 +100,7 @@ function statsQueryOf(flags: Flags): HostStatsQuery {
     throw new UsageError('Cannot count hosts over time: --to and --step go with --from, say where it begins');
   return {
     ...(within === undefined ? {} : { withinMs: requireAge(within, '--within') }),
-    ...(from === undefined ? {} : { stretch: stretchOf(flags) }),
+    ...(from === undefined ? {} : { stretch: { from: requireMoment(from, '--from'), ...stretchOf(flags) } }),
     ...(step === undefined ? {} : { stepMs: requireAge(step, '--step') }),
   };
 }
@@ -96,13 +115,7 @@ const turnColumns: readonly Column<HostTurnDocument>[] = [
 /** `status UP > DOWN, labels env=prod > -` */
 function changesOf({ changed, before, after }: HostTurnDocument): string | null {
   if (before === null || after === null) return null;
-  return changed.map((field) => `${field} ${textOf(before[field])} > ${textOf(after[field])}`).join(', ');
-}
-
-function textOf(value: string | null | Readonly<Record<string, string>>): string {
-  if (value === null || typeof value === 'string') return value ?? none;
-  const pairs = Object.entries(value).map(([key, text]) => `${key}=${text}`);
-  return pairs.length === 0 ? none : pairs.join(' ');
+  return changed.map((field) => `${fieldText(field, before)} > ${valueText(after[field])}`).join(', ');
 }
 
 function writeStats({ io }: Context, { now, series }: HostStatsDocument): void {

@@ -9,13 +9,12 @@ import type {
   PageRequest,
   Stretch,
 } from '../domain/services.ts';
+import { HostHistoryStepSchema, readStep } from '../wire/host-steps.ts';
 import {
   ComponentDifferenceSchema,
   ComponentSchema,
-  ComponentStepSchema,
   ComponentSummarySchema,
   readComponent,
-  readStep,
 } from '../wire/inventory.ts';
 import { paths } from '../wire/paths.ts';
 import { listOf } from '../wire/schema.ts';
@@ -50,12 +49,12 @@ export const inventoryRequests = {
       query: { from: formatMoment(from), to: textOf(to), host, selector, name, ...page },
       answer: expectBody(listOf(ComponentDifferenceSchema)),
     }) satisfies ApiRequest,
-  steps: (idOrName: string, { from, to }: Stretch, page: Partial<PageRequest>) =>
+  steps: (idOrName: string, { from, to }: Partial<Stretch>, page: Partial<PageRequest>) =>
     ({
       method: 'GET',
       path: paths.hostHistory(idOrName),
-      query: { from: formatMoment(from), to: textOf(to), ...page },
-      answer: expectBody(listOf(ComponentStepSchema)),
+      query: { from: textOf(from), to: textOf(to), ...page },
+      answer: expectBody(listOf(HostHistoryStepSchema)),
     }) satisfies ApiRequest,
 };
 

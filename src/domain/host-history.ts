@@ -4,6 +4,7 @@ import { limits } from '../base/limits.ts';
 import { formatDuration } from '../base/time.ts';
 import { AppError } from './error.ts';
 import type { HostRecord } from './host.ts';
+import type { ComponentStep } from './inventory.ts';
 import { sameLabels } from './labels.ts';
 
 export const hostTurnKinds = ['appeared', 'changed', 'disappeared'] as const;
@@ -36,7 +37,71 @@ export function hostTurn(before: HostRecord | null, after: HostRecord | null): H
   return { kind, id: last.id, name: last.name, changed, before, after };
 }
 
-function changedFields(before: HostRecord, after: HostRecord): HostTurnField[] {
+/** What of a host may change, with the version that says that it has. */
+export type HostState = Omit<HostRecord, 'id' | 'firstSeenMs'>;
+
+/** As events are called; several things that changed at one moment are called by the first of them. */
+export const hostStepKinds = [
+  'host.joined',
+  'host.removed',
+  'host.revoked',
+  'host.lapsed',
+  'host.left',
+  'host.returned',
+  'host.renamed',
+  'host.labelled',
+] as const;
+export type HostStepKind = (typeof hostStepKinds)[number];
+
+/** What became of a host itself at a moment. */
+export interface HostPastStep {
+  readonly kind: HostStepKind;
+  readonly atMs: number;
+  /** As it was called from then on; of one that was removed, until then. */
+  readonly name: string;
+  /** Empty for one that joined for the first time or was removed. */
+  readonly changed: readonly HostTurnField[];
+  /** Null: it was not there, or not among those that may be seen. */
+  readonly before: HostState | null;
+  readonly after: HostState | null;
+}
+
+/** One step in the life of a host: of itself, or of a component on it. */
+export type HostHistoryStep = ComponentStep | HostPastStep;
+
+/** Whether it is of the host itself. */
+export function isHostPastStep(step: HostHistoryStep): step is HostPastStep {
+  return step.kind.startsWith('host.');
+}
+
+/** The step from one state to another; null where nothing differs that is shown. */
+export function hostPastStep(
+  atMs: number,
+  before: HostState | null,
+  after: HostState | null,
+): HostPastStep | null {
+  const name = (after ?? before)?.name ?? '';
+  if (before === null || after === null) {
+    if (before === after) return null;
+    return { kind: after === null ? 'host.removed' : 'host.joined', atMs, name, changed: [], before, after };
+  }
+  const changed = changedFields(before, after);
+  return changed.length === 0
+    ? null
+    : { kind: stepKind(after, new Set(changed)), atMs, name, changed, before, after };
+}
+
+function stepKind(after: HostState, changed: ReadonlySet<HostTurnField>): HostStepKind {
+  // A host that joins again is not revoked any more.
+  if (changed.has('revokedAt')) return after.revokedAtMs === null ? 'host.joined' : 'host.revoked';
+  if (changed.has('status') || changed.has('reason')) {
+    if (after.status === 'UP') return 'host.returned';
+    return after.reason === 'left' ? 'host.left' : 'host.lapsed';
+  }
+  return changed.has('name') ? 'host.renamed' : 'host.labelled';
+}
+
+function changedFields(before: HostState, after: HostState): HostTurnField[] {
   const same: Readonly<Record<HostTurnField, boolean>> = {
     name: before.name === after.name,
     region: before.region === after.region,

@@ -12,15 +12,9 @@ import type { DoctorDraft, DoctorReport, DoctorSummary, DoctorWire } from './doc
 import type { Mark, Position, Revision, Selection } from './event.ts';
 import type { Beat, BeatAnswer, HostView } from './host.ts';
 import type { HostPatch, VersionCondition } from './host-change.ts';
-import type { HostStats, HostTurn } from './host-history.ts';
+import type { HostHistoryStep, HostStats, HostTurn } from './host-history.ts';
 import type { ImportBatch, ImportResults } from './import.ts';
-import type {
-  CheckIn,
-  CheckInAnswer,
-  ComponentDifference,
-  ComponentStep,
-  ComponentView,
-} from './inventory.ts';
+import type { CheckIn, CheckInAnswer, ComponentDifference, ComponentView } from './inventory.ts';
 import type { IsUp, IsUpQuery, RecordFilter, ServicePatch, ServiceView, Status } from './liveness.ts';
 import type { Moment } from './moment.ts';
 import type { NotifyView, SinkTest } from './notify.ts';
@@ -266,10 +260,11 @@ export interface ComponentHistoryService {
    */
   differences(filter: ComponentChangeFilter, page: PageRequest): Promise<Page<ComponentDifference>>;
   /**
-   * Each change of one host after `from`, until `to`; in the order of time. `not-found`, also of a host that lay outside
-   * of the scope at the end; of one that came into it, what was after that.
+   * Each change of one host after `from`, until `to`, of itself and of its components; in the order of time, those of
+   * the host itself first. By id, or by a name that it had meanwhile. `not-found`, also of a host that lay outside of the
+   * scope at the end; of one that came into it, what was after that.
    */
-  steps(idOrName: string, stretch: Stretch & Scoped, page: PageRequest): Promise<Page<ComponentStep>>;
+  steps(idOrName: string, stretch: Stretch & Scoped, page: PageRequest): Promise<Page<HostHistoryStep>>;
 }
 
 export interface ReleaseService {

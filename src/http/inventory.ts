@@ -1,12 +1,12 @@
 /** Installed components over HTTP. */
 import type { ComponentHistoryService } from '../domain/services.ts';
+import { HostHistoryStepSchema, stepDocument } from '../wire/host-steps.ts';
 import {
   ComponentChangeQuery,
   ComponentDifferenceSchema,
   ComponentFilterQuery,
   ComponentPageQuery,
   ComponentSchema,
-  ComponentStepSchema,
   ComponentSummarySchema,
   componentDocument,
   differenceDocument,
@@ -14,7 +14,6 @@ import {
   readComponentChanges,
   readComponentFilter,
   readStretch,
-  stepDocument,
 } from '../wire/inventory.ts';
 import { listOf, readAsOf } from '../wire/schema.ts';
 import { type HttpServices, listAnswer, operation, param } from './operation.ts';
@@ -73,9 +72,10 @@ export const listHostHistory = operation({
   id: 'listHostHistory',
   scoped: true,
   tag,
-  summary: 'Each change of one host, by its id or name, between two moments; in the order of time',
+  summary:
+    'Each change of one host, by its id or name, and of its components between two moments; in the order of time',
   query: HostHistoryQuery,
-  answers: { 200: listOf(ComponentStepSchema) },
+  answers: { 200: listOf(HostHistoryStepSchema) },
   codes: ['not-found', 'compacted'],
   async handle(call) {
     const page = await historyOf(call).steps(

@@ -1,5 +1,7 @@
 /** The statements of how hosts were, compiled at their first use. */
 import { sql } from 'kysely';
+import type { HostRecord } from '../domain/host.ts';
+import type { Labels } from '../domain/labels.ts';
 import type { Dialect } from './engine/port.ts';
 import { type Arg, compile, type PastHostRow, unseen } from './engine/query.ts';
 
@@ -19,6 +21,11 @@ const shown = [
 ] as const;
 const columns = sql.join(shown.map((name) => sql.ref(name)));
 const all = sql.join([...shown, 'from_ms', 'to_ms', 'removed'].map((name) => sql.ref(name)));
+
+/** How a host was from `from_ms` to before `to_ms`; null: it still is. */
+export interface HostStateRow extends Omit<PastHostRow, 'to_ms'> {
+  to_ms: number | null;
+}
 
 /** How a host was at a moment; `removed` says that it is gone since. */
 export function hostPastStatements(dialect: Dialect) {
@@ -58,6 +65,33 @@ export function hostPastStatements(dialect: Dialect) {
     /** The numbers of hosts that were removed after a moment. */
     removedAfter: compile(dialect, (query, arg: Arg<{ atMs: number }>) =>
       query.selectFrom('hosts_past').select('no').where('removed', '=', 1).where('to_ms', '>', arg('atMs')),
+    ),
+    /**
+     * How one host was after a moment, and at it, until another: so many rows of the past, and the row that is, whose
+     * `to_ms` is null. The latter also where further ones of the past are between.
+     */
+    statesAfter: compile(
+      dialect,
+      (query, arg: Arg<{ no: number; afterMs: number; toMs: number; limit: number }>) =>
+        sql<HostStateRow>`
+        SELECT * FROM (SELECT ${all} FROM hosts_past
+          WHERE no = ${arg('no')} AND to_ms > ${arg('afterMs')} AND from_ms <= ${arg('toMs')}
+          ORDER BY to_ms LIMIT ${arg('limit')}) AS past
+        UNION ALL
+        SELECT ${columns}, changed_at_ms, NULL, 0 FROM hosts
+        WHERE no = ${arg('no')} AND changed_at_ms <= ${arg('toMs')}
+        ORDER BY from_ms`.compile(query),
+    ),
+    /** The host that had this id, or this name last, in a stretch. */
+    called: compile(dialect, (query, arg: Arg<{ id: string; name: string; fromMs: number; toMs: number }>) =>
+      sql<{ no: number }>`
+        SELECT no FROM (
+          SELECT no, to_ms FROM hosts_past
+          WHERE id = ${arg('id')} AND to_ms > ${arg('fromMs')} AND from_ms <= ${arg('toMs')}
+          UNION ALL
+          SELECT no, to_ms FROM hosts_past
+          WHERE name = ${arg('name')} AND to_ms > ${arg('fromMs')} AND from_ms <= ${arg('toMs')}
+        ) AS found ORDER BY to_ms DESC LIMIT 1`.compile(query),
     ),
     byId: compile(dialect, (query, arg: Arg<{ id: string; atMs: number }>) =>
       query
@@ -138,3 +172,26 @@ export function hostPastStatements(dialect: Dialect) {
     ),
   };
 }
+
+/** The record of a row that a change has replaced. */
+export function pastRecordOf(row: Omit<PastHostRow, 'from_ms' | 'to_ms' | 'removed'>): HostRecord {
+  return {
+    id: row.id,
+    name: row.name,
+    region: row.region,
+    labels: labelsOf(row.labels),
+    self: labelsOf(row.self),
+    status: row.status,
+    reason: row.reason,
+    firstSeenMs: row.first_seen_ms,
+    revokedAtMs: row.revoked_at_ms,
+    version: row.version,
+  };
+}
+
+/** Most hosts have none, and a fleet is read at once. */
+function labelsOf(text: string): Labels {
+  return text === '{}' ? noLabels : (JSON.parse(text) as Labels);
+}
+
+const noLabels: Labels = Object.freeze({});

@@ -6,11 +6,10 @@ import type { Clock } from '../base/clock.ts';
 import type { Seen } from '../domain/age.ts';
 import type { HostRecord, HostView } from '../domain/host.ts';
 import { normaliseHostName, parseUuid } from '../domain/ids.ts';
-import type { Labels } from '../domain/labels.ts';
 import type { Session, Store } from './engine/port.ts';
 import type { PastHostRow } from './engine/query.ts';
 import type { HostMemory } from './host-memory.ts';
-import { hostPastStatements } from './host-past-sql.ts';
+import { hostPastStatements, pastRecordOf } from './host-past-sql.ts';
 
 /** One host at a moment. */
 export interface HostThen extends Seen {
@@ -154,29 +153,6 @@ export function thenOf(row: PastHostRow, atMs: number): HostThen {
   const record = pastRecordOf(row);
   return { no: row.no, record, ...seenThen(record, row.gone_seen_ms, atMs) };
 }
-
-/** The record of a row that a change has replaced. */
-export function pastRecordOf(row: PastHostRow): HostRecord {
-  return {
-    id: row.id,
-    name: row.name,
-    region: row.region,
-    labels: labelsOf(row.labels),
-    self: labelsOf(row.self),
-    status: row.status,
-    reason: row.reason,
-    firstSeenMs: row.first_seen_ms,
-    revokedAtMs: row.revoked_at_ms,
-    version: row.version,
-  };
-}
-
-/** Most hosts have none, and a fleet is read at once. */
-function labelsOf(text: string): Labels {
-  return text === '{}' ? noLabels : (JSON.parse(text) as Labels);
-}
-
-const noLabels: Labels = Object.freeze({});
 
 /**
  * Beats leave no trace but the last one: a host that was UP was heard at that moment, as far as anybody knew, and one

@@ -1,12 +1,14 @@
 /**
- * What became of components: each step of one host, and what differs between two moments over many. The past holds what
- * was until when; a host whose components have not changed after the first moment is not looked at.
+ * What became of components: each step of one host, beside those of the host itself, and what differs between two
+ * moments over many. The past holds what was until when; a host whose components have not changed after the first moment
+ * is not looked at.
  */
 import type { Clock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { systemCaller } from '../domain/access.ts';
 import { isAppError } from '../domain/error.ts';
 import { hostNotFound } from '../domain/host.ts';
+import type { HostHistoryStep } from '../domain/host-history.ts';
 import type {
   ComponentDifference,
   ComponentState,
@@ -24,6 +26,7 @@ import type {
   Stretch,
 } from '../domain/services.ts';
 import type { Session, Store } from './engine/port.ts';
+import { HostSteps } from './host-steps.ts';
 import { appsOf, type HostNumbers, type Span } from './inventory.ts';
 import { inventoryHistoryStatements, type SpanRow, type StepRow } from './inventory-history-sql.ts';
 import { inventoryStatements } from './inventory-sql.ts';
@@ -36,6 +39,8 @@ export interface NumberedHost {
   readonly name: string;
 }
 
+/** The place of a step of the host itself among those of one moment, which are ordered by the ids of names. */
+const hostStepId = 0;
 /** Check-ins within a stretch that are looked through for their hosts: some milliseconds. */
 const busyMax = 50_000;
 /** Hosts on which one page looks: 40 µs each where a host has 500 components. */
@@ -56,39 +61,48 @@ export class InventoryHistory implements ComponentHistoryService {
   readonly #options: InventoryHistoryOptions;
   readonly #sql: ReturnType<typeof inventoryHistoryStatements>;
   readonly #versions: ReturnType<typeof inventoryStatements>['versionsOf'];
+  readonly #hostSteps: HostSteps;
   #forgottenMs: number | null = null;
 
   constructor(options: InventoryHistoryOptions) {
     this.#options = options;
     this.#sql = inventoryHistoryStatements(options.store.dialect);
     this.#versions = inventoryStatements(options.store.dialect).versionsOf;
+    this.#hostSteps = new HostSteps(options.store.dialect);
   }
 
-  async steps(idOrName: string, stretch: Stretch & Scoped, page: PageRequest): Promise<Page<ComponentStep>> {
+  async steps(
+    idOrName: string,
+    stretch: Stretch & Scoped,
+    page: PageRequest,
+  ): Promise<Page<HostHistoryStep>> {
     const { fromMs, toMs, key } = this.#windowOf(stretch, page, 2);
-    const hostNo = await this.#numberIn(idOrName, { fromMs, toMs });
+    const no = await this.#numberIn(idOrName, { fromMs, toMs });
     const { scope } = stretch;
     const sinceMs =
-      scope === undefined ? fromMs : await this.#options.hosts.coveredSince(hostNo, scope, { fromMs, toMs });
+      scope === undefined ? fromMs : await this.#options.hosts.coveredSince(no, scope, { fromMs, toMs });
     if (sinceMs === null) throw hostNotFound(idOrName);
-    const [afterMs, afterId] = key.length === 0 ? [fromMs, 0] : key.map(Number);
-    const rows = await this.#options.store.read((session) =>
-      session.all(this.#sql.steps, {
-        hostNo,
-        fromMs: sinceMs,
-        toMs,
-        apps: appsOf(scope),
-        afterMs: afterMs ?? fromMs,
-        afterId: afterId ?? 0,
-        limit: page.limit + 1,
-      }),
-    );
-    const shown = rows.slice(0, page.limit);
-    const last = shown.at(-1);
-    return this.#page(shown.map(stepOf), {
-      toMs,
-      next: rows.length > page.limit && last ? [fromMs, toMs, last.at_ms, last.name_id] : null,
+    const [afterMs = fromMs, afterId = hostStepId] = key.map(Number);
+    const limit = page.limit + 1;
+    const steps = await this.#options.store.read(async (session) => {
+      const of = { hostNo: no, fromMs: sinceMs, toMs, apps: appsOf(scope), afterMs, afterId, limit };
+      const rows = await session.all(this.#sql.steps, of);
+      const itself = { no, afterMs: Math.max(sinceMs, afterMs), toMs, limit };
+      return [
+        ...(await this.#hostSteps.after(session, itself)).map((step) => ({ id: hostStepId, step })),
+        ...rows.map((row) => ({ id: row.name_id, step: stepOf(row) })),
+      ];
     });
+    steps.sort((a, b) => a.step.atMs - b.step.atMs || a.id - b.id);
+    const shown = steps.slice(0, page.limit);
+    const last = shown.at(-1);
+    return this.#page<HostHistoryStep>(
+      shown.map(({ step }) => step),
+      {
+        toMs,
+        next: steps.length > page.limit && last ? [fromMs, toMs, last.step.atMs, last.id] : null,
+      },
+    );
   }
 
   async differences(filter: ComponentChangeFilter, page: PageRequest): Promise<Page<ComponentDifference>> {
@@ -189,11 +203,16 @@ export class InventoryHistory implements ComponentHistoryService {
     return new Set(JSON.parse(found.hosts) as number[]);
   }
 
-  /** A host by id, or by the name that it had at the end, or else at the beginning; `not-found`. */
+  /** A host by id, or by the name that it had at the end, else at the beginning, else in between; `not-found`. */
   async #numberIn(idOrName: string, { fromMs, toMs }: Span): Promise<number> {
-    const { hosts } = this.#options;
+    const { hosts, store } = this.#options;
     const atEnd = await hosts.numberAsOf(idOrName, toMs).catch(missing);
-    return atEnd ?? (await hosts.numberAsOf(idOrName, fromMs).catch(missing)) ?? hosts.numberOf(idOrName);
+    const found = atEnd ?? (await hosts.numberAsOf(idOrName, fromMs).catch(missing));
+    if (found !== undefined) return found;
+    const between = await store.read((session) =>
+      this.#hostSteps.called(session, idOrName, { fromMs, toMs }),
+    );
+    return between ?? hosts.numberOf(idOrName);
   }
 
   /** Of one name, those hosts only on which it has changed. */

@@ -2,9 +2,9 @@
 import { type Static, Type } from 'typebox';
 import { limits } from '../base/limits.ts';
 import { formatInstant } from '../base/time.ts';
-import type { HostRecord } from '../domain/host.ts';
 import {
   type HostPoint,
+  type HostState,
   type HostStats,
   type HostTurn,
   hostTurnFields,
@@ -48,7 +48,17 @@ export const HostStatsQuerySchema = strictObject({
 });
 
 const { name, region, labels, self, status, reason, revokedAt, version } = HostSchema.properties;
-const HostStateSchema = strictObject({ name, region, labels, self, status, reason, revokedAt, version });
+/** What of a host may change. */
+export const HostStateSchema = strictObject({
+  name,
+  region,
+  labels,
+  self,
+  status,
+  reason,
+  revokedAt,
+  version,
+});
 
 export const HostTurnSchema = strictObject({
   kind: words(hostTurnKinds),
@@ -111,7 +121,12 @@ export function hostStatsQuery({
 }
 
 export function hostTurnDocument({ before, after, changed, ...same }: HostTurn): HostTurnDocument {
-  return { ...same, changed: [...changed], before: stateOf(before), after: stateOf(after) };
+  return {
+    ...same,
+    changed: [...changed],
+    before: hostStateDocument(before),
+    after: hostStateDocument(after),
+  };
 }
 
 export function hostStatsDocument({ asOfMs, now, series }: HostStats): HostStatsDocument {
@@ -130,9 +145,15 @@ export function readHostStats({ asOf, now, series }: HostStatsDocument): HostSta
   };
 }
 
-function stateOf(record: HostRecord | null): HostTurnDocument['before'] {
-  if (record === null) return null;
-  const { name, region, labels, self, status, reason, revokedAtMs, version } = record;
+export function hostStateDocument(state: HostState | null): Static<typeof HostStateSchema> | null {
+  if (state === null) return null;
+  const { name, region, labels, self, status, reason, revokedAtMs, version } = state;
   const revokedAt = revokedAtMs === null ? null : formatInstant(revokedAtMs);
   return { name, region, labels, self, status, reason, revokedAt, version };
+}
+
+export function readHostState(document: Static<typeof HostStateSchema> | null): HostState | null {
+  if (document === null) return null;
+  const { revokedAt, ...same } = document;
+  return { ...same, revokedAtMs: revokedAt === null ? null : readInstant(revokedAt, 'revokedAt') };
 }

@@ -4,7 +4,7 @@ import { limits } from '../base/limits.ts';
 import { formatInstant } from '../base/time.ts';
 import { AppError } from '../domain/error.ts';
 import { isPrintable } from '../domain/ids.ts';
-import type { CheckIn, ComponentDifference, ComponentStep, ComponentView } from '../domain/inventory.ts';
+import type { CheckIn, ComponentDifference, ComponentView } from '../domain/inventory.ts';
 import type { ComponentChangeFilter, ComponentFilter, Stretch } from '../domain/services.ts';
 import { parseVersionRange, type VersionRange } from '../domain/version.ts';
 import {
@@ -28,7 +28,7 @@ import {
 
 const wordBounds = { minLength: 1, maxLength: limits.wordLengthMax };
 const Word = Type.String(wordBounds);
-const turnKinds = ['installed', 'changed', 'removed'] as const;
+export const componentTurnKinds = ['installed', 'changed', 'removed'] as const;
 const Version = Type.String({ minLength: 1, maxLength: limits.versionLengthMax });
 
 export const ComponentSchema = strictObject({
@@ -87,7 +87,8 @@ export const HostHistoryQuery = strictObject({
 });
 
 const StateSchema = strictObject({ version: Version, architecture: Type.Optional(Word) });
-const turnFields = {
+/** What became of a component. */
+export const componentTurnFields = {
   name: Word,
   detector: Word,
   before: nullable(StateSchema),
@@ -97,14 +98,8 @@ const turnFields = {
 export const ComponentDifferenceSchema = strictObject({
   hostId: Uuid,
   host: Type.String(),
-  kind: words(turnKinds),
-  ...turnFields,
-});
-
-export const ComponentStepSchema = strictObject({
-  at: Instant,
-  kind: words(turnKinds.map((kind) => `component.${kind}` as const)),
-  ...turnFields,
+  kind: words(componentTurnKinds),
+  ...componentTurnFields,
 });
 
 export const CheckInBody = strictObject({
@@ -213,16 +208,4 @@ export function differenceDocument(
   difference: ComponentDifference,
 ): Static<typeof ComponentDifferenceSchema> {
   return difference;
-}
-
-export function stepDocument({ atMs, kind, ...turn }: ComponentStep): Static<typeof ComponentStepSchema> {
-  return { at: formatInstant(atMs), kind: `component.${kind}`, ...turn };
-}
-
-export function readStep({ at, kind, ...turn }: Static<typeof ComponentStepSchema>): ComponentStep {
-  return {
-    atMs: readInstant(at, 'at'),
-    kind: kind.slice('component.'.length) as ComponentStep['kind'],
-    ...turn,
-  };
 }

@@ -122,7 +122,17 @@ test('hosts ls, get, history and stats answer for the past', async (t) => {
   const series = await run('hosts stats --from 2h --step 1h');
   assert.ok(series.stdout.split('\n').every((line) => line.length <= 80));
   assert.equal((await json('hosts stats --from 2h --step 1h')).series.length, 3);
+  const steps = (await run('hosts history edge-1')).stdout;
+  assert.match(steps, /host joined +edge-1 +- +status UP, labels env=prod$/m);
+  assert.match(steps, /host labelled +edge-1 +labels env=prod +labels env=test$/m);
+  assert.equal((await run('components history --from 400m --host edge-1 --steps')).stdout, steps);
+  assert.match((await run('hosts history edge-2 --from 3h')).stdout, /host removed +edge-2 +status UP +-$/m);
+  const kinds = (await json('hosts history edge-1')).items.map(({ kind }: { kind: string }) => kind);
+  assert.deepEqual(kinds, ['host.joined', 'host.labelled']);
   for (const [line, code, words] of [
+    ['hosts history', 2, /--from is missing/],
+    ['hosts history edge-1 --selector env=prod', 2, /pass either a host or --selector/],
+    ['hosts history edge-9', 3, /no such host/],
     ['hosts ls --as-of 2999-01-01T00:00:00Z', 2, /the future is not known/],
     ['hosts ls --as-of 500d', 4, /is not kept/],
     ['hosts history --from 0s', 2, /from needs to be before to/],

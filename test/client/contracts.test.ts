@@ -15,6 +15,15 @@ const uuid = '3b059e33-bbc4-4bc8-b0d3-7df6e8d70223';
 const at = Date.UTC(2026, 0, 1);
 const trust = { urls: ['https://registry.test'], keys: [], ca: [] };
 const nginx = { version: '1.2' };
+const hostState = {
+  name: 'edge-1',
+  region: 'eu',
+  labels: { env: 'prod' },
+  self: {},
+  status: 'DOWN',
+  reason: 'lapsed',
+  version: 3,
+} as const;
 const instant = '2026-01-01T00:00:00.000Z';
 const document = {
   uuid,
@@ -474,8 +483,26 @@ const calls: readonly [
     200,
     page([
       { at: instant, kind: 'component.removed', name: 'nginx', detector: 'dpkg', before: nginx, after: null },
+      {
+        at: instant,
+        kind: 'host.revoked',
+        name: 'edge-1',
+        changed: ['revokedAt'],
+        before: null,
+        after: { ...hostState, revokedAt: instant },
+      },
     ]),
-    readPage([{ atMs: at, kind: 'removed', name: 'nginx', detector: 'dpkg', before: nginx, after: null }]),
+    readPage([
+      { atMs: at, kind: 'removed', name: 'nginx', detector: 'dpkg', before: nginx, after: null },
+      {
+        atMs: at,
+        kind: 'host.revoked',
+        name: 'edge-1',
+        changed: ['revokedAt'],
+        before: null,
+        after: { ...hostState, revokedAtMs: at },
+      },
+    ]),
   ],
   [
     'components.list',

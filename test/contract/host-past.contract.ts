@@ -3,9 +3,15 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { limits } from '../../src/base/limits.ts';
 import { type HostDocument, hostDocument } from '../../src/domain/host.ts';
+import {
+  type HostHistoryStep,
+  type HostPastStep,
+  type HostState,
+  isHostPastStep,
+} from '../../src/domain/host-history.ts';
 import { type CheckIn, type Component, inventoryHash } from '../../src/domain/inventory.ts';
 import type { Moment } from '../../src/domain/moment.ts';
-import type { HostFilter } from '../../src/domain/services.ts';
+import type { HostFilter, Page } from '../../src/domain/services.ts';
 import { parseVersionRange } from '../../src/domain/version.ts';
 import type { Store } from '../../src/store/engine/port.ts';
 import { queryBuilder } from '../../src/store/engine/query.ts';
@@ -363,7 +369,56 @@ export function hostPastContract(openStore: OpenStoreForTest): void {
       const wanted = shown.filter(({ labels, status }) => labels['n'] === '1' && status === 'UP');
       assert.deepEqual(await asOf(stores, atMs, { selector: 'n=1', status: ['UP'] }), wanted);
     }
+    const ids = new Set(kept.flatMap(([, shown]) => shown.map(({ id }) => id)));
+    for (const id of ids) {
+      const steps = await stepsOf(stores, id, 2);
+      for (const [index, { before }] of steps.entries())
+        assert.deepEqual(
+          before,
+          steps[index - 1]?.after ?? null,
+          'each step begins where the one before ended',
+        );
+      for (const [atMs, shown] of kept) {
+        const then = shown.find((one) => one.id === id);
+        const state = steps.findLast((step) => step.atMs <= atMs)?.after ?? null;
+        assert.deepEqual(
+          state && stateOf(state),
+          then === undefined ? null : stateOf(recordOf(then)),
+          `${id} at ${atMs}`,
+        );
+      }
+    }
   });
+}
+
+/** Each step of one host itself, in pages. */
+async function stepsOf(
+  { componentHistory }: RegistryStores,
+  id: string,
+  limit: number,
+): Promise<HostPastStep[]> {
+  const steps: HostPastStep[] = [];
+  let next: string | null = null;
+  do {
+    const stretch = { from: { kind: 'ago', agoMs: 30 * dayMs } } as const;
+    const page: Page<HostHistoryStep> = await componentHistory.steps(id, stretch, {
+      limit,
+      ...(next === null ? {} : { cursor: next }),
+    });
+    steps.push(...page.items.filter(isHostPastStep));
+    next = page.next;
+  } while (next !== null);
+  return steps;
+}
+
+/** What a step tells, but for the version, which may count on where nothing else is different. */
+function stateOf({ version: _, ...state }: HostState) {
+  const { name, region, labels, self, status, reason, revokedAtMs } = state;
+  return { name, region, labels, self, status, reason, revokedAtMs };
+}
+
+function recordOf({ revokedAt, ...same }: HostDocument): HostState {
+  return { ...same, revokedAtMs: revokedAt === null ? null : Date.parse(revokedAt) };
 }
 
 async function beatTenTimes(beat: () => Promise<unknown>, { clock, hosts }: RegistryStores): Promise<void> {

@@ -3,8 +3,10 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { limits } from '../../src/base/limits.ts';
 import { AppError } from '../../src/domain/error.ts';
+import { type HostHistoryStep, isHostPastStep } from '../../src/domain/host-history.ts';
 import {
   type Component,
+  type ComponentStep,
   componentKey,
   diffComponents,
   inventoryHash,
@@ -287,7 +289,17 @@ class World {
       const ofHost = expected.filter(({ hostId }) => hostId === id);
       assert.deepEqual(await follow(differences({ host: id }), 100), ofHost);
       const steps = await follow((page) => componentHistory.steps(id, stretch, page), 2);
-      assert.deepEqual(stepsByTime(steps), stepsByTime(this.#steps(no, fromMs, toMs)), host);
+      assert.deepEqual(
+        stepsByTime(steps.filter(isComponentStep)),
+        stepsByTime(this.#steps(no, fromMs, toMs)),
+        host,
+      );
+      const itself = steps.filter(isHostPastStep).map(({ kind, atMs }) => [kind, atMs]);
+      assert.deepEqual(itself, this.#hostSteps(no, fromMs, toMs), host);
+      assert.deepEqual(
+        steps.map(({ atMs }) => atMs),
+        steps.map(({ atMs }) => atMs).sort((a, b) => a - b),
+      );
     }
   }
 
@@ -307,6 +319,16 @@ class World {
     return [...new Set(moments)].flatMap((atMs) =>
       this.#turns(no, atMs - 1, atMs).map((turn) => ({ atMs, ...turn })),
     );
+  }
+
+  #hostSteps(no: number, fromMs: number, toMs: number) {
+    const isThere = ({ state }: { readonly state: State }) => state.has(String(no));
+    const first = this.#history.find(isThere);
+    const gone = this.#history[this.#history.findLastIndex(isThere) + 1];
+    return [
+      ['host.joined', first?.atMs ?? 0] as const,
+      ...(gone === undefined ? [] : [['host.removed', gone.atMs] as const]),
+    ].filter(([, atMs]) => atMs > fromMs && atMs <= toMs);
   }
 
   #turns(no: number, fromMs: number, toMs: number) {
@@ -402,6 +424,10 @@ function summaryOf(hosts: readonly (readonly Component[])[]) {
     name,
     versions: [...found].sort(byKey).map(([version, on]) => ({ version, hosts: on.size })),
   }));
+}
+
+function isComponentStep(step: HostHistoryStep): step is ComponentStep {
+  return !isHostPastStep(step);
 }
 
 /** Steps of one moment are in no order that means anything. */

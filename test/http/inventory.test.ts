@@ -61,7 +61,19 @@ test('listComponentChanges tells the difference, listHostHistory each step', asy
       { kind: 'component.changed', ...turn, before: b, after: c },
     ],
   );
-  assert.equal((await get(`/v1/hosts/${id}/history`)).json.items.length, 3);
+  const whole = (await get(`/v1/hosts/${id}/history`)).json.items as { kind: string; at: string }[];
+  const [joined, ...rest] = whole;
+  assert.deepEqual([joined?.kind, rest.length], ['host.joined', 3]);
+  const state = { name: 'edge-1', region: null, labels: {}, self: {}, status: 'UP', reason: null };
+  const after = { ...state, revokedAt: null, version: 1 };
+  assert.deepEqual(joined, {
+    at: joined?.at,
+    kind: 'host.joined',
+    name: 'edge-1',
+    changed: [],
+    before: null,
+    after,
+  });
 });
 
 test('what cannot be answered of the past is refused, and says why', async (t) => {

@@ -317,6 +317,31 @@ test('a scope of apps covers their releases; one of hosts changes none: they are
   assert.deepEqual((await ask(operator, 'GET', '/v1/components/other%2Fapi/trains')).json.items, []);
 });
 
+test('the steps of a host begin when it came into the scope', async (t) => {
+  const { registry, inside, tokenOf, stage } = await world(t);
+  const label = async (labels: object) => {
+    stage.clock.stall(60_000);
+    await registry.http({ method: 'PATCH', path: `/v1/hosts/${inside.id}`, body: { labels } });
+  };
+  await label({ env: 'away', secret: 'of-others' });
+  await label({ secret: 'still-of-others' });
+  await label({ secret: null, env: 'in' });
+  const path = `/v1/hosts/${inside.name}/history`;
+  const { status, text, json } = await registry.http({ path, token: await tokenOf('viewer') });
+  assert.equal(status, 200, text);
+  assert.doesNotMatch(text, /of-others|away/);
+  assert.deepEqual(json.items, []);
+  stage.clock.stall(60_000);
+  await registry.http({ method: 'PATCH', path: `/v1/hosts/${inside.id}`, body: { region: 'eu' } });
+  const since = await registry.http({ path, token: await tokenOf('viewer') });
+  const steps = since.json.items as { kind: string; before: { labels: object } }[];
+  assert.deepEqual(
+    steps.map(({ kind, before }) => [kind, before.labels]),
+    [['host.labelled', { env: 'in', note: 'label-in' }]],
+  );
+  assert.match((await registry.http({ path })).text, /of-others/);
+});
+
 test('a watch by a token of some apps is told of their releases, and of no others', async (t) => {
   const { stage, registry, tokenOf } = await world(t, { apps: ['shop'] });
   const watched = await followEvents(registry.url, await tokenOf('viewer'), '?types=release.*');
