@@ -5,7 +5,7 @@
  * changed since is taken off again and what was is added: that costs the changes since then, not the fleet. Of some
  * hosts only, their rows have to be counted; a page ends early then, before it has looked at more than `rowsMax` of them.
  */
-import { type RawBuilder, sql } from 'kysely';
+import { type CompiledQuery, type RawBuilder, sql } from 'kysely';
 import type { ComponentSummary } from '../domain/services.ts';
 import type { Dialect, Session } from './engine/port.ts';
 import { type Arg, compile, jsonRows, queryBuilder, type Schema, unseen } from './engine/query.ts';
@@ -41,6 +41,9 @@ const rowsOfHost = 500;
 /** So many names are looked at together then: all rows of the hosts are, for each time. */
 const namesOfFew = 1_000;
 
+/** So many names are counted together as of a moment: how much has changed since shows only then. */
+const namesOfPast = 4;
+
 interface Version {
   readonly name: string;
   readonly id: number;
@@ -69,17 +72,39 @@ export class InventoryCounts {
       const wanted = few ? namesOfFew : of.limit + 1 - items.length;
       const names = byName(await session.query(this.#versions(of, { after, limit: wanted })));
       if (names.length === 0) return { items, next: null };
-      const within = of.hosts === null || few ? names : affordable(names, left);
-      left -= few ? (of.hosts?.length ?? 0) * rowsOfHost : rowsOf(within);
-      items.push(...(await this.#count(session, of, within)));
-      after = within.at(-1)?.name ?? after;
+      const { found, looked, rows } = await this.#look(session, of, { names, few, left });
+      left -= rows;
+      items.push(...found);
+      after = names[looked - 1]?.name ?? after;
       if (items.length > of.limit) {
         const shown = items.slice(0, of.limit);
         return { items: shown, next: shown.at(-1)?.name ?? null };
       }
-      if (within.length === names.length && names.length < wanted) return { items, next: null };
-      if (left <= 0 || within.length < names.length) return { items, next: after };
+      if (looked === names.length && names.length < wanted) return { items, next: null };
+      if (left <= 0 || looked < names.length) return { items, next: after };
     }
+  }
+
+  /** As many of the next names as may be counted, at least one, and the rows that took. */
+  async #look(
+    session: Session,
+    of: CountsOf,
+    { names, few, left }: { names: readonly Named[]; few: boolean; left: number },
+  ): Promise<{ found: readonly ComponentSummary[]; looked: number; rows: number }> {
+    if (of.hosts !== null || of.atMs === null) {
+      const within = of.hosts === null || few ? names : affordable(names, left);
+      const rows = few ? (of.hosts?.length ?? 0) * rowsOfHost : rowsOf(within);
+      return { found: (await this.#count(session, of, within)).found, looked: within.length, rows };
+    }
+    const found: ComponentSummary[] = [];
+    let [looked, rows] = [0, 0];
+    while (looked < names.length && (looked === 0 || rows < left)) {
+      const counted = await this.#count(session, of, names.slice(looked, looked + namesOfPast));
+      found.push(...counted.found);
+      rows += counted.read;
+      looked = Math.min(names.length, looked + namesOfPast);
+    }
+    return { found, looked, rows };
   }
 
   /** All versions of the next names. */
@@ -99,45 +124,49 @@ export class InventoryCounts {
       ORDER BY n.name, v.version`.compile(queryBuilder<Schema>(this.#dialect));
   }
 
-  async #count(session: Session, of: CountsOf, names: readonly Named[]): Promise<ComponentSummary[]> {
+  /** `read`: what has changed since then. */
+  async #count(
+    session: Session,
+    of: CountsOf,
+    names: readonly Named[],
+  ): Promise<{ found: ComponentSummary[]; read: number }> {
     const all = names.flatMap(({ versions }) => versions);
-    const hostsOf =
-      of.hosts === null && of.atMs === null
-        ? new Map(all.map(({ id, hosts }) => [id, hosts]))
-        : new Map(
-            (await session.query(this.#counted(of, all))).map(
-              ({ id, hosts }) => [id, Number(hosts)] as const,
-            ),
-          );
+    const rows: readonly Counted[] =
+      of.hosts === null && of.atMs === null ? all : await session.query(this.#counted(of, all));
+    const hostsOf = new Map(rows.map(({ id, hosts }) => [id, Number(hosts)]));
+    const read = rows.reduce((sum, { changes = 0 }) => sum + Number(changes), 0);
     const found = names.flatMap(({ name, versions }) => {
       const there = versions.filter(({ id }) => (hostsOf.get(id) ?? 0) > 0);
       return there.length === 0 ? [] : [{ name, versions: byVersion(there) }];
     });
     const twice = found.flatMap(({ versions }) => versions.filter(hasDetectors));
     const exact = await this.#exactly(session, of, twice);
-    return found.map(({ name, versions }) => ({
+    const summaries = found.map(({ name, versions }) => ({
       name,
       versions: versions.map((same) => ({
         version: same[0]?.version ?? '',
         hosts: exact.get(same) ?? same.reduce((sum, { id }) => sum + (hostsOf.get(id) ?? 0), 0),
       })),
     }));
+    return { found: summaries, read };
   }
 
   /** The hosts of each version. */
-  #counted({ hosts, atMs }: CountsOf, versions: readonly Version[]) {
+  #counted({ hosts, atMs }: CountsOf, versions: readonly Version[]): CompiledQuery<Counted> {
     const ids = JSON.stringify(versions.map(({ id }) => id));
     if (hosts !== null)
-      return sql<{ id: number; hosts: number }>`SELECT version_id AS id, COUNT(*) AS hosts
+      return sql<Counted>`SELECT version_id AS id, COUNT(*) AS hosts
         FROM (${this.#rows({ hosts, atMs }, ids)}) AS found GROUP BY version_id`.compile(
         queryBuilder<Schema>(this.#dialect),
       );
     const at = this.#hide(atMs ?? 0);
-    return sql<{ id: number; hosts: number }>`SELECT v.id, v.hosts
-        - (SELECT COUNT(*) FROM components AS c WHERE c.version_id = v.id AND c.changed_at_ms > ${at})
-        + (SELECT COUNT(*) FROM components_past AS p WHERE p.version_id = v.id AND p.to_ms > ${at}
-            AND p.from_ms <= ${at}) AS hosts
-      FROM component_versions AS v WHERE v.id IN (${this.#numbers(ids)})`.compile(
+    return sql<Counted>`SELECT id, hosts - came + went - passed AS hosts, came + went AS changes FROM (
+        SELECT v.id, v.hosts,
+          (SELECT COUNT(*) FROM components AS c WHERE c.version_id = v.id AND c.changed_at_ms > ${at}) AS came,
+          (SELECT COUNT(*) FROM components_past AS p WHERE p.version_id = v.id AND p.to_ms > ${at}) AS went,
+          (SELECT COUNT(*) FROM components_past AS p WHERE p.version_id = v.id AND p.to_ms > ${at}
+            AND p.from_ms > ${at}) AS passed
+        FROM component_versions AS v WHERE v.id IN (${this.#numbers(ids)})) AS counted`.compile(
       queryBuilder<Schema>(this.#dialect),
     );
   }
@@ -197,6 +226,13 @@ export class InventoryCounts {
   #numbers(json: string): RawBuilder<unknown> {
     return numbersOf(this.#dialect, sql`${json}`);
   }
+}
+
+/** On how many hosts a version is or was; `changes`: how many rows have come and gone since, where that was looked at. */
+interface Counted {
+  readonly id: number;
+  readonly hosts: number;
+  readonly changes?: number;
 }
 
 interface Named {

@@ -14,7 +14,7 @@ import {
 } from '../../src/domain/inventory.ts';
 import { isInRange, parseVersionRange, versionOrderOf } from '../../src/domain/version.ts';
 import type { Statement } from '../../src/store/engine/port.ts';
-import { InventoryCounts } from '../../src/store/inventory-counts.ts';
+import { type CountedPage, InventoryCounts } from '../../src/store/inventory-counts.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { SeededRandom } from '../helpers/random.ts';
 import { admin, joinHost, openRegistryStores, type RegistryStores } from '../helpers/registry-stores.ts';
@@ -115,6 +115,30 @@ export function inventoryHistoryContract(openStore: OpenStoreForTest): void {
         items.map(({ kind, name }) => `${name} ${kind}`),
         ['bash removed'],
       );
+    });
+
+    it('ends a page early where much has changed since', async (t) => {
+      const world = await open(t, 1);
+      const { clock, store } = world.stores;
+      const all = (version: string) =>
+        Array.from({ length: 12 }, (_, n) => ({ name: `name-${10 + n}`, version, detector: 'dpkg' }));
+      await world.checkIn('edge-1', all('0'));
+      const atMs = clock.now();
+      for (const version of ['1', '2', '3']) {
+        clock.stall(1_000);
+        await world.checkIn('edge-1', all(version));
+      }
+      const counts = new InventoryCounts(store.dialect, { rowsMax: 20, fewHosts: 0 });
+      const sizes: number[] = [];
+      for (let after: string | null = ''; after !== null; ) {
+        const of = { hosts: null, apps: undefined, atMs, after, limit: 100 };
+        const page: CountedPage = await store.read((session) => counts.page(session, of));
+        assert.ok(page.items.every(({ versions }) => versions[0]?.version === '0'));
+        sizes.push(page.items.length);
+        after = page.next;
+      }
+      // Of each name four rows have come and gone, and four names are counted together.
+      assert.deepEqual(sizes, [8, 4]);
     });
 
     it('is refused where it is the future, is not kept any more, or ends before it begins', async (t) => {
@@ -244,6 +268,11 @@ class World {
       const page = ({ limit, cursor: after = '' }: { limit: number; cursor?: string }) =>
         this.stores.store.read((session) => counts.page(session, { hosts, apps, atMs: at, after, limit }));
       assert.deepEqual(await follow(page, 2), summaryOf(meant), `by version, as of ${atMs}`);
+      const pageOfAll = ({ limit, cursor: after = '' }: { limit: number; cursor?: string }) =>
+        this.stores.store.read((session) =>
+          counts.page(session, { hosts: null, apps, atMs: at, after, limit }),
+        );
+      assert.deepEqual(await follow(pageOfAll, 100), summaryOf([...state.values()]), `of all, as of ${atMs}`);
     }
     for (const { id, name, no } of this.#ever) {
       // Before it joined, and once it was gone, there is no such host.
