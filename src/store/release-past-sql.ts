@@ -111,6 +111,17 @@ export function releasePastStatements(dialect: Dialect) {
         WHERE component = ${arg('component')} AND train = ${arg('train')}
         AND changed_at_ms < ${arg('toMs')}`.compile(db),
     ),
+    /** Until when it was there the last time; of what never was, 0. */
+    releaseEnd: compile<Train & { version: string }, { to_ms: number }>(dialect, (db, arg) =>
+      sql<{ to_ms: number }>`SELECT COALESCE(MAX(to_ms), 0) AS to_ms FROM releases_past
+        WHERE component = ${arg('component')} AND train = ${arg('train')} AND version = ${arg('version')}`.compile(
+        db,
+      ),
+    ),
+    trainEnd: compile<Train, { to_ms: number }>(dialect, (db, arg) =>
+      sql<{ to_ms: number }>`SELECT COALESCE(MAX(to_ms), 0) AS to_ms FROM trains_past
+        WHERE component = ${arg('component')} AND train = ${arg('train')}`.compile(db),
+    ),
     dropReleases: dropOf(dialect, 'releases_past', ['component', 'train', 'version', 'to_ms']),
     dropTrains: dropOf(dialect, 'trains_past', ['component', 'train', 'to_ms']),
   };

@@ -66,8 +66,9 @@ export class ReleaseStore implements ReleaseService {
     return this.#store.write(caller, async (tx) => {
       const before = await this.#find(tx, key);
       const given = { content, condition, subject: caller.subject, now: tx.now };
-      const { release, change } = decidePublish(before, key, given);
-      if (change === null) return { created: false, release };
+      const { release: decided, change } = decidePublish(before, key, given);
+      if (change === null) return { created: false, release: decided };
+      const release = before === null ? await this.#anew(tx, decided) : decided;
       if (before === null) await this.#requireRoom(tx, key);
       else await this.#keep(tx, key, release.changedAtMs);
       await tx.run(this.#sql.put, releaseRow(release));
@@ -128,6 +129,13 @@ export class ReleaseStore implements ReleaseService {
   /** Null: now. */
   #momentOf({ asOf }: AsOf): number | null {
     return asOf === undefined ? null : pastMs(asOf, this.#clock.now());
+  }
+
+  /** It may have been there before: what was has an order, also where the clock was put back meanwhile. */
+  async #anew(tx: Transaction, release: Release): Promise<Release> {
+    const { component, train, version } = release;
+    const last = await tx.get(this.#past.releaseEnd, { component, train, version });
+    return { ...release, changedAtMs: Math.max(release.changedAtMs, Number(last?.to_ms ?? 0)) };
   }
 
   /** What it was, until it is another or gone. */

@@ -42,9 +42,13 @@ export class TrainStore implements TrainService {
     requireTrainKey(key);
     return this.#store.write(caller, async (tx) => {
       const known = await this.following(tx, [key.component]);
-      const { following, change } = decideFollow(known, key, { plan, condition, now: tx.now });
-      if (change === null) return { created: false, train: following };
       const { component, train } = key;
+      const { following: decided, change } = decideFollow(known, key, { plan, condition, now: tx.now });
+      if (change === null) return { created: false, train: decided };
+      // It may have followed before: what was has an order, also where the clock was put back meanwhile.
+      const last = await tx.get(this.#past.trainEnd, { component, train });
+      const changedAtMs = Math.max(decided.changedAtMs, Number(last?.to_ms ?? 0));
+      const following = { ...decided, changedAtMs };
       await tx.run(this.#past.keepTrain, { component, train, toMs: following.changedAtMs });
       await tx.run(this.#sql.put, trainRow(following));
       tx.append(followEvent(change, following));

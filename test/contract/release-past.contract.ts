@@ -71,6 +71,27 @@ export function releasePastContract(openStore: OpenStoreForTest): void {
       assert.deepEqual(await kept(), [2, 0]);
     });
 
+    it('are there once where the clock was put back and what was gone came again', async (t) => {
+      const { clock, releases, trains, publish, withdraw } = await open(t);
+      await publish('1.0.0', 'first words');
+      const plan = { follows: 'stable', delayMs: 0 };
+      await trains.follow(ci, beta, plan, null);
+      clock.stall(100_000);
+      await withdraw('1.0.0');
+      await trains.unfollow(ci, beta, null);
+      clock.step(-50_000);
+      await publish('1.0.0', 'second words');
+      await trains.follow(ci, beta, plan, null);
+      const backMs = clock.now();
+      clock.stall(100_000);
+      const words = async (atMs: number) =>
+        (await releases.list(stable, { limit: 10 }, at(atMs))).items.map(({ description }) => description);
+      assert.deepEqual(await words(backMs), ['first words']);
+      assert.deepEqual(await words(backMs + 50_000), ['second words']);
+      const { items } = await trains.list(component, { limit: 10 }, at(backMs));
+      assert.equal(items.filter(({ train }) => train === 'beta').length, 1);
+    });
+
     it('keep nothing of what is published again as it is, or is gone at once', async (t) => {
       const { clock, publish, withdraw, kept } = await open(t);
       await publish('1.0.0', 'a');
