@@ -207,9 +207,11 @@ async function presentTables(client: pg.Client): Promise<string[]> {
 
 function labelOf(url: string): string {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
-  if (parsed === undefined || !/^postgres(?:ql)?:$/.test(parsed.protocol))
+  // A password with a sign that is to be escaped reads as a host or a path, which are told.
+  const behind = parsed === undefined ? '' : `${parsed.pathname}${parsed.search}${parsed.hash}`;
+  if (parsed === undefined || !/^postgres(?:ql)?:\/\//.test(url) || behind.includes('@'))
     throw new ConfigurationError(
-      `Cannot use the variable ${sourceVariable}: it is no postgres://user:password@host/database`,
+      `Cannot use the variable ${sourceVariable}: it is no postgres://user:password@host/database, with @ : / in a password as %40 %3A %2F`,
     );
   return `postgres://${parsed.host}${parsed.pathname}`;
 }

@@ -322,6 +322,12 @@ test('registry import says what is wrong with its source, and never its password
   assert.match(await failing(undefined), /the variable HOLDFAST_IMPORT_URL is not set/);
   assert.match(await failing('hunter2'), /is no postgres:\/\/user:password@host\/database/);
   assert.match(await failing('postgres://a:hunter2@[/x'), /is no postgres:\/\/user:password@host\/database/);
+  for (const odd of [
+    'postgres:hunter2',
+    source.replace(':secret@', ':a@hunter2/@'),
+    'postgres://u:12#hunter2@h/x',
+  ])
+    assert.match(await failing(odd), /is no postgres:\/\/.* with @ : \/ in a password as %40 %3A %2F/);
   assert.match(await failing(source.replace(':secret@', ':hunter2@')), /the user or the password is wrong/);
   assert.match(
     await failing(source.replace('127.0.0.1', 'nowhere.invalid')),
