@@ -726,6 +726,33 @@ export function inventoryRows(database: Database): void {
     });
   });
 
+  describe('a token of limited scope', () => {
+    it('is refused in the old form on every route: clusters are no hosts', async (t) => {
+      const { registry } = await open(t);
+      const scope = { hosts: 'env=prod' };
+      const body = { role: 'admin', subject: 'ann of prod', scope };
+      const made = await registry.http({ method: 'POST', path: '/v1/tokens', body });
+      assert.equal(made.status, 201, made.text);
+      const token = made.json.token as string;
+      for (const [method, path, body] of [
+        ['POST', '/v3/clusters', { id: U, components: [] }],
+        ['POST', `/v2/clusters/${U}`, { id: U, components: [] }],
+        ['GET', `/v3/clusters/${U}`],
+        ['GET', '/v3/clusters/age'],
+        ['GET', '/v2/clusters/count'],
+        ['POST', rc1Path, rc1],
+        ['GET', rc1Path],
+        ['POST', '/v3/versions/latest', ask(['m', 'beta'])],
+        ['POST', `/v3/doctor/${V}`, { workflow: {} }],
+        ['GET', `/v3/doctor/${V}`],
+      ] as const) {
+        const answer = await registry.http({ method, path, token, ...(body === undefined ? {} : { body }) });
+        assert.deepEqual([answer.status, answer.json.code], [403, 403], `${method} ${path}: ${answer.text}`);
+      }
+      assert.equal((await registry.http({ path: '/v3/clusters/count' })).json, 0);
+    });
+  });
+
   describe('who shows no token', () => {
     const bare = (world: World) => (method: string, path: string, body?: unknown) =>
       world.registry.http({ method, path, body, token: undefined });

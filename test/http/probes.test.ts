@@ -18,6 +18,33 @@ describe('probes', () => {
     });
   });
 
+  test('/ping is 503 in the old form while it cannot serve, and while the store does not answer', async (t) => {
+    let store: Error | null = null;
+    const fakes = await startServer(t, {
+      services: {
+        async probeStore() {
+          if (store !== null) throw store;
+          return {
+            ...{ dialect: 'sqlite', leader: true, position: '1.1' },
+            ...{ writesWaiting: 0, sizeBytes: 1, answerMs: 1 },
+          };
+        },
+      },
+    });
+    const ping = async () => {
+      const response = await fakes.call('/ping', { role: null });
+      return [response.status, await response.text(), response.headers.get('retry-after')];
+    };
+    assert.deepEqual(await ping(), [200, '', null]);
+    const down = '{"code":503,"message":"Cannot serve now: /healthz says why, try again"}';
+    store = new Error('disk I/O error in /var/lib');
+    assert.deepEqual(await ping(), [503, down, '1']);
+    store = null;
+    assert.deepEqual(await ping(), [200, '', null]);
+    fakes.health = { ready: false, checks: {} };
+    assert.deepEqual(await ping(), [503, down, '1']);
+  });
+
   test('/readyz and /healthz say 503 with what is wrong', async (t) => {
     const fakes = await startServer(t);
     const answer = async (path: string) => {

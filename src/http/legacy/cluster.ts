@@ -120,14 +120,22 @@ export const ping = operation({
   legacy: { anonymous: false, basic: false },
   answers: { 200: null },
   async handle({ services, context }: Call) {
-    if (!services.health().ready || context.closing())
-      throw new AppError('unavailable', 'Cannot serve now: /healthz says why, try again', {
-        retryAfterMs: 1_000,
-      });
-    await services.probeStore?.();
+    if (!services.health().ready || context.closing()) throw cannotServe();
+    try {
+      await services.probeStore?.();
+    } catch (error) {
+      throw cannotServe(error);
+    }
     return { kind: 'text', status: 200, type: 'application/json', text: '' };
   },
 });
+
+function cannotServe(cause?: unknown): AppError {
+  return new AppError('unavailable', 'Cannot serve now: /healthz says why, try again', {
+    cause,
+    retryAfterMs: 1_000,
+  });
+}
 
 function given<Bounds extends object>(bounds: Bounds): { [Name in keyof Bounds]?: number } {
   return Object.fromEntries(Object.entries(bounds).filter(([, ms]) => ms !== undefined)) as {
