@@ -28,7 +28,6 @@ import type {
   ReleaseService,
   TargetService,
   TrainService,
-  UpdateFilter,
   UpdateService,
 } from '../domain/services.ts';
 import { trainNotFound } from '../domain/train.ts';
@@ -52,9 +51,7 @@ export function scopedServices(services: HttpServices, limit: TokenScope): HttpS
     ...(hosts === undefined ? {} : { hosts: scopedHosts(hosts, { scope, limit }) }),
     ...(releases === undefined ? {} : { releases: scopedReleases(releases, scope) }),
     ...(trains === undefined ? {} : { trains: scopedTrains(trains, scope) }),
-    ...(updates === undefined || hosts === undefined
-      ? {}
-      : { updates: scopedUpdates(updates, { limit, hosts: scopedHosts(hosts, { scope, limit }) }) }),
+    ...(updates === undefined ? {} : { updates: scopedUpdates(updates, limit) }),
     ...(targets === undefined || hosts === undefined
       ? {}
       : { targets: scopedTargets(targets, scopedHosts(hosts, { scope, limit })) }),
@@ -222,19 +219,11 @@ function scopedComponentHistory(inner: ComponentHistoryService, limit: TokenScop
   };
 }
 
-function scopedUpdates(
-  inner: UpdateService,
-  { limit, hosts }: { limit: TokenScope; hosts: HostService },
-): UpdateService {
-  /** A host outside is not found. */
-  const within = async ({ host, ...filter }: UpdateFilter): Promise<UpdateFilter> => ({
-    ...filter,
-    ...(host === undefined ? {} : { host: (await hosts.get(host)).id }),
-    scope: limit,
-  });
+/** The store says which hosts were covered at the moment that is asked for; one outside is not found. */
+function scopedUpdates(inner: UpdateService, limit: TokenScope): UpdateService {
   return {
-    list: async (filter, page) => inner.list(await within(filter), page),
-    byComponent: async (filter, page) => inner.byComponent(await within(filter), page),
+    list: (filter, page) => inner.list({ ...filter, scope: limit }, page),
+    byComponent: (filter, page) => inner.byComponent({ ...filter, scope: limit }, page),
   };
 }
 

@@ -502,4 +502,10 @@ test('what was on a host is told to whom its labels covered it then, and of thei
   await move('out');
   assert.equal((await ask('/v1/hosts/roamer/history')).status, 404);
   assert.equal((await ask(`${of}?${back}`)).status, 200);
+  for (const [when, status] of [
+    [back, 200],
+    [out, 404],
+    ['limit=1', 404],
+  ])
+    assert.equal((await ask(`/v1/updates?host=roamer&${when}`)).status, status, `${when}`);
 });
