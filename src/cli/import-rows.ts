@@ -260,8 +260,9 @@ function memberOf(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
 }
 
+/** Why, without how the API of old clients begins its refusals: no request was read here. */
 function problemOf(error: unknown): string {
-  if (isAppError(error)) return error.message;
+  if (isAppError(error)) return error.message.replace(/^parsing body body from "" failed, because /, '');
   throw error;
 }
 

@@ -50,7 +50,7 @@ function createProgram(context: Context): Command {
     .exitOverride()
     // An option behind a command's name is that command's: `registry rotate --socket` is not `registry --socket`.
     .enablePositionalOptions()
-    .configureHelp({ showGlobalOptions: false })
+    .configureHelp({ showGlobalOptions: false, minWidthToWrap: 24 })
     .configureOutput({
       writeOut: (text) => io.stdout.write(text),
       writeErr: (text) => io.stderr.write(text),
@@ -127,9 +127,11 @@ First steps:
   holdfast components ls           what is installed
   holdfast watch                   what changes, as it happens
 
-"holdfast help COMMAND" tells more about each. Answers go to stdout, words to stderr; "-o json" is for programs.
-Exit codes: ${codes.slice(0, 6).join(', ')},
-  ${codes.slice(6).join(', ')}.`;
+"holdfast help COMMAND" tells more about each. Answers go to stdout, words to
+stderr; "-o json" is for programs.
+Exit codes: ${codes.slice(0, 5).join(', ')},
+  ${codes.slice(5, 9).join(', ')},
+  ${codes.slice(9).join(', ')}.`;
 }
 
 /** Arguments can be read by every process of the machine, so a secret in one is refused before anything uses it. */

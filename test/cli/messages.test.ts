@@ -171,3 +171,12 @@ test('notify test waits as long as a sink may take, unless --timeout says otherw
   assert.deepEqual([code, /pager +taken +59999 ms/.test(stdout)], [0, true], stderr);
   assert.equal((await cli(['notify', 'test', '--timeout', '30s'], { env, clock })).code, 7);
 });
+
+test('help fits a terminal of 80 columns, but for examples, which are pasted', async () => {
+  for (const { path } of withAllBelow(describe(await wholeProgram()))) {
+    const { stdout } = await cli(['help', ...path], { columns: 80 });
+    const [words = ''] = stdout.split('\nExamples:\n');
+    for (const line of words.split('\n').filter((one) => !/^("holdfast help| {2}holdfast )/.test(one)))
+      assert.ok(line.length <= 80, `${path.join(' ')}: ${line}`);
+  }
+});
