@@ -160,9 +160,14 @@ function writeFailed(io: Io, inventory: Members | undefined, now: number): void 
     { title: 'DETECTOR', of: ({ name }) => text(name) },
     { title: 'STATE', of: ({ state }) => text(state), status: true },
     { title: 'LAST GOOD', of: ({ lastGood }) => ago(text(lastGood), now), spare: true },
-    { title: 'ERROR', of: ({ error, output }) => [error, output].filter(isWord).join(': ') || null },
+    { title: 'ERROR', of: ({ error, output }) => [why(error), output].filter(isWord).join(': ') || null },
   ];
   writeTable(io, failed, columns, 'table');
+}
+
+/** Without what the first column says already, for terminals are narrow. */
+function why(error: unknown): unknown {
+  return isWord(error) ? error.replace(/^Cannot tell the version of "[^"]*": /, '') : error;
 }
 
 function isWord(value: unknown): value is string {

@@ -236,7 +236,7 @@ test('status tells the essence, and everything with -o wide', async (t) => {
       acknowledged: false,
       detectors: [
         { name: 'dpkg', state: 'ok', components: 714, error: null },
-        { name: 'kernel', state: 'failed', error: 'gone' },
+        { name: 'kernel', state: 'failed', error: 'Cannot tell the version of "linux": gone' },
       ],
     },
     outbox: { pending: 3 },
