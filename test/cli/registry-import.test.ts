@@ -1,6 +1,7 @@
 /** `holdfast registry import workflow-manager` from a real PostgreSQL into a real registry. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { systemClock } from '../../src/base/clock.ts';
 import { type Booted, type RegistryBoot, Stage } from '../helpers/boot.ts';
 import { usePostgres } from '../helpers/postgres.ts';
 import { cli } from './harness.ts';
@@ -242,10 +243,19 @@ test('registry import goes on after it was ended in the middle, with what has co
   const ended = new AbortController();
   const env = { HOLDFAST_URL: registry.url, HOLDFAST_TOKEN: registry.token, HOLDFAST_IMPORT_URL: source };
   const counted = async () => (await registry.http({ path: '/v3/clusters/count' })).json as number;
-  const half = cli(['registry', 'import', 'workflow-manager'], { env, signal: ended.signal });
-  while ((await counted()) === 0) await new Promise((resolve) => setImmediate(resolve));
-  ended.abort();
-  assert.equal((await half).code, 1);
+  // Asked with each row: that many are more than two batches, and fewer than all.
+  let asked = 0;
+  const now = () => {
+    asked += 1;
+    if (asked === 400) ended.abort();
+    return systemClock.now();
+  };
+  const half = await cli(['registry', 'import', 'workflow-manager'], {
+    env,
+    signal: ended.signal,
+    clock: { ...systemClock, now },
+  });
+  assert.deepEqual([half.code, /interrupted/.test(half.stderr)], [1, true], half.stderr);
   const taken = await counted();
   assert.ok(taken > 0 && taken < 601, `${taken} of 601`);
   const rest = await rows();
@@ -275,6 +285,28 @@ test('registry import goes on after it was ended in the middle, with what has co
     [known.components[0].version.version, known.lastSeen],
     ['v2.1.0', '2016-06-01T00:00:00.000Z'],
   );
+});
+
+test('registry import takes what is refused only together with others', async (t) => {
+  const { rows, source, registry } = await open(t);
+  // So many members may be in a small body, and in no large one.
+  const many = Object.fromEntries(Array.from({ length: 1_100 }, (_, n) => [`m${n}`, 1]));
+  const odd = JSON.stringify({ components: [many] });
+  await postgres.query(
+    source,
+    `UPDATE clusters SET data = '${odd}';
+     UPDATE versions SET data = json_build_object('description', repeat('x', 1000))`,
+  );
+  const { code, stderr, tables } = await rows();
+  assert.equal(code, 0, stderr);
+  assert.deepEqual(Object.values(tables).map(numbers), [
+    '1 0 1 0 0 0',
+    '3 0 3 0 0 0',
+    '26 0 26 0 0 0',
+    '1 0 1 0 0 0',
+  ]);
+  const one = (await registry.http({ path: `/v3/clusters/${cluster}` })).json;
+  assert.equal(Object.keys(one.components[0]).length, 1_100);
 });
 
 test('registry import keeps what the registry was told itself', async (t) => {
