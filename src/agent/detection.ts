@@ -56,6 +56,8 @@ export interface Detection {
 /** For detectors that name no limit of their own. */
 const lookDefaultMs = 60_000;
 const backoffCapMs = 600_000;
+/** Whoever mends one that looks often does not wait much longer than it does between two looks. */
+const backoffCapMinMs = 60_000;
 /** While the first find cannot be written (a full disk), nothing is told to the registry. */
 const storeBackoff = { baseMs: 1_000, capMs: 60_000 };
 /** What a detector returned, and what of it can be told. */
@@ -165,7 +167,7 @@ class RunningDetection implements Detection {
           ? Math.min(5_000, detector.everyMs)
           : detector.everyMs,
       backoffBaseMs: Math.min(detector.everyMs, backoffCapMs),
-      backoffCapMs,
+      backoffCapMs: Math.min(backoffCapMs, Math.max(detector.everyMs, backoffCapMinMs)),
       run: async ({ signal }) => this.#store(new Map([[detector.name, await this.#look(detector, signal)]])),
     });
   }

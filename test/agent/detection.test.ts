@@ -93,6 +93,18 @@ suite('createDetection()', () => {
     assert.deepEqual(await names(), ['a 2', 'b 2']);
   });
 
+  test('a detector that looks often and has failed for long looks again within a minute', async (t) => {
+    const often = scriptedDetector('often', 5_000);
+    const { clock, detection, begun } = await start(t, [often]);
+    await begun();
+    often.error = new Error('unreadable');
+    await clock.advance(3_600_000);
+    assert.equal(detection.status()[0]?.state, 'failed');
+    often.error = null;
+    await clock.advance(66_000);
+    assert.equal(detection.status()[0]?.state, 'ok');
+  });
+
   test('retryFailed() has those look at once that failed, and no others', async (t) => {
     const good = scriptedDetector('good', 3_600_000);
     const bad = scriptedDetector('bad', 3_600_000);
