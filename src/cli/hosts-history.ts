@@ -66,7 +66,10 @@ export function defineStats(command: Command, context: Context): void {
     .option('--within <duration>', 'for fresh, stale and created (default: 7d)')
     .option('--from <when>', 'where the series begins: a time, or "30d" ago')
     .option('--to <when>', 'where it ends (default: now)')
-    .option('--step <duration>', 'from one point to the next (default: 24 steps)')
+    .option(
+      '--step <duration>',
+      'from one point to the next (default: whole hours or days, 24 steps at most)',
+    )
     .action(
       action(context, async (flags: Flags) => {
         const query = statsQueryOf(flags);

@@ -143,14 +143,20 @@ export interface HostStats {
   readonly series: readonly HostPoint[];
 }
 
-const pointsDefault = 24;
+const stepsDefault = 24;
+const hourMs = 3_600_000;
+/** A day is a whole number of these. */
+const hoursDefault = [1, 2, 3, 4, 6, 8, 12] as const;
 
-/** The points of a series, from its beginning on; `bad-request` for more than `seriesPointsMax`. */
+/**
+ * The points of a series, from its beginning on, unless told a whole number of hours or days apart and 25 at most;
+ * `bad-request` for more than `seriesPointsMax`.
+ */
 export function seriesSteps(
   { fromMs, toMs }: { readonly fromMs: number; readonly toMs: number },
   stepMs: number | undefined,
 ): { readonly stepMs: number; readonly count: number } {
-  const step = Math.max(1, Math.round(stepMs ?? Math.ceil((toMs - fromMs) / pointsDefault)));
+  const step = Math.max(1, Math.round(stepMs ?? defaultStepMs(toMs - fromMs)));
   const count = Math.floor((toMs - fromMs) / step) + 1;
   if (count <= limits.seriesPointsMax) return { stepMs: step, count };
   throw new AppError(
@@ -158,4 +164,10 @@ export function seriesSteps(
     `Cannot count hosts every ${formatDuration(step)} over ${formatDuration(toMs - fromMs)}: that is ${count} points, ${limits.seriesPointsMax} at the most; take a longer step`,
     { field: 'step' },
   );
+}
+
+function defaultStepMs(spanMs: number): number {
+  const leastMs = spanMs / stepsDefault;
+  const hours = hoursDefault.find((count) => count * hourMs >= leastMs);
+  return hours === undefined ? Math.ceil(leastMs / (24 * hourMs)) * 24 * hourMs : hours * hourMs;
 }

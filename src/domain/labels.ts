@@ -44,6 +44,7 @@ export function patchLabels(labels: Labels, patch: LabelPatch, field: string): L
 
 /** Whether both hold the same, in any order. */
 export function sameLabels(one: Labels, other: Labels): boolean {
+  if (one === other) return true;
   const keys = Object.keys(one);
   return (
     keys.length === Object.keys(other).length &&

@@ -144,7 +144,7 @@ export interface HostStatsQuery {
   readonly withinMs?: number;
   /** Of the series; absent: none is wanted. */
   readonly stretch?: Stretch;
-  /** Default: 24 steps. */
+  /** Default: whole hours or days, 24 steps at most. */
   readonly stepMs?: number;
 }
 

@@ -1,6 +1,7 @@
 /** What became of hosts, and how many there were when: from how they were (hosts-as-of.ts), and counted on disk. */
 import type { Clock } from '../base/clock.ts';
 import { ageSelection } from '../domain/age.ts';
+import type { HostRecord } from '../domain/host.ts';
 import {
   type HostCounts,
   type HostPoint,
@@ -58,9 +59,7 @@ export class HostHistoryStore implements HostHistoryService {
     const isMeant = ({ record }: HostThen) => selects === null || selects(record.name, record);
     const before = (await past.at(fromMs, now)).hosts.filter(isMeant);
     const after = (await past.at(toMs, now)).hosts.filter(isMeant);
-    const turns = turnsOf(before, after)
-      .filter((turn) => turn.name > name || (turn.name === name && turn.id > id))
-      .sort((a, b) => (a.name === b.name ? (a.id < b.id ? -1 : 1) : a.name < b.name ? -1 : 1));
+    const turns = turnsOf(before, after, { name, id, count: page.limit + 1 });
     const items = turns.slice(0, page.limit);
     const last = items.at(-1);
     return {
@@ -122,15 +121,36 @@ export class HostHistoryStore implements HostHistoryService {
   }
 }
 
-function turnsOf(before: readonly HostThen[], after: readonly HostThen[]): HostTurn[] {
+/** The first `count` behind a place; states are compared no further than that. */
+function turnsOf(
+  before: readonly HostThen[],
+  after: readonly HostThen[],
+  { name, id, count }: { name: string; id: string; count: number },
+): HostTurn[] {
   const old = new Map(before.map((host) => [host.no, host.record]));
-  const turns = after.map(({ no, record }) => {
+  const both = after.map(({ no, record }): [HostRecord | null, HostRecord | null] => {
     const was = old.get(no) ?? null;
     old.delete(no);
-    return was === record ? null : hostTurn(was, record);
+    return [was, record];
   });
-  for (const record of old.values()) turns.push(hostTurn(record, null));
-  return turns.filter((turn) => turn !== null);
+  for (const record of old.values()) both.push([record, null]);
+  const called = ([was, is]: (typeof both)[number]) => (is ?? was)?.name ?? '';
+  const idOf = ([was, is]: (typeof both)[number]) => (is ?? was)?.id ?? '';
+  // Both lists are ordered by name: what is left to sort is one list behind another.
+  both.sort((a, b) => compare(called(a), called(b)) || compare(idOf(a), idOf(b)));
+  const turns: HostTurn[] = [];
+  for (const pair of both) {
+    if ((compare(called(pair), name) || compare(idOf(pair), id)) <= 0) continue;
+    const [was, is] = pair;
+    const turn = was === is ? null : hostTurn(was, is);
+    if (turn !== null) turns.push(turn);
+    if (turns.length === count) break;
+  }
+  return turns;
+}
+
+function compare(a: string, b: string): number {
+  return a === b ? 0 : a < b ? -1 : 1;
 }
 
 function instantOf(text: string): { readonly kind: 'at'; readonly atMs: number } {

@@ -62,6 +62,18 @@ export function hostPastStatements(dialect: Dialect) {
           SELECT MIN(to_ms) FROM hosts_past WHERE no = wanted.no AND to_ms > ${arg('atMs')})
         WHERE past.from_ms <= ${arg('atMs')}`.compile(query),
     ),
+    /** As `ofNumbers`, of all hosts, and looking at all that is kept of them. */
+    ofAll: compile(dialect, (query, arg: Arg<{ atMs: number }>) =>
+      sql<PastHostRow>`
+        SELECT ${all} FROM hosts_past WHERE +to_ms > ${arg('atMs')} AND from_ms <= ${arg('atMs')}`.compile(
+        query,
+      ),
+    ),
+    /** How many rows are kept, as far as `limit`. */
+    countUpTo: compile(dialect, (query, arg: Arg<{ limit: number }>) =>
+      sql<{ n: number }>`
+        SELECT COUNT(*) AS n FROM (SELECT no FROM hosts_past LIMIT ${arg('limit')}) AS found`.compile(query),
+    ),
     /** The numbers of hosts that were removed after a moment. */
     removedAfter: compile(dialect, (query, arg: Arg<{ atMs: number }>) =>
       query.selectFrom('hosts_past').select('no').where('removed', '=', 1).where('to_ms', '>', arg('atMs')),
@@ -173,8 +185,11 @@ export function hostPastStatements(dialect: Dialect) {
   };
 }
 
-/** The record of a row that a change has replaced. */
-export function pastRecordOf(row: Omit<PastHostRow, 'from_ms' | 'to_ms' | 'removed'>): HostRecord {
+/** The record of a row that a change has replaced; `labelsOf` reads the texts of its labels. */
+export function pastRecordOf(
+  row: Omit<PastHostRow, 'from_ms' | 'to_ms' | 'removed'>,
+  labelsOf: (text: string) => Labels = parseLabels,
+): HostRecord {
   return {
     id: row.id,
     name: row.name,
@@ -189,9 +204,6 @@ export function pastRecordOf(row: Omit<PastHostRow, 'from_ms' | 'to_ms' | 'remov
   };
 }
 
-/** Most hosts have none, and a fleet is read at once. */
-function labelsOf(text: string): Labels {
-  return text === '{}' ? noLabels : (JSON.parse(text) as Labels);
+function parseLabels(text: string): Labels {
+  return JSON.parse(text) as Labels;
 }
-
-const noLabels: Labels = Object.freeze({});

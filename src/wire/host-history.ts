@@ -42,7 +42,7 @@ export const HostStatsQuerySchema = strictObject({
   to: Type.Optional(momentText('Where the series ends, default now')),
   step: Type.Optional(
     durationText(
-      `From one point of the series to the next, default a 24th; at most ${limits.seriesPointsMax} points`,
+      `From one point of the series to the next, default whole hours or days, 24 steps at most; at most ${limits.seriesPointsMax} points`,
     ),
   ),
 });

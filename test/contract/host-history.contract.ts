@@ -147,11 +147,24 @@ export function hostHistoryContract(openStore: OpenStoreForTest): void {
       ]);
     });
 
-    it('has 24 steps unless told, and refuses too many points', async (t) => {
+    it('has 24 steps of whole hours or days at most unless told, and refuses too many points', async (t) => {
       const { hosts } = await open(t);
       const stretch = { from: ago(dayMs) };
       const { series } = await hosts.history.stats({ stretch });
       assert.equal(series.length, 25);
+      for (const [spanMs, stepMs, points] of [
+        [5 * 60_000, hourMs, 1],
+        [dayMs + 1, 2 * hourMs, 13],
+        [7 * dayMs, 8 * hourMs, 22],
+        [12 * dayMs, 12 * hourMs, 25],
+        [12 * dayMs + 1, dayMs, 13],
+        [30 * dayMs, 2 * dayMs, 16],
+        [399 * dayMs, 17 * dayMs, 24],
+      ] as const) {
+        const found = (await hosts.history.stats({ stretch: { from: ago(spanMs) } })).series;
+        assert.equal(found.length, points);
+        if (points > 1) assert.equal((found[1]?.atMs ?? 0) - (found[0]?.atMs ?? 0), stepMs);
+      }
       assert.equal((await hosts.history.stats({ stretch, stepMs: 86_486 })).series.length, 1_000);
       await assert.rejects(hosts.history.stats({ stretch, stepMs: 1_000 }), {
         code: 'bad-request',

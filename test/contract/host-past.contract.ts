@@ -15,6 +15,7 @@ import type { HostFilter, Page } from '../../src/domain/services.ts';
 import { parseVersionRange } from '../../src/domain/version.ts';
 import type { Store } from '../../src/store/engine/port.ts';
 import { queryBuilder } from '../../src/store/engine/query.ts';
+import { HostsAsOf } from '../../src/store/hosts-as-of.ts';
 import { FakeClock } from '../helpers/clock.ts';
 import { SeededRandom } from '../helpers/random.ts';
 import { admin, joinHost, openRegistryStores, type RegistryStores } from '../helpers/registry-stores.ts';
@@ -369,6 +370,12 @@ export function hostPastContract(openStore: OpenStoreForTest): void {
       const wanted = shown.filter(({ labels, status }) => labels['n'] === '1' && status === 'UP');
       assert.deepEqual(await asOf(stores, atMs, { selector: 'n=1', status: ['UP'] }), wanted);
     }
+    // Enough hosts for looking at all rows, which answers the same as looking each of them up.
+    const parts = { store: stores.store, memory: hosts.memory, clock };
+    const scanning = new HostsAsOf({ ...parts, scan: { hosts: 1, rowsOfHost: 1_000 } });
+    const seeking = new HostsAsOf(parts);
+    for (const [atMs] of kept)
+      assert.deepEqual(await scanning.at(atMs, clock.now()), await seeking.at(atMs, clock.now()));
     const ids = new Set(kept.flatMap(([, shown]) => shown.map(({ id }) => id)));
     for (const id of ids) {
       const steps = await stepsOf(stores, id, 2);
