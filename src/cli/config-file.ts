@@ -102,9 +102,9 @@ export function readValue(
     }
     // A secret is not repeated, nor one that stands in a URL: this ends up in logs.
     const shown = isSecret(name)
-      ? 'what it holds'
-      : JSON.stringify(value)?.replace(/\/\/[^/]*@/g, '//(not shown)@');
-    throw new ConfigurationError(`Cannot use ${source}: ${shown} given, ${(error as Error).message}`, {
+      ? ''
+      : `${JSON.stringify(value)?.replace(/\/\/[^/]*@/g, '//(not shown)@')} given, `;
+    throw new ConfigurationError(`Cannot use ${source}: ${shown}${(error as Error).message}`, {
       cause: error,
     });
   }

@@ -129,7 +129,7 @@ export const settings = {
     env: 'HOLDFAST_DATABASE_URL',
     key: null,
     help: 'PostgreSQL instead of the embedded store: postgres://user:password@host/database',
-    read: readText,
+    read: readDatabaseUrl,
   },
   registry: {
     flag: '--registry <url>',
@@ -410,6 +410,14 @@ function readListen(value: unknown): Listen {
 
 function readRunner(value: unknown): string | null {
   return value === 'none' ? null : readPath(value);
+}
+
+function readDatabaseUrl(value: unknown): string {
+  const text = readText(value);
+  const url = URL.canParse(text) && /^postgres(?:ql)?:\/\//.test(text) ? new URL(text) : undefined;
+  // A password with a sign that is to be escaped reads as a host or a path, which the log names.
+  if (url !== undefined && !`${url.pathname}${url.search}${url.hash}`.includes('@')) return text;
+  throw new Error('expected postgres://user:password@host/database, with @ : / in a password as %40 %3A %2F');
 }
 
 function readRegistry(value: unknown): string | null {

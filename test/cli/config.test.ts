@@ -238,6 +238,19 @@ test('the database URL comes from its variable only', async () => {
   assert.doesNotMatch(stdout, /secret/);
 });
 
+test('a database URL with a password that is not escaped is refused, and nothing of it told', async () => {
+  for (const url of [
+    'postgres://me:pa/ss@db/fleet',
+    'postgres://me:pa#ss@db/fleet',
+    'mysql://me:pass@db/fleet',
+  ]) {
+    const { code, stderr } = await cli(['registry', '--tls', 'off'], { env: { HOLDFAST_DATABASE_URL: url } });
+    assert.equal(code, 78, url);
+    assert.match(stderr, /HOLDFAST_DATABASE_URL.*expected postgres:\/\/user:password@host\/database/s);
+    assert.doesNotMatch(stderr, /me:|pa.ss|fleet/);
+  }
+});
+
 test('the registry serves TLS of its own unless it is told otherwise, beyond loopback too', async () => {
   const started = async (argv: string[], env: Record<string, string> = {}) =>
     (await startAndStop(['registry', ...argv], { env })).started.registry;
