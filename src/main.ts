@@ -21,8 +21,22 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   // `holdfast watch | head -1`: nobody reads any more.
   process.exit(error.code === 'EPIPE' ? 0 : 1);
 });
-runProcess(process.argv.slice(2), stopSignal()).then(
-  (code) => process.exit(code),
+
+/** Whoever reads through a socket has the rest still to come, and an exit would cut it off. Until a signal comes. */
+async function isRead(output: NodeJS.WriteStream, stop: AbortSignal): Promise<void> {
+  if (stop.aborted || output.writableLength === 0) return;
+  await new Promise<void>((resolve) => {
+    stop.addEventListener('abort', () => resolve(), { once: true });
+    output.write('', () => resolve());
+  });
+}
+
+const stop = stopSignal();
+runProcess(process.argv.slice(2), stop).then(
+  async (code) => {
+    await Promise.all([isRead(process.stdout, stop), isRead(process.stderr, stop)]);
+    process.exit(code);
+  },
   (error: unknown) => {
     process.stderr.write(`holdfast: ${String(error)}\n`);
     process.exit(1);
