@@ -158,7 +158,9 @@ detectors:
   - command: [nginx, -v]
     match: nginx/(?<version>\\S+)
     component: nginx
-  - {file: /opt/shop/current/package.json, json: /version, component: shop/web}
+  - file: /opt/shop/current/package.json
+    json: /version
+    component: shop/web
 allow:
   drivers: [archive, files]
   users: [shop]
@@ -169,12 +171,22 @@ advertiseUrl: https://registry.example:7420
 logLevel: info
 notify:
   sinks:
-    hook: {webhook: 'https://hooks.example/holdfast', secretFile: /etc/holdfast/hook.secret}
+    hook:
+      webhook: https://hooks.example/holdfast
+      secretFile: /etc/holdfast/hook.secret
     chat: {slack: /etc/holdfast/slack.url}
-    people: {mail: [ops@example.org], from: holdfast@example.org, smtp: 'smtp://mail.example.org'}
+    people:
+      mail: [ops@example.org]
+      from: holdfast@example.org
+      smtp: smtp://mail.example.org
   rules:
-    - {name: down, select: {types: [host.lapsed, host.returned], hosts: env=prod}, to: [hook, chat]}
-    - {name: releases, select: {types: [release.*]}, to: [people], groupWait: 5m}
+    - name: down
+      select: {types: [host.lapsed, host.returned], hosts: env=prod}
+      to: [hook, chat]
+    - name: releases
+      select: {types: [release.*]}
+      to: [people]
+      groupWait: 5m
 `,
 };
 

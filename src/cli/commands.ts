@@ -45,7 +45,7 @@ export const commands: readonly CommandEntry[] = [
   {
     name: 'doctor',
     group: 'Look at it:',
-    summary: 'what is wrong with this host, shown and sent to those who can mend it: ls get rm',
+    summary: 'what is wrong with this host, shown and sent: ls get rm',
     load: () => import('./doctor.ts'),
   },
   {
