@@ -27,7 +27,7 @@ import { isAppError } from '../domain/error.ts';
 import type { CheckRecords } from '../store/check.ts';
 import type { LivenessStore } from '../store/liveness.ts';
 import { probeHttp } from './checks/http.ts';
-import { probeByStep, type Steps } from './checks/step.ts';
+import { probeByStep, runnerGraceMs, type Steps } from './checks/step.ts';
 import { probeTcp } from './checks/tcp.ts';
 import { untilAborted } from './deadline.ts';
 
@@ -70,8 +70,6 @@ export interface Checks {
 
 /** First looks are spread over this, or over the check's own time where that is shorter. */
 const spreadMs = 5_000;
-/** The runner ends a step at its time limit, TERM and KILL; only then, this much later, it is not waited for any more. */
-const runnerGraceMs = 10_000;
 /** A look that ends later than its limit by more than this was not slow: this process stood still. */
 const lagMaxMs = 1_000;
 const storeBackoff = { baseMs: 1_000, capMs: 60_000 };

@@ -26,9 +26,10 @@ import { backupStream } from '../store/engine/backup-stream.ts';
 import type { OpenStore } from '../store/engine/core.ts';
 import { openStore, type StoreLimits } from '../store/engine/store.ts';
 import { HostStore } from '../store/host.ts';
+import { hostNumbersOf } from '../store/host-numbers.ts';
 import { IdempotencyStore } from '../store/idempotency.ts';
 import { ImportStore } from '../store/import.ts';
-import { type HostNumbers, InventoryStore } from '../store/inventory.ts';
+import { InventoryStore } from '../store/inventory.ts';
 import { InventoryHistory } from '../store/inventory-history.ts';
 import { LivenessStore } from '../store/liveness.ts';
 import { ReleaseStore } from '../store/release.ts';
@@ -153,14 +154,7 @@ async function build(options: RegistryOptions & Surroundings, undo: Undo): Promi
     hostOf: (name) => hosts.find(name),
     factsOf: (name) => hosts.memory.named(name),
   });
-  const hostNumbers: HostNumbers = {
-    numberOf: (host, scope) => hosts.numberOf(host, scope),
-    numberAsOf: (host, atMs, scope) => hosts.numberAsOf(host, atMs, scope),
-    numbersOutside: (scope, atMs) => hosts.lists.numbersOutside(scope, atMs),
-    coveredSince: (no, scope, stretch) => hosts.lists.coveredSince(no, scope, stretch),
-    numbersOf: (filter) => hosts.numbersOf(filter),
-    numbersAsOf: (filter, atMs) => hosts.numbersAsOf(filter, atMs),
-  };
+  const hostNumbers = hostNumbersOf(() => hosts);
   const inventory = new InventoryStore({ store, clock, hosts: hostNumbers });
   const componentHistory = new InventoryHistory({
     store,

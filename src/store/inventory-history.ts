@@ -26,8 +26,9 @@ import type {
   Stretch,
 } from '../domain/services.ts';
 import type { Session, Store } from './engine/port.ts';
+import type { HostNumbers, Span } from './host-numbers.ts';
 import { HostSteps } from './host-steps.ts';
-import { appsOf, type HostNumbers, type Span } from './inventory.ts';
+import { appsOf } from './inventory.ts';
 import { inventoryHistoryStatements, type SpanRow, type StepRow } from './inventory-history-sql.ts';
 import { inventoryStatements } from './inventory-sql.ts';
 import { decodeCursor, encodeCursor, foreignCursor } from './page.ts';

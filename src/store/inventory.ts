@@ -2,46 +2,23 @@
 import type { Clock } from '../base/clock.ts';
 import type { TokenScope } from '../domain/access.ts';
 import type { CheckIn, CheckInAnswer, ComponentView } from '../domain/inventory.ts';
-import { pastMs } from '../domain/moment.ts';
 import { Scope } from '../domain/scope.ts';
 import type {
   AsOf,
   ComponentFilter,
   ComponentService,
   ComponentSummary,
-  HostSelection,
   Page,
   PageRequest,
   Scoped,
 } from '../domain/services.ts';
 import { isInRange, type VersionRange, versionOrderOf } from '../domain/version.ts';
 import type { Store, Transaction } from './engine/port.ts';
+import type { HostNumbers } from './host-numbers.ts';
 import { type CheckInHost, InventoryChanges } from './inventory-changes.ts';
 import { InventoryCounts } from './inventory-counts.ts';
 import { type ComponentRow, inventoryStatements } from './inventory-sql.ts';
-import { decodeCursor, encodeCursor, foreignCursor } from './page.ts';
-
-/** What was after `fromMs`, until `toMs`. */
-export interface Span {
-  readonly fromMs: number;
-  readonly toMs: number;
-}
-
-/** Hosts by their numbers, as `HostStore` knows them. */
-export interface HostNumbers {
-  /** By id or by name; `not-found`, also outside of the scope. */
-  numberOf(idOrName: string, scope?: TokenScope): number;
-  /** By id, or by the name that it had at a moment; `not-found`, also of what lay outside of the scope then. */
-  numberAsOf(idOrName: string, atMs: number, scope?: TokenScope): Promise<number>;
-  /** Those that were there at a moment, and outside of the scope. */
-  numbersOutside(scope: TokenScope, atMs: number): Promise<ReadonlySet<number>>;
-  /** Since when a host was in the scope until the end of a stretch, or its own; null: not at the end. */
-  coveredSince(no: number, scope: TokenScope, stretch: Span): Promise<number | null>;
-  /** Those that are meant; null: all. */
-  numbersOf(filter: HostSelection): readonly number[] | null;
-  /** Those that were meant at a moment, as they were then; null: all. */
-  numbersAsOf(filter: HostSelection, atMs: number): Promise<readonly number[] | null>;
-}
+import { encodeCursorAt, placeAt } from './page.ts';
 
 export class InventoryStore implements ComponentService {
   readonly #store: Store;
@@ -71,14 +48,14 @@ export class InventoryStore implements ComponentService {
   }
 
   async ofHost(idOrName: string, page: PageRequest, at: AsOf & Scoped = {}): Promise<Page<ComponentView>> {
-    const { atMs, after } = this.#placeOf(at, page, 2);
+    const { atMs, after } = placeAt(at, page, { parts: 2, now: this.#clock.now() });
     const { scope } = at;
     const hostNo =
       atMs === null
         ? this.#hosts.numberOf(idOrName, scope)
         : await this.#hosts.numberAsOf(idOrName, atMs, scope);
     const { epoch, revision } = this.#store.log.head();
-    const [name = '', detector = ''] = after;
+    const [name = '', detector = ''] = after ?? [];
     const of = { hostNo, name, detector, apps: appsOf(scope), limit: page.limit + 1 };
     const rows = await this.#store.read((session) =>
       atMs === null ? session.all(this.#sql.page, of) : session.all(this.#sql.pageAt, { ...of, atMs }),
@@ -89,7 +66,7 @@ export class InventoryStore implements ComponentService {
       items,
       next:
         rows.length > page.limit && last !== undefined
-          ? encodeCursor([...momentKey(atMs), last.name, last.detector])
+          ? encodeCursorAt(atMs, [last.name, last.detector])
           : null,
       asOfMs: atMs ?? this.#clock.now(),
       position: { epoch, revision },
@@ -99,20 +76,20 @@ export class InventoryStore implements ComponentService {
 
   async list(filter: ComponentFilter, page: PageRequest): Promise<Page<ComponentSummary>> {
     const { epoch, revision } = this.#store.log.head();
-    const { atMs, after } = this.#placeOf(filter, page, 1);
+    const { atMs, after } = placeAt(filter, page, { parts: 1, now: this.#clock.now() });
     const hosts = await this.#hostsOf(filter, atMs);
     const { items, next } = await this.#store.read((session) =>
       this.#counts.page(session, {
         hosts,
         apps: filter.scope?.apps,
         atMs,
-        after: after[0] ?? '',
+        after: after?.[0] ?? '',
         limit: page.limit,
       }),
     );
     return {
       items,
-      next: next === null ? null : encodeCursor([...momentKey(atMs), next]),
+      next: next === null ? null : encodeCursorAt(atMs, [next]),
       asOfMs: atMs ?? this.#clock.now(),
       position: { epoch, revision },
       stale: false,
@@ -165,26 +142,11 @@ export class InventoryStore implements ComponentService {
     if (having === null) return found;
     return found === null ? [...having] : found.filter((no) => having.has(no));
   }
-
-  /** When it is asked for, null for now, and the key of the last item before; a page goes on at the moment of the first. */
-  #placeOf({ asOf }: AsOf, { cursor }: PageRequest, parts: number): { atMs: number | null; after: string[] } {
-    const nowMs = this.#clock.now();
-    if (asOf === undefined)
-      return { atMs: null, after: cursor === undefined ? [] : decodeCursor(cursor, parts) };
-    if (cursor === undefined) return { atMs: pastMs(asOf, nowMs), after: [] };
-    const [at = '', ...after] = decodeCursor(cursor, parts + 1);
-    if (!/^\d{1,16}$/.test(at)) throw foreignCursor();
-    return { atMs: pastMs({ kind: 'at', atMs: Number(at) }, nowMs, 'cursor'), after };
-  }
 }
 
 /** As statements take them; null: also what is of no application. */
 export function appsOf(scope: TokenScope | undefined): string | null {
   return scope?.apps === undefined ? null : JSON.stringify(scope.apps);
-}
-
-function momentKey(atMs: number | null): string[] {
-  return atMs === null ? [] : [String(atMs)];
 }
 
 function viewOf(row: ComponentRow): ComponentView {

@@ -11,7 +11,8 @@ import { Sweep } from '../../src/registry/sweep.ts';
 import { AccessStore } from '../../src/store/access.ts';
 import type { Store } from '../../src/store/engine/port.ts';
 import { HostStore } from '../../src/store/host.ts';
-import { type HostNumbers, InventoryStore } from '../../src/store/inventory.ts';
+import { hostNumbersOf } from '../../src/store/host-numbers.ts';
+import { InventoryStore } from '../../src/store/inventory.ts';
 import { InventoryHistory } from '../../src/store/inventory-history.ts';
 import { LivenessStore } from '../../src/store/liveness.ts';
 import type { FakeClock } from './clock.ts';
@@ -73,14 +74,7 @@ export async function wireStores(options: {
     hostOf: (name) => hosts.find(name),
     factsOf: (name) => hosts.memory.named(name),
   });
-  const hostNumbers: HostNumbers = {
-    numberOf: (host, scope) => hosts.numberOf(host, scope),
-    numberAsOf: (host, atMs, scope) => hosts.numberAsOf(host, atMs, scope),
-    numbersOutside: (scope, atMs) => hosts.lists.numbersOutside(scope, atMs),
-    coveredSince: (no, scope, stretch) => hosts.lists.coveredSince(no, scope, stretch),
-    numbersOf: (filter) => hosts.numbersOf(filter),
-    numbersAsOf: (filter, atMs) => hosts.numbersAsOf(filter, atMs),
-  };
+  const hostNumbers = hostNumbersOf(() => hosts);
   const inventory = new InventoryStore({ store, clock, hosts: hostNumbers });
   const componentHistory = new InventoryHistory({
     store,

@@ -6,6 +6,9 @@ import { AppError, isAppError } from '../../domain/error.ts';
 import type { RunnerService } from '../../domain/services.ts';
 import type { Step, StepResult } from '../../domain/step.ts';
 
+/** The runner ends a step at its time limit, TERM and KILL; only then, this much later, it is not waited for any more. */
+export const runnerGraceMs = 10_000;
+
 /** The runner as checks and detectors ask it: so many steps at once, the others wait for their turn. */
 export class Steps {
   readonly #runner: RunnerService | null;

@@ -4,12 +4,9 @@ import { type CommandDetectorSpec, detectorName } from '../../domain/detector.ts
 import { isAppError } from '../../domain/error.ts';
 import type { Component } from '../../domain/inventory.ts';
 import type { StepResult } from '../../domain/step.ts';
-import { firstLine, outcomeOf, type Steps } from '../checks/step.ts';
+import { firstLine, outcomeOf, runnerGraceMs, type Steps } from '../checks/step.ts';
 import type { Detector } from './detector.ts';
 import { versionIn, versionRefused } from './version.ts';
-
-/** The runner ends a command at its time limit, TERM and KILL; only then, this much later, it is not waited for any more. */
-const runnerGraceMs = 10_000;
 
 /**
  * Throws when the command cannot be run, fails, or says no version: then what was found before stays. A host without the

@@ -7,12 +7,9 @@ import { detectorName, type SystemdDetectorSpec } from '../../domain/detector.ts
 import { isAppError } from '../../domain/error.ts';
 import type { Component } from '../../domain/inventory.ts';
 import type { StepResult } from '../../domain/step.ts';
-import { outcomeOf, type Steps } from '../checks/step.ts';
+import { outcomeOf, runnerGraceMs, type Steps } from '../checks/step.ts';
 import type { Detector } from './detector.ts';
 import { versionIn, versionRefused } from './version.ts';
-
-/** The runner ends a question at its time limit; this much later it is not waited for any more. */
-const runnerGraceMs = 10_000;
 
 /**
  * Throws when systemd cannot be asked or the unit names no version. A host without systemd or without the unit has
