@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmodSync, statSync } from 'node:fs';
+import { chmodSync, copyFileSync, statSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -258,9 +258,12 @@ test('G12: nobody but the owner of the socket opens it: not another user, though
     require('node:net').connect(process.env.SOCKET)
       .on('connect', function () { process.stdout.write('in'); this.destroy(); })
       .on('error', ({ code }) => process.stdout.write(code));`;
+  // Where others can reach it: the checkout may lie in a folder that is closed to them.
+  const node = join(folder, 'node');
+  copyFileSync(process.execPath, node);
   const as = async (uid: number) => {
     const child = startProcess(t, ['-e', script], {
-      command: [process.execPath],
+      command: [node],
       env: { SOCKET: path },
       uid,
     });
